@@ -1,0 +1,1 @@
+"""The ledger: schema, migrations, the only code that writes rows, queries."""

@@ -1,0 +1,1 @@
+"""The engine: step-by-step sound for video, without Prefect, SQL or a network."""

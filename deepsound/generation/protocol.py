@@ -1,0 +1,53 @@
+"""What a video-to-audio generator is asked and answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from deepsound.canonical import Json
+from deepsound.identity import ModelIdentity
+from deepsound.media.footage import Footage, Observer
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One video to be sounded. `video` is the file itself, for generators that use more than the footage."""
+
+    video: Path
+    footage: Footage
+    prompt: str
+    negative_prompt: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """The coarse audio as written: exactly as long as the picture (±1 sample), and what the generator noted."""
+
+    sample_rate: int
+    channels: int
+    samples: int
+    notes: Mapping[str, Json]
+
+
+class Generator(Protocol):
+    """One way to make audio for a video. Same request, same samples, whatever else the process does."""
+
+    name: str
+    version: str
+    regenerates_with: str | None
+    """The generator that answers the `neg` fallback; None is this one."""
+
+    @property
+    def models(self) -> Sequence[ModelIdentity]:
+        """The weights it runs on; empty where it is procedural."""
+        ...
+
+    def observers(self) -> Sequence[Observer]:
+        """Fresh observers for one video: what it needs to see."""
+        ...
+
+    def generate(self, request: GenerationRequest, target: Path) -> Generated:
+        """Write the coarse audio to `target` as float WAV. Raises DeepSoundError."""
+        ...

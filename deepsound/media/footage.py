@@ -1,0 +1,69 @@
+"""What one pass over the picture yields.
+
+A video is decoded once. Backends say beforehand what they need to see by handing in observers; the decoder
+feeds every observer the frames it asked for, in presentation order, in blocks, so an hour of video needs no
+more memory than a minute. What the observers keep are small arrays, stored as an artifact and shared by all
+later steps and every retry.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepsound.media.probe import VideoInfo
+
+Observation = Mapping[str, NDArray[np.generic]]
+"""Named arrays an observer kept, e.g. {"time": (n,), "score": (n,)}."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSampling:
+    """Which frames an observer sees.
+
+    `rate`: frames a second of presentation time; None is every shown frame. For a rate, the frame shown at
+    k / rate seconds is handed over for k = 0, 1, ...; a frame shown at several of those instants is handed
+    over once, at the first.
+    `long_side`: longest side in pixels, aspect kept (rotation and sample aspect ratio applied first);
+    smaller frames stay as they are; None is full size.
+    """
+
+    rate: float | None
+    long_side: int | None
+
+
+class Observer(Protocol):
+    """Watches one video go by. One instance sees one video."""
+
+    @property
+    def name(self) -> str:
+        """Key of its observation; two observers of one pass never share it."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the observation it would make changes; part of the step key."""
+        ...
+
+    @property
+    def sampling(self) -> FrameSampling:
+        """Which frames it wants."""
+        ...
+
+    def see(self, frames: NDArray[np.uint8], times: NDArray[np.float64]) -> None:
+        """Take a block: RGB (n, height, width, 3), and presentation times (n,) in seconds."""
+        ...
+
+    def finish(self) -> Observation:
+        """What it kept, once the last frame was seen."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """A video after its one pass: what it is, and what the observers kept, by observer name."""
+
+    info: VideoInfo
+    observations: Mapping[str, Observation]

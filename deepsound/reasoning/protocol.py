@@ -1,0 +1,61 @@
+"""What a reasoner is asked and answers. Its words are parsed by `deepsound.cot`, whoever spoke them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from deepsound.canonical import Json
+from deepsound.identity import ModelIdentity, ShownFrame
+from deepsound.media.footage import Footage, Observer
+from deepsound.spans import Span
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceSpan:
+    """A stretch of sound of people: when, whether someone was visible, how sure (mean speech probability)."""
+
+    span: Span
+    person_visible: bool
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Testimony:
+    """What a reasoner said, before parsing.
+
+    `raw` is every word of it. `probability` is the reasoner's own probability of voice-over in [0, 1], None
+    where it has none. `voice_heard`: any sound of people, in picture or not; None where it can't tell.
+    """
+
+    raw: str
+    prompt: str
+    probability: float | None = None
+    voices: tuple[VoiceSpan, ...] = ()
+    voice_heard: bool | None = None
+    frames: tuple[ShownFrame, ...] = ()
+    parameters: Mapping[str, Json] = field(default_factory=dict[str, Json])
+
+
+class Reasoner(Protocol):
+    """One way to plan and to judge."""
+
+    name: str
+    version: str
+
+    @property
+    def models(self) -> Sequence[ModelIdentity]:
+        """The weights it runs on."""
+        ...
+
+    def observers(self) -> Sequence[Observer]:
+        """Fresh observers for one video: what it needs to see."""
+        ...
+
+    def plan(self, footage: Footage) -> Testimony:
+        """Step 0: answer `cot.PLAN_PROMPT`. Raises DeepSoundError."""
+        ...
+
+    def judge(self, footage: Footage, audio: Path) -> Testimony:
+        """Step 2: answer `cot.JUDGE_PROMPT` for the video with this audio. Raises DeepSoundError."""
+        ...

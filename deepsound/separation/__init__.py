@@ -1,0 +1,1 @@
+"""Step 3: take the voice out."""
