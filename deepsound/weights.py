@@ -1,0 +1,105 @@
+"""Checkpoint files into networks: nothing unpickled, nothing half-loaded, a wrong file named.
+
+Networks are built on the meta device and take over the tensors of the file, so weights lie in memory once.
+"""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
+
+from deepsound.errors import DeepSoundError, ErrorCode
+
+State = Mapping[str, torch.Tensor]
+
+_NAMED = 3  # names listed in a message before "and n more"
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors by name from a .safetensors file or a zip-format torch checkpoint, mapped rather than read.
+
+    Raises DeepSoundError: MODEL_MISSING without the file, MODEL_FAILED for one that is truncated, of another
+    format, or holds anything but tensors.
+    """
+    if not path.is_file():
+        raise DeepSoundError(
+            ErrorCode.MODEL_MISSING, "no such checkpoint", where=str(path), remedy="put the official file there"
+        )
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    return _read_torch(path)
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, f"not a whole safetensors file ({error})") from error
+
+
+def _read_torch(path: Path) -> dict[str, torch.Tensor]:
+    # A zip's table of contents stands at its end, so a file cut short is no zip any more.
+    if not zipfile.is_zipfile(path):
+        raise _unreadable(path, f"{path.stat().st_size} bytes that are no torch checkpoint, or a truncated one")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
+        raise _unreadable(path, f"not readable as plain tensors ({str(error).splitlines()[0]})") from error
+    if not isinstance(state, dict):
+        raise _unreadable(path, f"holds a {type(state).__name__} where named tensors are expected")
+    return _only_tensors(cast("dict[object, object]", state), path)
+
+
+def _only_tensors(state: Mapping[object, object], path: Path) -> dict[str, torch.Tensor]:
+    tensors = {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    if len(tensors) != len(state):
+        strange = next(str(name) for name, value in state.items() if not isinstance(value, torch.Tensor))
+        raise _unreadable(path, f"entry {strange!r} is no tensor, where only named tensors are expected")
+    return tensors
+
+
+def _unreadable(path: Path, what: str) -> DeepSoundError:
+    return DeepSoundError(ErrorCode.MODEL_FAILED, what, where=str(path), remedy="fetch the official file again")
+
+
+def load_strict(module: torch.nn.Module, state: State, *, network: str, where: Path) -> None:
+    """Give `module` the tensors of `state`, which must be exactly its own by name and shape.
+
+    Tensors are taken over, not copied: a module on the meta device needs no memory of its own.
+    Raises DeepSoundError MODEL_FAILED, saying what is missing, left over, or of another shape.
+    """
+    expected = module.state_dict()
+    complaints = [
+        *_listed("missing", [name for name in expected if name not in state]),
+        *_listed("not part of it", [name for name in state if name not in expected]),
+        *_listed("of another shape", _misshapen(expected, state)),
+    ]
+    if complaints:
+        raise DeepSoundError(
+            ErrorCode.MODEL_FAILED,
+            f"{len(state)} tensors are not the {len(expected)} of {network}: {'; '.join(complaints)}",
+            where=str(where),
+            remedy=f"use the official checkpoint of {network}",
+        )
+    module.load_state_dict(dict(state), strict=True, assign=True)
+    module.requires_grad_(False)
+
+
+def _misshapen(expected: State, state: State) -> list[str]:
+    return [
+        f"{name} {list(state[name].shape)} for {list(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+
+
+def _listed(complaint: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return [f"{complaint}: {', '.join(names[:_NAMED])}{more}"]
