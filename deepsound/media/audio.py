@@ -1,0 +1,178 @@
+"""Sound as a stream of blocks: reading, writing, resampling. An hour needs no more memory than a minute.
+
+Blocks are float32 arrays (samples, channels), full scale at ±1. Files written here are 32-bit float WAV
+(RF64 beyond 4 GB) whose bytes depend on the samples alone.
+"""
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+import soxr
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.container.core import Flags
+from numpy.typing import NDArray
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.media.files import check_source, media_url, replacing
+
+Block = NDArray[np.float32]
+
+_BLOCK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """What a sound file holds: sampling rate in Hz, channels, length in samples."""
+
+    sample_rate: int
+    channels: int
+    samples: int
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.samples / self.sample_rate
+
+
+def audio_format(path: Path) -> AudioFormat:
+    """Format of a sound file. Raises DeepSoundError (SOURCE_MISSING, SOURCE_EMPTY, SOURCE_NOT_MEDIA)."""
+    with _opened(path) as file:
+        return AudioFormat(file.samplerate, file.channels, file.frames)
+
+
+def read_blocks(path: Path, block_samples: int) -> Iterator[Block]:
+    """The sound in blocks of `block_samples`, the last one shorter. Raises what `audio_format` raises."""
+    with _opened(path) as file:
+        while len(block := _read(file, block_samples)):
+            yield block
+
+
+def read_span(path: Path, start_sample: int, stop_sample: int) -> Block:
+    """Samples [start_sample, stop_sample) of a sound file; the end of the file cuts them short."""
+    with _opened(path) as file:
+        start = min(max(start_sample, 0), file.frames)
+        file.seek(start)
+        return _read(file, max(stop_sample - start, 0))
+
+
+def read_mono(path: Path, sample_rate: int, block_seconds: float) -> Iterator[NDArray[np.float32]]:
+    """The mean of the channels at `sample_rate`, in blocks (n,) of `block_seconds`, the last one shorter."""
+    native = audio_format(path)
+    mono = (
+        block.mean(axis=1, keepdims=True)
+        for block in read_blocks(path, round(_BLOCK_SECONDS * native.sample_rate))
+    )
+    resampled = resampled_blocks(mono, native.sample_rate, sample_rate)
+    for block in regrouped(resampled, round(block_seconds * sample_rate)):
+        yield block[:, 0]
+
+
+def regrouped(blocks: Iterable[Block], block_samples: int) -> Iterator[Block]:
+    """The same samples in blocks of `block_samples`, the last one shorter."""
+    held: list[Block] = []
+    count = 0
+    for block in blocks:
+        held.append(block)
+        count += len(block)
+        if count < block_samples:
+            continue
+        joined = np.concatenate(held)
+        whole = count - count % block_samples
+        yield from np.split(joined[:whole], whole // block_samples)
+        held, count = [joined[whole:]], count - whole
+    if count:
+        yield np.concatenate(held)
+
+
+def resampled_blocks(blocks: Iterable[Block], source_rate: int, target_rate: int) -> Iterator[Block]:
+    """`blocks` at `target_rate`, band-limited (soxr, high quality), in step with the source.
+
+    Of n samples in, round(n * target_rate / source_rate) come out. Equal rates pass through untouched.
+    """
+    if source_rate == target_rate:
+        yield from blocks
+        return
+    stream: soxr.ResampleStream | None = None
+    taken = given = channels = 0
+    for block in blocks:
+        if stream is None:
+            channels = block.shape[1]
+            stream = soxr.ResampleStream(source_rate, target_rate, channels, dtype="float32")
+        taken += len(block)
+        out = stream.resample_chunk(np.ascontiguousarray(block, np.float32))
+        given += len(out)
+        if len(out):
+            yield out
+    if stream is not None:
+        tail = stream.resample_chunk(np.zeros((0, channels), np.float32), last=True)
+        yield _exactly(tail, max(round(taken * target_rate / source_rate) - given, 0))
+
+
+def _exactly(block: Block, samples: int) -> Block:
+    return np.pad(block[:samples], ((0, max(samples - len(block), 0)), (0, 0)))
+
+
+def write_float_wav(target: Path, sample_rate: int, channels: int, blocks: Iterable[Block]) -> int:
+    """Write blocks (samples, channels) as 32-bit float WAV, whole or not at all; returns the samples written.
+
+    Raises DeepSoundError (DISK_FULL, OUTPUT_NOT_WRITABLE), ValueError for a block with other channels.
+    """
+    with replacing(target) as partial:
+        # rf64 "auto" keeps a plain RIFF header up to 4 GB; bitexact leaves out the writer's name and version.
+        options = {"rf64": "auto"}
+        with av.open(media_url(partial), "w", format="wav", container_options=options) as container:
+            container.flags |= Flags.bitexact.value
+            return _encode_float(container, sample_rate, channels, blocks)
+
+
+def _encode_float(container: OutputContainer, sample_rate: int, channels: int, blocks: Iterable[Block]) -> int:
+    layout = channel_layout(channels)
+    stream: AudioStream = container.add_stream("pcm_f32le", rate=sample_rate, layout=layout)
+    written = 0
+    container.start_encoding()
+    for block in blocks:
+        if block.ndim != 2 or block.shape[1] != channels:
+            raise ValueError(f"a block of {channels} channels was expected, not one of shape {block.shape}")
+        if not len(block):
+            continue
+        container.mux(stream.encode(packed_frame(block, sample_rate, layout, written)))
+        written += len(block)
+    container.mux(stream.encode(None))
+    return written
+
+
+def packed_frame(block: Block, sample_rate: int, layout: str, at_sample: int) -> AudioFrame:
+    """A block as a frame whose presentation time is `at_sample` / `sample_rate`."""
+    samples = np.ascontiguousarray(block, np.float32).reshape(1, -1)
+    frame = AudioFrame.from_ndarray(samples, format="flt", layout=layout)
+    frame.sample_rate = sample_rate
+    frame.pts = at_sample
+    return frame
+
+
+def channel_layout(channels: int) -> str:
+    """FFmpeg's name of the usual layout of so many channels; an unnamed one beyond 7.1."""
+    names = ("mono", "stereo", "2.1", "4.0", "5.0", "5.1", "6.1", "7.1")
+    return names[channels - 1] if channels <= len(names) else f"{channels} channels"
+
+
+def _opened(path: Path) -> soundfile.SoundFile:
+    check_source(path)
+    try:
+        # An absolute path keeps libsndfile from taking a file called "-" for standard input.
+        return soundfile.SoundFile(path.absolute())
+    except (soundfile.LibsndfileError, TypeError) as error:
+        raise DeepSoundError(
+            ErrorCode.SOURCE_NOT_MEDIA, "not a readable sound file", where=str(path), remedy="make it again"
+        ) from error
+
+
+def _read(file: soundfile.SoundFile, samples: int) -> Block:
+    return np.asarray(file.read(samples, dtype="float32", always_2d=True), np.float32)

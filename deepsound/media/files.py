@@ -1,0 +1,147 @@
+"""Opening sources and writing results: a file name is data, and a file appears whole or not at all."""
+
+import errno
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from deepsound.errors import DeepSoundError, ErrorCode
+
+# Demuxers of single, self-contained files. Playlists, manifests, image sequences and capture devices
+# (hls, dash, concat, sdp, image2, lavfi, imf, ...) are left out: they open other files or the network.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,h263,vc1,obu,ivf,"
+    "mxf,gxf,lxf,asf,flv,ogg,dv,nut,rm,wtv,nsv,pva,yuv4mpegpipe,mjpeg,wav,w64,aiff,flac,mp3,aac,ac3,caf,au,amr"
+)
+_SIGNATURES = (
+    (4, b"ftyp"),
+    (4, b"moov"),
+    (4, b"mdat"),
+    (0, b"\x1aE\xdf\xa3"),
+    (0, b"RIFF"),
+    (0, b"\x00\x00\x01\xba"),
+    (0, b"\x00\x00\x01\xb3"),
+    (0, b"OggS"),
+    (0, b"FLV\x01"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
+    (0, b"\x06\x0e\x2b\x34"),
+)
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def media_url(path: Path) -> str:
+    """`path` in the form FFmpeg can only take for a local file, whatever characters the name holds."""
+    return f"file:{path}"
+
+
+def open_media(path: Path) -> InputContainer:
+    """Open a media file for demuxing.
+
+    Raises DeepSoundError: SOURCE_MISSING (absent or unreadable), SOURCE_EMPTY, SOURCE_NOT_MEDIA (no known
+    container, or one that refers to other files), SOURCE_CORRUPT (a known container that can't be opened).
+    """
+    check_source(path)
+    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+    try:
+        return av.open(media_url(path), "r", container_options=options, metadata_errors="replace")
+    except PermissionError as error:
+        raise unreadable(path) from error
+    except (FFmpegError, OSError, ValueError) as error:
+        raise _not_opened(path) from error
+
+
+def check_source(path: Path) -> None:
+    """Raise what `open_media` raises for a path that is no readable, non-empty regular file."""
+    try:
+        if not path.exists():
+            raise DeepSoundError(
+                ErrorCode.SOURCE_MISSING, "there is no such file", where=str(path), remedy="check the path"
+            )
+        if not path.is_file():
+            raise DeepSoundError(
+                ErrorCode.SOURCE_NOT_MEDIA, "not a regular file", where=str(path), remedy="name a media file"
+            )
+        size = path.stat().st_size
+    except OSError as error:
+        raise unreadable(path) from error
+    if size == 0:
+        raise DeepSoundError(
+            ErrorCode.SOURCE_EMPTY, "the file is empty (0 bytes)", where=str(path), remedy="copy it again"
+        )
+
+
+def unreadable(path: Path) -> DeepSoundError:
+    """The error for a source the operating system does not let us read."""
+    return DeepSoundError(
+        ErrorCode.SOURCE_MISSING, "the file can't be read", where=str(path), remedy="check its permissions"
+    )
+
+
+def _not_opened(path: Path) -> DeepSoundError:
+    with path.open("rb") as file:
+        head = file.read(16)
+    if any(head[at:].startswith(mark) for at, mark in _SIGNATURES):
+        return DeepSoundError(
+            ErrorCode.SOURCE_CORRUPT,
+            "the file is damaged: its headers can't be read",
+            where=str(path),
+            remedy="copy it again, or repair it",
+        )
+    return DeepSoundError(
+        ErrorCode.SOURCE_NOT_MEDIA,
+        "not a media file, or a playlist that points at other files",
+        where=str(path),
+        remedy="name a video file such as .mp4, .mov, .mkv, .avi, .mxf or .mpg",
+    )
+
+
+@contextmanager
+def replacing(target: Path) -> Generator[Path]:
+    """A new, empty file beside `target` to write to; it takes the target's name once all of it is on disk.
+
+    If the body fails, nothing is left behind. Raises DeepSoundError: DISK_FULL, OUTPUT_NOT_WRITABLE.
+    """
+    partial = target.with_name(f".{uuid4().hex}.partial")
+    try:
+        partial.touch(exist_ok=False)
+    except OSError as error:
+        raise _not_written(target, error) from error
+    try:
+        yield partial
+        _settle(partial, target)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise _not_written(target, error) from error
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _settle(partial: Path, target: Path) -> None:
+    try:
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise _not_written(target, error) from error
+
+
+def _not_written(target: Path, error: OSError) -> DeepSoundError:
+    if error.errno in _FULL:
+        return DeepSoundError(
+            ErrorCode.DISK_FULL, "the disk is full", where=str(target), remedy="free some space and run again"
+        )
+    reason = (error.strerror or "refused").lower()
+    return DeepSoundError(
+        ErrorCode.OUTPUT_NOT_WRITABLE,
+        f"can't be written: {reason}",
+        where=str(target),
+        remedy="check the folder and its permissions",
+    )
