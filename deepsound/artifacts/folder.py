@@ -1,0 +1,67 @@
+"""The default store: a folder on a disk or a network share."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from deepsound.artifacts.blobs import BlobFolder, blocks_of, folder_faults, is_sha256
+from deepsound.artifacts.protocol import Artifact
+from deepsound.errors import DeepSoundError, ErrorCode
+
+
+class FolderStore:
+    """Artifacts as read-only files `aa/bb/<sha256>` under one folder, which the first `put` creates."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._blobs = BlobFolder(self._folder)
+
+    def __repr__(self) -> str:
+        return f"FolderStore({self.url!r})"
+
+    @property
+    def url(self) -> str:
+        """The folder as a `file://` URL."""
+        return self._folder.as_uri()
+
+    def put(self, source: Path, media_type: str) -> Artifact:
+        """Copy a file in, hashing it on the way. Bytes already kept are not rewritten unless damaged.
+
+        Raises DeepSoundError SOURCE_MISSING, DISK_FULL, STORE_REFUSED, STORE_UNREACHABLE.
+        """
+        with folder_faults(self._folder), self._blobs.incoming(blocks_of(source)) as blob:
+            self._blobs.keep(blob)
+        return Artifact(blob.sha256, blob.size, media_type)
+
+    def has(self, sha256: str) -> bool:
+        """Whether the bytes are there. Raises DeepSoundError STORE_REFUSED, STORE_UNREACHABLE."""
+        with folder_faults(self._folder):
+            return is_sha256(sha256) and self._blobs.path(sha256).is_file()
+
+    @contextmanager
+    def local(self, sha256: str) -> Generator[Path]:
+        """The kept file itself. Raises DeepSoundError ARTIFACT_MISSING, ARTIFACT_DAMAGED, STORE_*."""
+        if not self.has(sha256):
+            raise DeepSoundError(
+                ErrorCode.ARTIFACT_MISSING,
+                f"artifact {sha256} is not in the store",
+                where=self.url,
+                remedy="run the step that makes it again, or restore it from a copy",
+            )
+        path = self._blobs.path(sha256)
+        with folder_faults(self._folder):
+            intact = self._blobs.is_intact(sha256)
+        if not intact:
+            raise DeepSoundError(
+                ErrorCode.ARTIFACT_DAMAGED,
+                "the bytes no longer have the hash they are named by",
+                where=str(path),
+                remedy="restore the file from a copy, or delete it and run its step again",
+            )
+        yield path
+
+    def sweep(self, older_than: timedelta) -> int:
+        """Remove unfinished files that killed writers left more than `older_than` ago; how many."""
+        with folder_faults(self._folder):
+            return self._blobs.sweep(older_than)

@@ -1,0 +1,102 @@
+"""What every artifact store does, whatever it is made of. Subclasses bring a `store` fixture."""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from deepsound.artifacts.protocol import Artifact
+from deepsound.errors import DeepSoundError, ErrorCode
+
+NOTHING = hashlib.sha256(b"bytes that nobody put").hexdigest()
+
+
+def a_file(folder, data=b"some sound", name="sound.wav"):
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+class StoreBehaviour:
+    def test_what_is_put_is_named_by_its_hash_and_comes_back_the_same(self, store, tmp_path):
+        data = os.urandom(300_000)
+        artifact = store.put(a_file(tmp_path, data), "audio/wav")
+        assert artifact == Artifact(sha256(data), 300_000, "audio/wav")
+        assert store.has(artifact.sha256)
+        with store.local(artifact.sha256) as path:
+            assert path.read_bytes() == data
+
+    def test_a_file_without_bytes_is_an_artifact_too(self, store, tmp_path):
+        artifact = store.put(a_file(tmp_path, b""), "text/plain")
+        assert (artifact.sha256, artifact.size) == (sha256(b""), 0)
+        with store.local(artifact.sha256) as path:
+            assert path.read_bytes() == b""
+
+    def test_the_local_file_is_read_only(self, store, tmp_path):
+        artifact = store.put(a_file(tmp_path), "audio/wav")
+        with store.local(artifact.sha256) as path:
+            assert path.stat().st_mode & 0o222 == 0
+
+    def test_the_source_stays_as_it_was_and_may_change_afterwards(self, store, tmp_path):
+        source = a_file(tmp_path, b"first")
+        artifact = store.put(source, "text/plain")
+        source.write_bytes(b"second")
+        with store.local(artifact.sha256) as path:
+            assert path.read_bytes() == b"first"
+
+    def test_the_same_bytes_put_at_once_from_many_threads_are_one_artifact(self, store, tmp_path):
+        data = os.urandom(200_000)
+        sources = [a_file(tmp_path, data, f"copy-{number}.wav") for number in range(8)]
+        with ThreadPoolExecutor(8) as threads:
+            artifacts = set(threads.map(lambda source: store.put(source, "audio/wav"), sources))
+        assert artifacts == {Artifact(sha256(data), 200_000, "audio/wav")}
+        with store.local(sha256(data)) as path:
+            assert path.read_bytes() == data
+
+    def test_many_threads_read_one_artifact_at_once(self, store, tmp_path):
+        data = os.urandom(200_000)
+        store.put(a_file(tmp_path, data), "audio/wav")
+
+        def read(_):
+            with store.local(sha256(data)) as path:
+                return path.read_bytes()
+
+        with ThreadPoolExecutor(8) as threads:
+            assert set(threads.map(read, range(16))) == {data}
+
+    def test_an_artifact_that_was_never_put_is_missing_and_named(self, store):
+        assert not store.has(NOTHING)
+        with pytest.raises(DeepSoundError) as caught, store.local(NOTHING):
+            pass
+        assert caught.value.code is ErrorCode.ARTIFACT_MISSING
+        assert NOTHING in str(caught.value)
+        assert store.url in str(caught.value)
+
+    @pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 64 + "\n", "🎬" * 16])
+    def test_a_name_that_is_no_hash_reaches_no_path(self, store, name):
+        assert not store.has(name)
+        with pytest.raises(DeepSoundError) as caught, store.local(name):
+            pass
+        assert caught.value.code is ErrorCode.ARTIFACT_MISSING
+
+    @pytest.mark.parametrize("kind", ["gone", "folder", "pipe"])
+    def test_a_source_that_is_no_file_is_named_and_nothing_is_kept(self, store, tmp_path, kind):
+        source = tmp_path / "sound.wav"
+        if kind == "folder":
+            source.mkdir()
+        if kind == "pipe":
+            os.mkfifo(source)
+        with pytest.raises(DeepSoundError) as caught:
+            store.put(source, "audio/wav")
+        assert caught.value.code is ErrorCode.SOURCE_MISSING
+        assert str(source) in str(caught.value)
+
+    def test_hostile_source_names_are_only_names(self, store, tmp_path):
+        for name in ("a b'\"; rm -rf $HOME.wav", "ピアノ\n.wav", "-rf", "%2e%2e%2f"):
+            artifact = store.put(a_file(tmp_path, name.encode(), name), "audio/wav")
+            assert store.has(artifact.sha256)
