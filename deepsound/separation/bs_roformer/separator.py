@@ -1,0 +1,184 @@
+"""The paper's separator as a backend: a sound file in, voice and background out, a block at a time."""
+# PyTorch leaves from_numpy without types.
+# pyright: reportUnknownMemberType=false
+
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+import numpy as np
+import torch
+
+from deepsound.canonical import sha256_file
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.identity import ModelIdentity
+from deepsound.media.audio import (
+    AudioFormat,
+    Block,
+    audio_format,
+    read_blocks,
+    read_span,
+    regrouped,
+    resampled_blocks,
+    write_float_wav,
+)
+from deepsound.separation.bs_roformer.chunks import Chunking, Samples, voice_blocks
+from deepsound.separation.bs_roformer.config import EP_317, SAMPLE_RATE, BSRoformerConfig
+from deepsound.separation.bs_roformer.network import BSRoformer
+from deepsound.separation.envelope import gain, touched_spans
+from deepsound.separation.protocol import Separated
+from deepsound.spans import Span
+from deepsound.weights import load_strict, read_state
+
+CHECKPOINT = "model_bs_roformer_ep_317_sdr_12.9755.ckpt"
+"""Name of the official file."""
+
+# Resampling the voice back to the mix's rate looks this far beyond a span's edges.
+_MARGIN_SECONDS = 0.1
+
+
+class BSRoformerSeparator:
+    """BS-RoFormer `ep_317_sdr_12.9755` from its official checkpoint, at 44.1 kHz inside.
+
+    Any sample rate and channels in, the same out. A mono mix is heard as two equal channels and their mean
+    taken; beyond stereo each channel is separated alone. `precision` is that of the matrix products; the
+    spectrogram, norms and rotary angles stay float32. Calls from several threads run one after the other.
+    """
+
+    name = "bs-roformer"
+    version = "1"
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        *,
+        config: BSRoformerConfig = EP_317,
+        chunking: Chunking | None = None,
+        device: str | None = None,
+        precision: Literal["float32", "bfloat16"] = "float32",
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._config = config
+        self._chunking = chunking or Chunking()
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._precision = precision
+        self._turn = threading.Lock()
+
+    @cached_property
+    def models(self) -> Sequence[ModelIdentity]:
+        """The checkpoint, hashed once. Raises DeepSoundError MODEL_MISSING."""
+        if not self._checkpoint.is_file():
+            raise DeepSoundError(
+                ErrorCode.MODEL_MISSING,
+                "no such checkpoint",
+                where=str(self._checkpoint),
+                remedy="put the official file there",
+            )
+        files = {self._checkpoint.name: sha256_file(self._checkpoint)}
+        return (ModelIdentity("bs-roformer", "ep_317_sdr_12.9755", "unstated", files),)
+
+    def separate(self, mix: Path, voice: Path, background: Path, spans: Sequence[Span] | None) -> Separated:
+        """Write `voice` and `background`, whose sum is `mix`; only chunks that touch `spans` are computed."""
+        sound = audio_format(mix)
+        touched = touched_spans(spans, sound.duration)
+        with _at_model_rate(mix, sound, beside=voice) as source:
+            estimated = resampled_blocks(self._voice(source, touched), SAMPLE_RATE, sound.sample_rate)
+            kept = _faded(_fitted(estimated, sound), touched, sound, mix)
+            write_float_wav(voice, sound.sample_rate, sound.channels, kept)
+        rest = _differences(mix, voice, sound.sample_rate)
+        write_float_wav(background, sound.sample_rate, sound.channels, rest)
+        return Separated(touched, {"device": self._device.type, "precision": self._precision})
+
+    def _voice(self, source: Path, touched: Sequence[Span]) -> Iterator[Block]:
+        """Voice in a file at the network's rate, in blocks (n, channels)."""
+        sound = audio_format(source)
+        wanted = [
+            (int((s.start - _MARGIN_SECONDS) * SAMPLE_RATE), int((s.end + _MARGIN_SECONDS) * SAMPLE_RATE))
+            for s in touched
+        ]
+        pairs = [(0, 1)] if sound.channels == 2 else [(channel, channel) for channel in range(sound.channels)]
+        streams = [self._pair(source, sound, pair, wanted) for pair in pairs]
+        for blocks in zip(*streams, strict=True):
+            yield np.concatenate(blocks, axis=1)
+
+    def _pair(
+        self, source: Path, sound: AudioFormat, pair: tuple[int, int], wanted: Sequence[tuple[int, int]]
+    ) -> Iterator[Block]:
+        def read(start: int, stop: int) -> Samples:
+            return read_span(source, start, stop)[:, pair].T
+
+        for block in voice_blocks(read, sound.samples, wanted, self._estimate, self._chunking):
+            yield block.T if pair[0] != pair[1] else block.mean(axis=0)[:, None]
+
+    def _estimate(self, chunks: Samples) -> Samples:
+        # A batch costs a CPU more per chunk than one after the other, and four times the memory.
+        at_once = len(chunks) if self._device.type == "cuda" else 1
+        half = self._precision == "bfloat16"
+        with self._turn, torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, half):
+            try:
+                return np.concatenate([self._run(piece) for piece in np.split(chunks, len(chunks) // at_once)])
+            except torch.OutOfMemoryError as error:
+                raise DeepSoundError(
+                    ErrorCode.OUT_OF_MEMORY,
+                    f"{at_once} chunks of {self._chunking.size} samples do not fit the {self._device.type}",
+                    where=self.name,
+                    remedy="free memory on the device, or separate on the CPU",
+                ) from error
+
+    def _run(self, chunks: Samples) -> Samples:
+        return self._network(torch.from_numpy(chunks).to(self._device)).float().cpu().numpy()
+
+    @cached_property
+    def _network(self) -> BSRoformer:
+        with torch.device("meta"):
+            network = BSRoformer(self._config)
+        load_strict(network, read_state(self._checkpoint), network="BS-RoFormer", where=self._checkpoint)
+        return network.float().eval().to(self._device)
+
+
+@contextmanager
+def _at_model_rate(mix: Path, sound: AudioFormat, *, beside: Path) -> Generator[Path]:
+    """The mix at 44.1 kHz: itself, or a passing copy, since chunks are read from any place in the file."""
+    if sound.sample_rate == SAMPLE_RATE:
+        yield mix
+        return
+    copy = beside.with_name(f".{uuid4().hex}.wav")
+    try:
+        blocks = resampled_blocks(read_blocks(mix, sound.sample_rate), sound.sample_rate, SAMPLE_RATE)
+        write_float_wav(copy, SAMPLE_RATE, sound.channels, blocks)
+        yield copy
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def _fitted(blocks: Iterable[Block], sound: AudioFormat) -> Iterator[Block]:
+    """Exactly the mix's length: two resamplings may be a sample or two off."""
+    lacking = sound.samples
+    for block in regrouped(blocks, sound.sample_rate):
+        yield block[:lacking]
+        lacking -= len(block[:lacking])
+    if lacking:
+        yield np.zeros((lacking, sound.channels), np.float32)
+
+
+def _faded(blocks: Iterable[Block], touched: Sequence[Span], sound: AudioFormat, mix: Path) -> Iterator[Block]:
+    at = 0
+    for block in blocks:
+        if not np.isfinite(block).all():
+            raise DeepSoundError(
+                ErrorCode.MODEL_FAILED,
+                f"the voice after {at / sound.sample_rate:.1f} s is not a number",
+                where=str(mix),
+                remedy="check the mix for samples that are not numbers, and the checkpoint's hash",
+            )
+        yield block * gain(touched, sound.duration, sound.sample_rate, at, at + len(block))[:, None]
+        at += len(block)
+
+
+def _differences(mix: Path, voice: Path, block_samples: int) -> Iterator[Block]:
+    for whole, part in zip(read_blocks(mix, block_samples), read_blocks(voice, block_samples), strict=True):
+        yield whole - part

@@ -1,0 +1,175 @@
+"""BS-RoFormer: the reference's numbers, its checkpoint's layout, and what separation promises about sound."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from numpy.typing import NDArray
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.separation.bs_roformer.chunks import Chunking, plan, voice_blocks
+from deepsound.separation.bs_roformer.separator import CHECKPOINT, BSRoformerSeparator
+from deepsound.spans import Span
+from tests.parity.__main__ import check_file
+from tests.parity.bs_roformer import CHUNK, TINY, demixed, filled, wave
+
+GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+CHUNKS = Chunking(size=CHUNK)
+HALF_SECOND = Chunking(size=8820)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network in the official file's layout."""
+    path = tmp_path_factory.mktemp("weights") / CHECKPOINT
+    torch.save(dict(filled(TINY)[0].state_dict()), path)
+    return path
+
+
+@pytest.fixture
+def separator(checkpoint: Path) -> BSRoformerSeparator:
+    return BSRoformerSeparator(checkpoint, config=TINY, chunking=CHUNKS, device="cpu")
+
+
+def mix_file(folder: Path, seconds: float, rate: int = 44_100, channels: int = 2) -> Path:
+    """A float WAV of noise."""
+    noise = np.random.default_rng(5).normal(0, 0.2, (round(seconds * rate), channels))
+    path = folder / "mix.wav"
+    soundfile.write(path, noise.astype(np.float32), rate, subtype="FLOAT")
+    return path
+
+
+def stems(
+    separator: BSRoformerSeparator, mix: Path, spans: list[Span] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Mix, voice and background as read back from the files."""
+    voice, background = mix.with_name("voice.wav"), mix.with_name("background.wav")
+    separator.separate(mix, voice, background, spans)
+    assert sorted(path.name for path in mix.parent.iterdir()) == ["background.wav", "mix.wav", "voice.wav"]
+    return tuple(soundfile.read(path, dtype="float32", always_2d=True)[0] for path in (mix, voice, background))
+
+
+@pytest.mark.parametrize("name", ["bs_roformer_tiny", "bs_roformer_tiny_demix"])
+def test_the_numbers_are_those_of_the_reference(name: str) -> None:
+    path = GOLDEN / f"{name}.safetensors"
+    if not path.is_file():
+        pytest.skip("the golden files are not beside this checkout")
+    failed = [result for result in check_file(path) if not result.passed]
+    assert not failed
+
+
+def test_the_chunk_in_the_mirrored_tail_is_not_computed() -> None:
+    computed: list[int] = []
+
+    def estimate(chunks: NDArray[np.float32]) -> NDArray[np.float32]:
+        computed.append(len(chunks))
+        return chunks
+
+    mix = wave(441_000)[:, :44_100].numpy()
+    chunking = Chunking(size=35_280)
+    blocks = voice_blocks(lambda a, b: mix[:, a:b], 44_100, [(0, 44_100)], estimate, chunking)
+    # A network that passes its input on: faded, averaged chunks are the mix again.
+    np.testing.assert_allclose(np.concatenate(list(blocks), axis=1), mix, atol=1e-6)
+    # Ten seconds to chunks of eight, at a tenth of the scale: the reference runs five.
+    assert sum(len(group) for group in plan(44_100, chunking)) == 5
+    assert sum(computed) == 4
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(44_100, 2), (16_000, 1), (48_000, 2), (48_000, 3)])
+def test_voice_and_background_sum_to_the_mix_in_its_own_format(
+    separator: BSRoformerSeparator, tmp_path: Path, rate: int, channels: int
+) -> None:
+    mix, voice, background = stems(separator, mix_file(tmp_path, 0.73, rate, channels))
+    assert mix.shape == voice.shape == background.shape == (round(0.73 * rate), channels)
+    assert soundfile.info(tmp_path / "voice.wav").samplerate == rate
+    assert np.abs(voice + background - mix).max() <= 1e-6
+    assert np.sqrt(np.mean(voice**2)) > 1e-3
+
+
+def test_the_files_hold_what_the_chunked_network_says(separator: BSRoformerSeparator, tmp_path: Path) -> None:
+    mix, voice, _ = stems(separator, mix_file(tmp_path, 0.73))
+    expected = demixed(filled(TINY)[0], mix.T, CHUNKS).numpy()
+    np.testing.assert_allclose(voice.T, expected, atol=1e-6)
+
+
+def test_a_mono_mix_is_the_mean_of_two_equal_channels(separator: BSRoformerSeparator, tmp_path: Path) -> None:
+    mix, voice, _ = stems(separator, mix_file(tmp_path, 0.4, channels=1))
+    expected = demixed(filled(TINY)[0], np.repeat(mix.T, 2, axis=0), CHUNKS).mean(0).numpy()
+    np.testing.assert_allclose(voice[:, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000])
+def test_only_the_named_spans_are_touched(checkpoint: Path, tmp_path: Path, rate: int) -> None:
+    separator = BSRoformerSeparator(checkpoint, config=TINY, chunking=HALF_SECOND, device="cpu")
+    path = mix_file(tmp_path, 1.5, rate)
+    _, everywhere, _ = stems(separator, path)
+    mix, voice, background = stems(separator, path, [Span(0.6, 0.8)])
+    start, stop = round(0.6 * rate), round(0.8 * rate)
+    assert np.array_equal(background[:start], mix[:start])
+    assert np.array_equal(background[stop:], mix[stop:])
+    inside = slice(start + rate // 40, stop - rate // 40)
+    np.testing.assert_allclose(voice[inside], everywhere[inside], atol=2e-5)
+    # Cross-faded: no jump at the edge.
+    assert np.abs(voice[start : start + 5]).max() < 0.01 * np.abs(voice[inside]).max()
+
+
+def test_no_span_leaves_the_mix_as_it_is(separator: BSRoformerSeparator, tmp_path: Path) -> None:
+    mix, voice, background = stems(separator, mix_file(tmp_path, 0.3), [])
+    assert np.array_equal(background, mix)
+    assert not voice.any()
+
+
+def test_bfloat16_is_near_float32(checkpoint: Path, tmp_path: Path) -> None:
+    half = BSRoformerSeparator(checkpoint, config=TINY, chunking=CHUNKS, device="cpu", precision="bfloat16")
+    mix, voice, background = stems(half, mix_file(tmp_path, 0.5))
+    expected = demixed(filled(TINY)[0], mix.T, CHUNKS).numpy().T
+    assert np.linalg.norm(voice - expected) < 0.05 * np.linalg.norm(expected)
+    assert np.abs(voice + background - mix).max() <= 1e-6
+
+
+def test_the_identity_names_the_official_file_and_its_hash(separator: BSRoformerSeparator) -> None:
+    (model,) = separator.models
+    assert model.revision == "ep_317_sdr_12.9755"
+    assert re.fullmatch("[0-9a-f]{64}", model.files[CHECKPOINT])
+
+
+def refusal(path: Path, mix: Path) -> DeepSoundError:
+    separator = BSRoformerSeparator(path, config=TINY, chunking=CHUNKS, device="cpu")
+    with pytest.raises(DeepSoundError) as caught:
+        separator.separate(mix, mix.with_name("voice.wav"), mix.with_name("background.wav"), None)
+    assert str(path) in str(caught.value)
+    assert [file.name for file in mix.parent.glob("*.wav")] == ["mix.wav"]
+    return caught.value
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    error = refusal(tmp_path / CHECKPOINT, mix_file(tmp_path, 0.3))
+    assert error.code is ErrorCode.MODEL_MISSING
+
+
+def test_a_truncated_checkpoint_is_named(checkpoint: Path, tmp_path: Path) -> None:
+    cut = tmp_path / CHECKPOINT
+    cut.write_bytes(checkpoint.read_bytes()[:100_000])
+    assert "truncated" in str(refusal(cut, mix_file(tmp_path, 0.3)))
+
+
+def test_a_checkpoint_of_other_sizes_is_refused_with_what_was_expected(checkpoint: Path, tmp_path: Path) -> None:
+    state = torch.load(checkpoint, weights_only=True)
+    state["extra.weight"] = torch.zeros(1)
+    state["final_norm.gamma"] = torch.zeros(32)
+    del state["band_split.to_features.0.1.bias"]
+    wrong = tmp_path / CHECKPOINT
+    torch.save(state, wrong)
+    message = str(refusal(wrong, mix_file(tmp_path, 0.3)))
+    assert "missing: band_split.to_features.0.1.bias" in message
+    assert "not part of it: extra.weight" in message
+    assert "final_norm.gamma [32] for [64]" in message
+
+
+def test_a_checkpoint_that_is_a_pickled_object_is_not_unpickled(tmp_path: Path) -> None:
+    hostile = tmp_path / CHECKPOINT
+    torch.save({"weights": Path("anything")}, hostile)
+    assert "not readable as plain tensors" in str(refusal(hostile, mix_file(tmp_path, 0.3)))
