@@ -20,9 +20,10 @@ State = Mapping[str, torch.Tensor]
 _NAMED = 3  # names listed in a message before "and n more"
 
 
-def read_state(path: Path) -> dict[str, torch.Tensor]:
+def read_state(path: Path, *, under: str | None = None) -> dict[str, torch.Tensor]:
     """Tensors by name from a .safetensors file or a zip-format torch checkpoint, mapped rather than read.
 
+    `under` is the key a torch checkpoint keeps its tensors under, where the publisher wrapped them once more.
     Raises DeepSoundError: MODEL_MISSING without the file, MODEL_FAILED for one that is truncated, of another
     format, or holds anything but tensors.
     """
@@ -32,7 +33,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         )
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    return _read_torch(path)
+    return _read_torch(path, under)
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -42,7 +43,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         raise _unreadable(path, f"not a whole safetensors file ({error})") from error
 
 
-def _read_torch(path: Path) -> dict[str, torch.Tensor]:
+def _read_torch(path: Path, under: str | None) -> dict[str, torch.Tensor]:
     # A zip's table of contents stands at its end, so a file cut short is no zip any more.
     if not zipfile.is_zipfile(path):
         raise _unreadable(path, f"{path.stat().st_size} bytes that are no torch checkpoint, or a truncated one")
@@ -50,8 +51,11 @@ def _read_torch(path: Path) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
         raise _unreadable(path, f"not readable as plain tensors ({str(error).splitlines()[0]})") from error
+    if under is not None and isinstance(state, dict):
+        state = cast("dict[object, object]", state).get(under)
     if not isinstance(state, dict):
-        raise _unreadable(path, f"holds a {type(state).__name__} where named tensors are expected")
+        inside = f" under {under!r}" if under else ""
+        raise _unreadable(path, f"named tensors expected{inside}, found {type(state).__name__}")
     return _only_tensors(cast("dict[object, object]", state), path)
 
 
