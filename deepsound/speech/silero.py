@@ -1,0 +1,57 @@
+"""Silero VAD as a stream: one speech probability for every 32 ms."""
+
+from functools import cache
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepsound.identity import ModelIdentity, packaged_file, packaged_identity
+from deepsound.onnx import OnnxNetwork
+
+SAMPLE_RATE = 16000
+FRAME = 512
+"""Samples in a frame; each frame is shown to the network with the last samples of the one before it."""
+
+_CONTEXT = 64
+_STATE = (1, 1, 128)
+_PACKAGE = "silero-vad"
+_WEIGHTS = "silero_vad/data/silero_vad_16k_sequence.onnx"
+
+_loading = Lock()
+
+
+def silero_identity() -> ModelIdentity:
+    """The weights used. Raises DeepSoundError MODEL_MISSING."""
+    return packaged_identity("silero-vad-16k", _PACKAGE, (_WEIGHTS,), "MIT")
+
+
+class SileroStream:
+    """Hears one sound from its beginning. The network is shared, the memory of what was heard is not."""
+
+    def __init__(self) -> None:
+        with _loading:
+            self._network = _network()
+        self._context = np.zeros(_CONTEXT, np.float32)
+        self._hidden = np.zeros(_STATE, np.float32)
+        self._cell = np.zeros(_STATE, np.float32)
+
+    def hear(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (ceil(n / 512),) for the next samples (n,) at 16 kHz.
+
+        Only the last call may bring a number of samples that is no multiple of 512; it is filled with
+        silence. Raises DeepSoundError MODEL_FAILED.
+        """
+        if not samples.size:
+            return np.zeros(0, np.float32)
+        frames = np.pad(samples, (0, -samples.size % FRAME)).reshape(-1, FRAME)
+        before = np.concatenate((self._context[None], frames[:-1, -_CONTEXT:]))
+        self._context = frames[-1, -_CONTEXT:].copy()
+        inputs = {"input": np.concatenate((before, frames), axis=1), "h": self._hidden, "c": self._cell}
+        speech, self._hidden, self._cell = self._network.run(("speech_probs", "hn", "cn"), inputs)
+        return speech.reshape(-1)
+
+
+@cache
+def _network() -> OnnxNetwork:
+    return OnnxNetwork(packaged_file(_PACKAGE, _WEIGHTS).read_bytes(), _WEIGHTS)
