@@ -1,0 +1,150 @@
+"""Synchformer's visual encoder: what moves on the picture, 25 times a second (Iashin et al., 2024).
+
+A ViT-B/16 over 16-frame segments with attention divided into time and space (TimeSformer), then one
+transformer layer that gathers the patches of each pair of frames into a token.
+"""
+# Torch's own annotations leave these partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own usage
+from torch import Tensor, nn
+
+from deepsound.weights import load_strict, read_state
+
+WIDTH = 768
+_HEADS = 12
+_DEPTH = 12
+_PATCH = 16
+_GRID = 14
+_STEPS = 8
+_EPS = 1e-6
+_PREFIX = "vfeat_extractor."
+_UNUSED = "patch_embed.proj."
+
+
+class DividedAttention(nn.Module):
+    """Attention within groups of tokens; the class token is seen by all groups and sees every token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
+        self.proj = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor, *, over_time: bool) -> Tensor:
+        """(batch, 1 + steps · patches, width): patches of one step attend to each other, or steps of one."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, _HEADS, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        whole = F.scaled_dot_product_attention(q[:, :, :1], k, v)
+        grouped = [_grouped(part, over_time=over_time) for part in (q, k, v)]
+        class_k, class_v = (
+            part[:, :, None, :1].expand(-1, -1, grouped[0].shape[2], -1, -1) for part in (k, v)
+        )
+        found = F.scaled_dot_product_attention(
+            grouped[0], torch.cat([class_k, grouped[1]], dim=3), torch.cat([class_v, grouped[2]], dim=3)
+        )
+        found = (found.transpose(2, 3) if over_time else found).flatten(2, 3)
+        return self.proj(torch.cat([whole, found], dim=2).transpose(1, 2).flatten(2))
+
+
+class _MLP(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(WIDTH, 4 * WIDTH)
+        self.fc2 = nn.Linear(4 * WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class _Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(WIDTH, eps=_EPS)
+        self.attn = DividedAttention()
+        self.timeattn = DividedAttention()
+        self.norm2 = nn.LayerNorm(WIDTH, eps=_EPS)
+        self.mlp = _MLP()
+        self.norm3 = nn.LayerNorm(WIDTH, eps=_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.timeattn(self.norm3(x), over_time=True)
+        x = x + self.attn(self.norm1(x), over_time=False)
+        return x + self.mlp(self.norm2(x))
+
+
+class _PatchEmbed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        size = (2, _PATCH, _PATCH)
+        self.proj = nn.Conv3d(3, WIDTH, size, stride=size)
+
+    def forward(self, segments: Tensor) -> Tensor:
+        """(batch, 3, frames, height, width) to (batch, steps · patches, width)."""
+        return self.proj(segments).flatten(2).transpose(1, 2)
+
+
+class _PatchGathering(nn.TransformerEncoderLayer):
+    """One pre-norm transformer layer that gathers the patches of a step in a class token."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            WIDTH, _HEADS, 4 * WIDTH, 0.0, F.gelu, layer_norm_eps=_EPS, batch_first=True, norm_first=True
+        )
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, WIDTH))
+
+    def gather(self, patches: Tensor) -> Tensor:
+        """(batch, patches, width) to (batch, width)."""
+        tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+        return self(tokens)[:, 0]
+
+
+class Synchformer(nn.Module):
+    """The visual encoder alone; parameter names are the published file's, less their common prefix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, WIDTH))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + _GRID * _GRID, WIDTH))
+        self.temp_embed = nn.Parameter(torch.zeros(1, _STEPS, WIDTH))
+        self.patch_embed_3d = _PatchEmbed()
+        self.blocks = nn.ModuleList(_Block() for _ in range(_DEPTH))
+        self.norm = nn.LayerNorm(WIDTH, eps=_EPS)
+        self.spatial_attn_agg = _PatchGathering()
+
+    def forward(self, segments: Tensor) -> Tensor:
+        """Segments (batch, 16 frames, 3, 224, 224) in [-1, 1] to tokens (batch, 8, 768) in order of time."""
+        patches = self.patch_embed_3d(segments.transpose(1, 2)) + self._positions()
+        start = (self.cls_token + self.pos_embed[:, :1]).expand(len(patches), -1, -1)
+        x = torch.cat([start, patches], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        steps = self.norm(x[:, 1:]).unflatten(1, (_STEPS, -1))
+        return self.spatial_attn_agg.gather(steps.flatten(0, 1)).unflatten(0, (-1, _STEPS))
+
+    def _positions(self) -> Tensor:
+        places, times = self.pos_embed[:, None, 1:], self.temp_embed[:, :, None]
+        return (places + times).flatten(1, 2)
+
+
+def load_synchformer(path: Path) -> Synchformer:
+    """The encoder from `synchformer_state_dict.pth`, in float32. Raises DeepSoundError.
+
+    The file's other half, and the two-dimensional patch embedding, are never used: they are left unread.
+    """
+    state = {
+        name.removeprefix(_PREFIX): value
+        for name, value in read_state(path).items()
+        if name.startswith(_PREFIX) and not name.startswith(_PREFIX + _UNUSED)
+    }
+    with torch.device("meta"):
+        encoder = Synchformer()
+    load_strict(encoder, state, network="Synchformer's visual encoder", where=path)
+    return encoder.eval()
+
+
+def _grouped(tokens: Tensor, *, over_time: bool) -> Tensor:
+    """(batch, heads, 1 + steps · patches, d) without the class token, as (batch, heads, groups, members, d)."""
+    placed = tokens[:, :, 1:].unflatten(2, (_STEPS, -1))
+    return placed.transpose(2, 3) if over_time else placed
