@@ -7,6 +7,7 @@ Blocks are float32 arrays (samples, channels), full scale at ±1. Files written 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -20,11 +21,12 @@ from av.container.core import Flags
 from numpy.typing import NDArray
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.files import check_source, media_url, replacing
-
-Block = NDArray[np.float32]
+from deepsound.media.files import check_source, media_url, open_media, replacing
+from deepsound.media.placement import Block, DecodedSound, place
+from deepsound.media.probe import VideoInfo, audio_stream
 
 _BLOCK_SECONDS = 1.0
+_JITTER = 0.010  # seconds by which the times of adjoining packets may be off before they count as a gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,57 @@ def resampled_blocks(blocks: Iterable[Block], source_rate: int, target_rate: int
 
 def _exactly(block: Block, samples: int) -> Block:
     return np.pad(block[:samples], ((0, max(samples - len(block), 0)), (0, 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractedAudio(AudioFormat):
+    """Format of an extracted track, and how many of the source's packets could not be decoded."""
+
+    damaged_packets: int = 0
+
+
+def extract_audio(video: Path, info: VideoInfo, target: Path) -> ExtractedAudio:
+    """Write the file's first audio stream as float WAV on the picture's clock, at its own rate and channels.
+
+    Sample 0 sounds with the first shown frame and round(duration * rate) samples are written: sound that starts
+    late, has gaps or ends early is filled with silence; what lies outside the shown picture is cut.
+    Raises DeepSoundError: NO_AUDIO_STREAM, SOURCE_CORRUPT, and those of opening and writing.
+    """
+    with open_media(video) as container:
+        stream = audio_stream(container)
+        if stream is None:
+            raise _no_sound(video)
+        decoded = DecodedSound(container, stream)
+        pieces = iter(decoded)
+        opening = next(pieces, None)
+        if opening is None:
+            raise _undecodable(video) if decoded.damaged_packets else _no_sound(video)
+        rate, channels = decoded.sample_rate, decoded.channels
+        samples = round(info.duration * rate)
+        timed = (
+            (None if time is None else round((float(time) - info.start) * rate), block)
+            for time, block in chain([opening], pieces)
+        )
+        write_float_wav(target, rate, channels, place(timed, samples, channels, round(_JITTER * rate)))
+        return ExtractedAudio(rate, channels, samples, decoded.damaged_packets)
+
+
+def _no_sound(video: Path) -> DeepSoundError:
+    return DeepSoundError(
+        ErrorCode.NO_AUDIO_STREAM,
+        "the file has no sound of its own",
+        where=str(video),
+        remedy="choose a generator that makes sound from the picture, such as foley",
+    )
+
+
+def _undecodable(video: Path) -> DeepSoundError:
+    return DeepSoundError(
+        ErrorCode.SOURCE_CORRUPT,
+        "none of its sound can be decoded",
+        where=str(video),
+        remedy="copy it again, or choose a generator that makes sound from the picture, such as foley",
+    )
 
 
 def write_float_wav(target: Path, sample_rate: int, channels: int, blocks: Iterable[Block]) -> int:

@@ -63,7 +63,14 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """A video after its one pass: what it is, and what the observers kept, by observer name."""
+    """A video after its one pass: what it is, and what the observers kept, by observer name.
+
+    `decoder` names what decoded it ("decord" or "pyav"); `frames` counts the frames it gave. `damage` is None for
+    a sound file, else one line on what could not be shown.
+    """
 
     info: VideoInfo
     observations: Mapping[str, Observation]
+    decoder: str
+    frames: int
+    damage: str | None = None

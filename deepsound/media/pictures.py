@@ -1,0 +1,170 @@
+"""Two decoders behind one face: every shown frame of a video, in order, each with its presentation time."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from av.error import FFmpegError
+from av.filter import Graph
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from deepsound.media.by_decord import DecordReader, DecordStoppedError, trusted_reader
+from deepsound.media.files import open_media
+from deepsound.media.probe import VideoInfo, frame_time, video_stream
+
+Rgb = NDArray[np.uint8]
+Size = tuple[int, int]
+Wanted = Callable[[float, float], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A wanted frame, shown from `time` until `until` (seconds from the first shown frame).
+
+    `rgb((width, height))` is the frame upright and scaled, as RGB (height, width, 3).
+    """
+
+    time: float
+    until: float
+    rgb: Callable[[Size], Rgb]
+
+
+@dataclass(slots=True)
+class Showing:
+    """One decoding pass over a video; iterate once.
+
+    Yields the frames for which `wanted(time, until)` holds. `largest` is the largest size (width, height) anyone
+    will ask for. Afterwards `decoder`, `frames` (decoded, wanted or not) and `damaged` (packets and frames lost)
+    say how it went.
+    """
+
+    path: Path
+    info: VideoInfo
+    wanted: Wanted
+    largest: Size
+    decoder: str = "pyav"
+    frames: int = 0
+    damaged: int = 0
+    _last: float = field(default=-1.0)
+
+    def __iter__(self) -> Iterator[Picture]:
+        reader = trusted_reader(self.path, self.info, *self.largest)
+        if reader is not None:
+            try:
+                yield from self._by_decord(reader)
+            except DecordStoppedError:
+                self.decoder = "decord, then pyav"
+            else:
+                return
+        yield from self._by_pyav()
+
+    def _by_decord(self, reader: DecordReader) -> Iterator[Picture]:
+        self.decoder = "decord"
+        skipped = 0
+        ends = [*reader.times[1:], self.info.duration]
+        for time, until in zip(reader.times, ends, strict=True):
+            if not self.wanted(time, until):
+                skipped += 1
+                continue
+            image = reader.next_after(skipped)
+            self.frames += skipped + 1
+            skipped = 0
+            self._last = time
+            yield Picture(time, until, partial(_resized, image))
+        self.frames += skipped
+
+    def _by_pyav(self) -> Iterator[Picture]:
+        scaling = _Scaling(self.info.rotation)
+        held: tuple[float, VideoFrame] | None = None
+        for time, frame in self._timed_frames():
+            if held is not None and self.wanted(held[0], time):
+                yield Picture(held[0], time, partial(scaling.rgb, held[1]))
+            held = time, frame
+        if held is not None:
+            until = max(self.info.duration, held[0] + float(1 / self.info.frame_rate) / 2)
+            if self.wanted(held[0], until):
+                yield Picture(held[0], until, partial(scaling.rgb, held[1]))
+
+    def _timed_frames(self) -> Iterator[tuple[float, VideoFrame]]:
+        """Frames in order with their times; those out of order, or already given by decord, are left out."""
+        with open_media(self.path) as container:
+            stream = video_stream(container, self.path)
+            stream.thread_type = "AUTO"
+            frames = self._decoded(container.demux(stream))
+            if self.info.interlaced:
+                frames = _deinterlaced(frames, stream)
+            for frame in frames:
+                tick = frame.time_base or stream.time_base or 0
+                time = float(frame_time(frame) * tick) - self.info.start
+                if time <= self._last:
+                    self.damaged += self.decoder == "pyav"
+                    continue
+                self._last = time
+                self.frames += 1
+                yield max(time, 0.0), frame
+
+    def _decoded(self, packets: "Iterator[Packet[VideoStream]]") -> Iterator[VideoFrame]:
+        while True:
+            try:
+                packet = next(packets, None)
+                frames = [] if packet is None else packet.decode()
+            except FFmpegError:
+                self.damaged += 1
+                continue
+            if packet is None:
+                return
+            for frame in frames:
+                self.damaged += frame.is_corrupt
+                yield frame
+
+
+def _resized(image: Rgb, size: Size) -> Rgb:
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+@dataclass(slots=True)
+class _Scaling:
+    """Scales and turns PyAV frames; keeps one scaler per size, as setting one up costs more than using it."""
+
+    rotation: int
+    _scalers: dict[Size, VideoReformatter] = field(default_factory=dict[Size, VideoReformatter])
+
+    def rgb(self, frame: VideoFrame, size: Size) -> Rgb:
+        width, height = size if self.rotation % 180 == 0 else size[::-1]
+        scaler = self._scalers.setdefault(size, VideoReformatter())
+        scaled = scaler.reformat(frame, width, height, "rgb24", interpolation="BICUBIC", threads=1)
+        return np.rot90(np.asarray(scaled.to_ndarray(), np.uint8), -self.rotation // 90)
+
+
+def _deinterlaced(frames: Iterator[VideoFrame], stream: VideoStream) -> Iterator[VideoFrame]:
+    """One progressive frame for each frame; those not marked interlaced pass through."""
+    graph = Graph()
+    graph.link_nodes(
+        graph.add_buffer(template=stream),
+        graph.add("bwdif", "mode=send_frame:deint=interlaced"),
+        graph.add("buffersink"),
+    ).configure()
+    for frame in frames:
+        graph.push(frame)
+        yield from _pulled(graph)
+    graph.push(None)
+    yield from _pulled(graph)
+
+
+def _pulled(graph: Graph) -> Iterator[VideoFrame]:
+    while True:
+        try:
+            frame = graph.pull()
+        except (BlockingIOError, EOFError):
+            return
+        if isinstance(frame, VideoFrame):
+            yield frame

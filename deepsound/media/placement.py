@@ -1,0 +1,94 @@
+"""A file's own sound, decoded and laid on the picture's clock."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+Block = NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class DecodedSound:
+    """The decoded pieces of an audio stream, each with its presentation time; iterate once.
+
+    `sample_rate` and `channels` are those of the first decoded frame and known from the first piece on; a stream
+    that changes either midway is converted to them. `damaged_packets` counts what could not be decoded.
+    """
+
+    container: InputContainer
+    stream: AudioStream
+    sample_rate: int = 0
+    channels: int = 0
+    damaged_packets: int = 0
+    _layout: str = ""
+    _resampler: AudioResampler | None = None
+    _shape: tuple[str, str, int] | None = field(default=None)
+
+    def __iter__(self) -> Iterator[tuple[Fraction | None, Block]]:
+        packets = self.container.demux(self.stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                frames = [] if packet is None else packet.decode()
+            except FFmpegError:
+                self.damaged_packets += 1
+                continue
+            if packet is None:
+                return
+            for frame in frames:
+                yield _time(frame), self._samples(frame)
+
+    def _samples(self, frame: AudioFrame) -> Block:
+        if not self.sample_rate:
+            self.sample_rate, self._layout = frame.sample_rate, frame.layout.name
+            self.channels = frame.layout.nb_channels
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._resampler is None or shape != self._shape:
+            self._resampler, self._shape = AudioResampler("fltp", self._layout, self.sample_rate), shape
+        parts = [np.asarray(part.to_ndarray().T, np.float32) for part in self._resampler.resample(frame)]
+        return np.concatenate(parts) if parts else np.zeros((0, self.channels), np.float32)
+
+
+def _time(frame: AudioFrame) -> Fraction | None:
+    if frame.pts is None or frame.time_base is None:
+        return None
+    return frame.pts * frame.time_base
+
+
+def place(pieces: Iterable[tuple[int | None, Block]], samples: int, channels: int, slack: int) -> Iterator[Block]:
+    """Blocks of exactly `samples` samples in all, from pieces that each begin at a sample of the same clock.
+
+    Time before, between and after the pieces is silent; what lies before sample 0, past the end, or over an
+    earlier piece is cut. A piece at most `slack` samples off the end of the one before continues it (containers
+    round times), and so does one without a time.
+    """
+    written = 0
+    expected = 0
+    first = True
+    for at, block in pieces:
+        begin = expected if at is None or (not first and abs(at - expected) <= slack) else at
+        first, expected = False, begin + len(block)
+        kept = block[max(written - begin, 0) : max(samples - begin, 0)]
+        if not len(kept):
+            continue
+        yield from silence(max(begin, written) - written, channels)
+        yield kept
+        written = max(begin, written) + len(kept)
+    yield from silence(samples - written, channels)
+
+
+def silence(samples: int, channels: int) -> Iterator[Block]:
+    """So many samples of silence, in blocks of bounded size."""
+    for begin in range(0, samples, _SILENT_BLOCK):
+        yield np.zeros((min(_SILENT_BLOCK, samples - begin), channels), np.float32)
+
+
+_SILENT_BLOCK = 1 << 16
