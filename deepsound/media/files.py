@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import av
 from av.container import InputContainer
+from av.container.core import Flags
 from av.error import FFmpegError
 
 from deepsound.errors import DeepSoundError, ErrorCode
@@ -50,11 +51,15 @@ def open_media(path: Path) -> InputContainer:
     check_source(path)
     options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
     try:
-        return av.open(media_url(path), "r", container_options=options, metadata_errors="replace")
+        container = av.open(media_url(path), "r", container_options=options, metadata_errors="replace")
     except PermissionError as error:
         raise unreadable(path) from error
     except (FFmpegError, OSError, ValueError) as error:
         raise _not_opened(path) from error
+    if container.format.name == "avi":
+        # AVI stores no presentation times, and FFmpeg's guesses at them are wrong where frames are reordered.
+        container.flags &= ~Flags.gen_pts.value
+    return container
 
 
 def check_source(path: Path) -> None:

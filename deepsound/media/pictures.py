@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from deepsound.media.by_decord import DecordReader, DecordStoppedError, trusted_reader
 from deepsound.media.files import open_media
-from deepsound.media.probe import VideoInfo, frame_time, video_stream
+from deepsound.media.packets import FrameClock
+from deepsound.media.probe import VideoInfo, video_stream
 
 Rgb = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -102,7 +103,7 @@ class Showing:
                 frames = _deinterlaced(frames, stream)
             for frame in frames:
                 tick = frame.time_base or stream.time_base or 0
-                time = float(frame_time(frame) * tick) - self.info.start
+                time = float((frame.pts or 0) * tick) - self.info.start
                 if time <= self._last:
                     self.damaged += self.decoder == "pyav"
                     continue
@@ -111,18 +112,25 @@ class Showing:
                 yield max(time, 0.0), frame
 
     def _decoded(self, packets: "Iterator[Packet[VideoStream]]") -> Iterator[VideoFrame]:
-        while True:
+        clock = FrameClock()
+        for packet in self._readable(packets):
+            clock.enter(packet)
             try:
-                packet = next(packets, None)
-                frames = [] if packet is None else packet.decode()
+                frames = packet.decode()
             except FFmpegError:
                 self.damaged += 1
+                clock.lost(packet)
                 continue
-            if packet is None:
-                return
             for frame in frames:
                 self.damaged += frame.is_corrupt
+                frame.pts = clock.time(frame)
                 yield frame
+
+    def _readable(self, packets: "Iterator[Packet[VideoStream]]") -> "Iterator[Packet[VideoStream]]":
+        try:
+            yield from packets
+        except FFmpegError:  # the file can't be read any further: what was seen counts
+            self.damaged += 1
 
 
 def _resized(image: Rgb, size: Size) -> Rgb:

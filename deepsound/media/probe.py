@@ -1,22 +1,21 @@
 """What a media file is, read from its headers, its packets and one decoded frame."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.error import FFmpegError
-from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.files import open_media
+from deepsound.media.packets import PacketReading, read_packets
 
 _PROGRESSIVE: Final = 1  # AVFieldOrder: 0 unknown, 1 progressive, above that some order of fields
 _STEADY: Final = Fraction(11, 10_000)  # containers that count milliseconds round each step by up to one
@@ -61,35 +60,6 @@ class VideoInfo:
     truncated: bool = False
 
 
-@dataclass(slots=True)
-class _Reading:
-    """What one pass over the packets gathers; times in ticks of each stream's time base."""
-
-    first: VideoFrame | None = None
-    times: list[int] = field(default_factory=list[int])
-    durations: list[int] = field(default_factory=list[int])
-    heard_from: int | None = None
-    heard_until: int = 0
-    skipped_samples: int = 0
-
-    def see(self, packet: "Packet[Any]") -> None:
-        if self.first is None:
-            self.first = _first_frame(packet)
-        time = _time(packet)
-        if time is not None and not packet.is_discard:
-            self.times.append(time)
-            self.durations.append(packet.duration or 0)
-
-    def hear(self, packet: "Packet[Any]") -> None:
-        time = _time(packet)
-        if time is None:
-            return
-        if self.heard_from is None:
-            self.heard_from = time
-            self.skipped_samples = _leading_skip(packet)
-        self.heard_until = max(self.heard_until, time + (packet.duration or 0))
-
-
 def probe(path: Path) -> VideoInfo:
     """Describe the first video stream of a file and its first audio stream.
 
@@ -99,7 +69,7 @@ def probe(path: Path) -> VideoInfo:
     with open_media(path) as container:
         video = video_stream(container, path)
         audio = audio_stream(container)
-        reading, readable = _read(container, video, audio)
+        reading = read_packets(container, video, audio)
         if reading.first is None:
             raise DeepSoundError(
                 ErrorCode.SOURCE_CORRUPT,
@@ -109,7 +79,7 @@ def probe(path: Path) -> VideoInfo:
             )
         info = _described(container, video, reading.first, reading)
         sound = None if audio is None else _sound(audio, reading, info.start)
-        short = not readable or _promises_more(container, video, info)
+        short = reading.broke_off or _promises_more(container, video, info)
         return replace(info, audio=sound, truncated=short)
 
 
@@ -128,53 +98,15 @@ def audio_stream(container: InputContainer) -> AudioStream | None:
     return next((s for s in container.streams.audio if s.codec_context and s.codec_context.sample_rate), None)
 
 
-def frame_time(frame: VideoFrame) -> int:
-    """Presentation time of a decoded frame in ticks; containers that store none give its decoding time."""
-    return frame.pts if frame.pts is not None else frame.dts or 0
-
-
-def _read(container: InputContainer, video: VideoStream, audio: AudioStream | None) -> tuple[_Reading, bool]:
-    reading = _Reading()
-    wanted = (video,) if audio is None else (video, audio)
-    try:
-        for packet in container.demux(*wanted):
-            if packet.stream_index == video.index:
-                reading.see(packet)
-            else:
-                reading.hear(packet)
-    except (FFmpegError, OSError):
-        return reading, False
-    return reading, True
-
-
-def _first_frame(packet: "Packet[Any]") -> VideoFrame | None:
-    try:
-        return next((frame for frame in packet.decode() if isinstance(frame, VideoFrame)), None)
-    except FFmpegError:  # an undecodable packet: a later one may do
-        return None
-
-
-def _time(packet: "Packet[Any]") -> int | None:
-    return packet.pts if packet.pts is not None else packet.dts
-
-
-def _leading_skip(packet: "Packet[Any]") -> int:
-    """Samples of encoder priming that decoders drop: the first word of the packet's side data."""
-    if not packet.has_sidedata("skip_samples"):
-        return 0
-    return int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[:4], "little")
-
-
-def _described(container: InputContainer, video: VideoStream, first: VideoFrame, reading: _Reading) -> VideoInfo:
+def _described(
+    container: InputContainer, video: VideoStream, first: VideoFrame, reading: PacketReading
+) -> VideoInfo:
     tick = video.time_base or Fraction(1, 1)
-    start = frame_time(first)
+    start = reading.start
     order = sorted((t, d) for t, d in zip(reading.times, reading.durations, strict=True) if t >= start)
     order = order or [(start, 0)]
     times = [time for time, _ in order]
-    steps = [(b - a) * tick for a, b in pairwise(times) if b > a]
-    usual = _usual_step(video, steps)
-    duration = (times[-1] - start) * tick + (order[-1][1] * tick or usual)
-    variable = any(abs(step - usual) > max(tick, _STEADY) for step in steps)
+    rate, duration, variable = _pace(video.average_rate, times, order[-1][1], tick)
     width, height = _shown_size(video, first)
     return VideoInfo(
         container=_container_name(container),
@@ -184,7 +116,7 @@ def _described(container: InputContainer, video: VideoStream, first: VideoFrame,
         height=height,
         rotation=-first.rotation % 360,
         interlaced=first.interlaced_frame or video.codec_context.field_order > _PROGRESSIVE,
-        frame_rate=_rate(video, len(times), duration, variable),
+        frame_rate=rate,
         variable_frame_rate=variable,
         frames=len(times),
         start=float(start * tick),
@@ -201,19 +133,25 @@ def _container_name(container: InputContainer) -> str:
     return name
 
 
-def _usual_step(video: VideoStream, steps: Sequence[Fraction]) -> Fraction:
-    if steps:
-        return sorted(steps)[len(steps) // 2]
-    return 1 / video.average_rate if video.average_rate else Fraction(1, 25)
+def _pace(
+    nominal: Fraction | None, times: Sequence[int], last: int, tick: Fraction
+) -> tuple[Fraction, Fraction, bool]:
+    """Frame rate, presented duration in seconds, and whether the rate varies.
 
-
-def _rate(video: VideoStream, frames: int, duration: Fraction, variable: bool) -> Fraction:
-    """The nominal rate if the frames keep to it, else the mean."""
-    mean = frames / duration
-    nominal = video.average_rate
-    if nominal and not variable and abs(nominal - mean) < mean / 200:
-        return nominal
-    return mean.limit_denominator(1001)
+    `times` and the last frame's duration `last` count ticks. Frames that keep to the nominal rate as well as the
+    container's clock can tell are taken to keep to it exactly.
+    """
+    steps = sorted((b - a) * tick for a, b in pairwise(times) if b > a)
+    usual = steps[len(steps) // 2] if steps else last * tick or 1 / (nominal or Fraction(25))
+    rounding = min(max(tick, _STEADY), usual / 4)
+    shown = (times[-1] - times[0]) * tick
+    if steps and max(steps[-1] - usual, usual - steps[0]) > rounding:
+        duration = shown + (last * tick or usual)
+        return (len(times) / duration).limit_denominator(1001), duration, True
+    duration = shown + usual
+    if nominal and abs(len(times) / nominal - duration) < 2 * rounding:
+        return nominal, len(times) / nominal, False
+    return (len(times) / duration).limit_denominator(1001), duration, False
 
 
 def _shown_size(video: VideoStream, first: VideoFrame) -> tuple[int, int]:
@@ -222,7 +160,7 @@ def _shown_size(video: VideoStream, first: VideoFrame) -> tuple[int, int]:
     return (first.height, width) if first.rotation % 180 else (width, first.height)
 
 
-def _sound(audio: AudioStream, reading: _Reading, video_start: float) -> AudioInfo | None:
+def _sound(audio: AudioStream, reading: PacketReading, video_start: float) -> AudioInfo | None:
     if reading.heard_from is None or audio.time_base is None:
         return None
     context = audio.codec_context
