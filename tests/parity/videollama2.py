@@ -1,0 +1,90 @@
+"""The whole of VideoLLaMA2.1-AV in miniature: vision, embeddings, logits, greedy tokens."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import Qwen2Config, SiglipVisionConfig
+from transformers.cache_utils import DynamicCache
+
+from deepsound.reasoning.videollama2.beats import BeatsConfig
+from deepsound.reasoning.videollama2.checkpoint import fill_network
+from deepsound.reasoning.videollama2.decoding import greedy, next_logits
+from deepsound.reasoning.videollama2.network import VideoLlama2, VideoLlama2Config
+from tests.parity.golden import Comparison, Golden, compare
+
+TINY = VideoLlama2Config(
+    language=Qwen2Config(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=512,
+        rope_theta=1e6,
+        tie_word_embeddings=False,
+    ),
+    vision=SiglipVisionConfig(
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        image_size=84,
+        patch_size=14,
+    ),
+    audio=BeatsConfig(
+        embed=32,
+        layers=2,
+        dim=40,
+        wide=80,
+        heads=4,
+        position_width=16,
+        position_groups=4,
+        buckets=32,
+        max_distance=64,
+    ),
+    audio_projector="mlp2x_gelu",
+    frames=4,
+)
+STORED = "w."
+REPETITION_PENALTY = 1.05
+
+
+def check(golden: Golden) -> Iterator[Comparison]:
+    """`videollama2_av_tiny`; its weights are stored."""
+    network = stored_network(golden)
+    given = golden.tensors
+    pixels, fbank, ids = given["video"], given["fbank"][0], given["ids"][0].tolist()
+    yield compare("vision", network.vision(pixels), given["vision"])
+    video, audio = network.see(pixels), network.hear(fbank)
+    prompt_v, prompt_av = network.embed(ids, [video]), network.embed(ids, [video, audio])
+    yield compare("embeds_v", prompt_v, given["embeds_v"])
+    yield compare("embeds_av", prompt_av, given["embeds_av"])
+    logits = next_logits(network.language, prompt_av, DynamicCache())
+    yield compare("logits_last", logits[None], given["logits_last"])
+    for name, prompt, penalty in (
+        ("gen", prompt_av, 1.0),
+        ("gen_rep", prompt_av, REPETITION_PENALTY),
+        ("genv", prompt_v, 1.0),
+    ):
+        yield compare(name, _tokens(network, prompt, penalty, given[name].shape[1]), given[name])
+
+
+def stored_weights(golden: Golden) -> dict[str, Tensor]:
+    """The weights a golden file carries, by their official names."""
+    return {name[len(STORED) :]: value for name, value in golden.tensors.items() if name.startswith(STORED)}
+
+
+def stored_network(golden: Golden) -> VideoLlama2:
+    """The miniature with the file's own weights."""
+    with torch.device("meta"):
+        network = VideoLlama2(TINY)
+    fill_network(network, stored_weights(golden), Path(golden.name))
+    return network.eval()
+
+
+def _tokens(network: VideoLlama2, prompt: Tensor, penalty: float, count: int) -> Tensor:
+    decoded = greedy(network.language, prompt, DynamicCache(), penalty)
+    return torch.tensor([[token for token, _ in islice(decoded, count)]])
