@@ -1,0 +1,125 @@
+"""`deepsound doctor`: is everything here that a run needs, and if not, what to do."""
+
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from console.settings import Settings, settings_from
+from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, out
+from db.engine import open_ledger
+from deepsound.artifacts.opening import open_store
+from deepsound.backends import load_generator, load_reasoner, load_separator
+from deepsound.errors import DeepSoundError
+from flows.engine import configured_server
+
+_ROOM_WANTED = 2 * 2**30
+_TELLING = ("torch", "prefect", "fastapi", "av", "decord", "onnxruntime", "sqlalchemy", "minio", "soundfile")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: `trouble` is one line that ends in a remedy, None where all is well."""
+
+    what: str
+    detail: str
+    trouble: str | None = None
+
+
+def doctor() -> None:
+    """Check this installation: packages, weights, ledger, store, workflow engine, disk."""
+    settings = settings_from()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    healthy = True
+    for finding in examine(settings):
+        healthy &= finding.trouble is None
+        table.add_row("[green]ok[/]" if finding.trouble is None else "[red]no[/]", finding.what, finding.detail)
+        if finding.trouble is not None:
+            table.add_row("", "", f"[red]{finding.trouble}[/]")
+    out.print(table)
+    raise typer.Exit(EXIT_DONE if healthy else EXIT_SOME_FAILED)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Every check, one after the other; none stops the others."""
+    yield Finding("python", sys.version.split()[0])
+    yield _packages()
+    for kind, name, load in (
+        ("generator", settings.generator, load_generator),
+        ("reasoner", settings.reasoner, load_reasoner),
+        ("separator", settings.separator, load_separator),
+    ):
+        yield _trying(f"{kind} {name}", lambda load=load, name=name: _weights(load(name).models))
+    yield _trying("ledger", lambda: _ledger(settings.db))
+    yield _trying("store", lambda: _store(settings.store))
+    yield _engine()
+    yield _disk(settings.out)
+
+
+def _trying(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, check())
+    except DeepSoundError as error:
+        return Finding(what, "", str(error))
+
+
+def _packages() -> Finding:
+    versions: list[str] = []
+    missing: list[str] = []
+    for name in _TELLING:
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    trouble = f"not installed: {', '.join(missing)}; run `make install`" if missing else None
+    return Finding("packages", ", ".join(versions), trouble)
+
+
+def _weights(models: object) -> str:
+    names = [f"{model.name} ({model.licence})" for model in models] if isinstance(models, list | tuple) else []
+    return ", ".join(names) or "no weights: procedural"
+
+
+def _ledger(url: str) -> str:
+    ledger = open_ledger(url)
+    ledger.close()
+    return ledger.url
+
+
+def _store(url: str) -> str:
+    """Writes a blob and reads it back."""
+    store = open_store(url)
+    with tempfile.TemporaryDirectory() as folder:
+        probe = Path(folder) / "probe"
+        probe.write_bytes(b"deepsound doctor was here\n")
+        kept = store.put(probe, "text/plain")
+    with store.local(kept.sha256):
+        return store.url
+
+
+def _engine() -> Finding:
+    """Imports Prefect's server in a process of its own: a wrong FastAPI shows only there."""
+    if (url := configured_server()) is not None:
+        return Finding("workflow engine", f"Prefect at {url}")
+    tried = subprocess.run(
+        [sys.executable, "-c", "import prefect.server.api.server"], capture_output=True, text=True, check=False
+    )
+    if tried.returncode == 0:
+        return Finding("workflow engine", "a private Prefect server, started when needed")
+    last = tried.stderr.strip().rpartition("\n")[2]
+    remedy = "install with the constraints: `pip install -c constraints.txt .`"
+    return Finding("workflow engine", "", f"Prefect's server can't be imported: {last}; {remedy}")
+
+
+def _disk(out_folder: Path) -> Finding:
+    folder = next(parent for parent in (out_folder.absolute(), *out_folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(folder).free
+    trouble = None if free >= _ROOM_WANTED else f"{folder}: less than 2 GiB free; make room or choose another -o"
+    return Finding("disk", f"{free / 2**30:.0f} GiB free at {folder}", trouble)

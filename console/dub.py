@@ -1,0 +1,101 @@
+"""`deepsound dub`: videos in, sounded and audited videos out."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from console.display import showing_progress
+from console.results import ItemResult, as_json, read_results, summary_table
+from console.settings import Settings, settings_from
+from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, err, out, say
+from deepsound.backends import load_generator, load_reasoner, load_separator
+from deepsound.pipeline import Fallback, OutcomeKind, VoicePolicy
+from flows.local import drive_run
+from tasks.deliver import speakable
+from tasks.intake import collect, refuse_overwriting_sources
+from tasks.run import begin_run, unfinished_items
+from tasks.settings import Source
+from tasks.worker import Worker, worker_at
+
+
+def dub(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Video file, folder, .csv/.jsonl list.")
+    ],
+    out_folder: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the results.")] = None,
+    generator: Annotated[str | None, typer.Option(help="Makes the coarse audio.")] = None,
+    reasoner: Annotated[str | None, typer.Option(help="Plans, and judges whether there is voice-over.")] = None,
+    separator: Annotated[str | None, typer.Option(help="Takes the voice out.")] = None,
+    fallback: Annotated[
+        Fallback | None, typer.Option(help="Where nothing is left: generate again, put back, or nothing out.")
+    ] = None,
+    voice: Annotated[VoicePolicy | None, typer.Option(help="Which voices go: off-screen ones, or all.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="What should be heard.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What should not be heard.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same sound.")] = None,
+    loudness: Annotated[
+        bool | None, typer.Option("--loudness/--no-loudness", help="EBU R 128 (-23 LUFS), or levels as they are.")
+    ] = None,
+    db: Annotated[str | None, typer.Option(help="URL of the ledger's database.")] = None,
+    store: Annotated[str | None, typer.Option(help="Artifact store: a folder, or s3://bucket/prefix.")] = None,
+    as_json_object: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Give videos sound, step by step, and write down every step."""
+    settings = settings_from(
+        out=out_folder,
+        generator=generator,
+        reasoner=reasoner,
+        separator=separator,
+        fallback=fallback,
+        voice=voice,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        seed=seed,
+        loudness=loudness,
+        db=db,
+        store=store,
+    )
+    _check_backends(settings)
+    intake = collect(inputs)
+    refuse_overwriting_sources(intake.sources, settings.out)
+    if intake.left_out:
+        say(f"left out {len(intake.left_out)} files that are no videos, such as {speakable(intake.left_out[0])}")
+    worker = worker_at(settings.place)
+    run_id = _begin(worker, settings, intake.sources)
+    with showing_progress(len(unfinished_items(worker, run_id))):
+        drive_run(worker, settings.place, run_id, say)
+    results = read_results(worker, run_id)
+    _report(run_id, results, as_json_object)
+    raise typer.Exit(EXIT_SOME_FAILED if any(result.is_failure for result in results) else EXIT_DONE)
+
+
+def _check_backends(settings: Settings) -> None:
+    """An unknown name or missing weights stop the command before anything is registered."""
+    load_generator(settings.generator)
+    load_reasoner(settings.reasoner)
+    load_separator(settings.separator)
+
+
+def _begin(worker: Worker, settings: Settings, sources: tuple[Source, ...]) -> str:
+    with Progress(console=err, transient=True) as progress:
+        reading = progress.add_task("reading", total=len(sources))
+        run_id, resumed = begin_run(worker, settings.for_run(), sources, lambda _: progress.advance(reading))
+    if resumed:
+        say(f"going on with run {run_id}, which was not finished")
+    return run_id
+
+
+def _report(run_id: str, results: list[ItemResult], as_json_object: bool) -> None:
+    for result in results:
+        if result.error is not None:
+            err.print(f"{result.name}: {result.error}", style="red", soft_wrap=True, markup=False)
+    if as_json_object:
+        out.file.write(json.dumps(as_json(run_id, results), ensure_ascii=False) + "\n")
+        return
+    out.print(summary_table(results))
+    if all(result.was_reused for result in results if result.outcome is not OutcomeKind.FAILED):
+        say("nothing had to be done again: every finished step was found in the ledger")
+    say(f"run {run_id}; the reasons are in `deepsound audit show {run_id}`")

@@ -1,0 +1,147 @@
+"""What became of each video of a run: the summary table, and the same as JSON."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from db.items import ItemEnd, StepTotals, item_ends, run_settings
+from db.queries import item_history
+from db.records import FinishedStep, StepRef
+from deepsound.canonical import Json
+from deepsound.pipeline import OutcomeKind, Step
+from tasks.deliver import delivered_paths, speakable
+from tasks.run import no_such_run
+from tasks.settings import RunSettings
+from tasks.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """One video: how it ended, what was judged of its coarse audio, and where its results are."""
+
+    name: str
+    source: str
+    outcome: OutcomeKind | None
+    why: str | None
+    verdict: str | None
+    probability: float | None
+    voices: Json
+    outputs: dict[str, Path]
+    loudness: float | None
+    steps: tuple[StepTotals, ...]
+    error: str | None
+
+    @property
+    def is_failure(self) -> bool:
+        """Failed, or still open because nothing could go on."""
+        return self.outcome in (OutcomeKind.FAILED, None)
+
+    @property
+    def was_reused(self) -> bool:
+        """Whether no step had to be done for it."""
+        return bool(self.steps) and all(step.is_reused for step in self.steps)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in its steps."""
+        return sum(step.seconds for step in self.steps)
+
+
+def read_results(worker: Worker, run_id: str) -> list[ItemResult]:
+    """Every item of a run, in order. Raises DeepSoundError."""
+    with worker.ledger.read() as session:
+        kept = run_settings(session, run_id)
+        if kept is None:
+            raise no_such_run(run_id, worker)
+        out = RunSettings.from_json(kept).out
+        return [_result(end, item_history(session, end.item.id), out) for end in item_ends(session, run_id)]
+
+
+def as_json(run_id: str, results: Sequence[ItemResult]) -> Json:
+    """The one object `--json` prints (design.md, The command)."""
+    return {"run": run_id, "items": [_item_json(result) for result in results]}
+
+
+def summary_table(results: Sequence[ItemResult]) -> Table:
+    """For people: outcome, verdict, probability, loudness, time."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("video", "outcome", "voice-over", "probability", "LUFS", "seconds", "why"):
+        table.add_column(heading, justify="right" if heading in ("probability", "LUFS", "seconds") else "left")
+    for result in results:
+        table.add_row(
+            speakable(result.name),
+            _OUTCOME_SHOWN[result.outcome],
+            result.verdict or "–",
+            _number(result.probability, ".2f"),
+            _number(result.loudness, ".1f"),
+            "reused" if result.was_reused else f"{result.seconds:.1f}",
+            result.why or result.error or "",
+        )
+    return table
+
+
+_OUTCOME_SHOWN = {
+    OutcomeKind.DONE: "[green]done[/]",
+    OutcomeKind.NEEDS_REVIEW: "[yellow]needs review[/]",
+    OutcomeKind.REMOVED: "[yellow]removed[/]",
+    OutcomeKind.FAILED: "[red]failed[/]",
+    None: "[red]open[/]",
+}
+
+
+def _result(end: ItemEnd, history: Sequence[FinishedStep], out: Path) -> ItemResult:
+    done = {finished.at: finished for finished in history}
+    judged = done.get(StepRef(Step.JUDGE))
+    published = next((finished for at, finished in done.items() if at.step is Step.PUBLISH), None)
+    judgement = judged.result if judged else {}
+    loudness = published.result.get("loudness") if published else None
+    lufs = loudness.get("lufs") if isinstance(loudness, dict) else None
+    return ItemResult(
+        name=end.item.output_name,
+        source=end.item.source,
+        outcome=end.outcome,
+        why=str(published.result["why"]) if published else None,
+        verdict=str(judgement["verdict"]) if judged else None,
+        probability=judged.probability if judged else None,
+        voices=judgement.get("voices", []),
+        outputs=delivered_paths(out, end.item.output_name, published) if published else {},
+        loudness=float(lufs) if isinstance(lufs, int | float) else None,
+        steps=end.steps,
+        error=None if end.outcome not in (OutcomeKind.FAILED, None) else end.error or "not finished",
+    )
+
+
+def _item_json(result: ItemResult) -> Json:
+    outputs = {role: str(path) for role, path in result.outputs.items()}
+    stems = {role: path for role, path in outputs.items() if role not in ("video", "audio", "sidecar")}
+    return {
+        "input": speakable(result.source),
+        "outcome": result.outcome,
+        "why": result.why,
+        "verdict": result.verdict,
+        "probability": result.probability,
+        "spans": result.voices,
+        "outputs": {
+            "video": outputs.get("video"),
+            "audio": outputs.get("audio"),
+            "stems": dict(stems),
+            "sidecar": outputs.get("sidecar"),
+        },
+        "loudness_lufs": result.loudness,
+        "steps": [
+            {
+                "step": step.step,
+                "attempts": step.attempts,
+                "reused": step.is_reused,
+                "seconds": round(step.seconds, 3),
+            }
+            for step in result.steps
+        ],
+        "error": result.error,
+    }
+
+
+def _number(value: float | None, shown: str) -> str:
+    return "–" if value is None else format(value, shown)

@@ -1,0 +1,87 @@
+"""Flags over DEEPSOUND_* variables over deepsound.toml over what is written here."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.pipeline import Fallback, VoicePolicy
+from tasks.place import Place, default_place
+from tasks.settings import RunSettings
+
+
+class Settings(BaseSettings):
+    """Everything `deepsound dub` can be told; each field is a flag, a variable and a key of the file."""
+
+    model_config = SettingsConfigDict(env_prefix="DEEPSOUND_", toml_file="deepsound.toml", extra="ignore")
+
+    out: Path = Path("deepsound-out")
+    generator: str = "foley"
+    reasoner: str = "evidence"
+    separator: str = "mix-minus"
+    fallback: Fallback = Fallback.NEG
+    voice: VoicePolicy = VoicePolicy.VOICE_OVER
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: int = Field(default=42, ge=0, lt=2**63)
+    loudness: bool = True
+    db: str = Field(default_factory=lambda: default_place().db)
+    store: str = Field(default_factory=lambda: default_place().store)
+
+    @property
+    def place(self) -> Place:
+        """Where the books are kept."""
+        return Place(self.db, self.store)
+
+    def for_run(self) -> RunSettings:
+        """What the run keeps of it, frozen."""
+        return RunSettings(
+            generator=self.generator,
+            reasoner=self.reasoner,
+            separator=self.separator,
+            fallback=self.fallback,
+            voice=self.voice,
+            prompt=self.prompt,
+            negative_prompt=self.negative_prompt,
+            seed=self.seed,
+            loudness=self.loudness,
+            out=self.out.absolute(),
+        )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order of precedence."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def settings_from(**flags: Any) -> Settings:
+    """Settings with the flags that were given (None: not given). Raises DeepSoundError (BAD_SETTINGS)."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = "-".join(str(part) for part in first["loc"]).replace("_", "-")
+        raise DeepSoundError(
+            ErrorCode.BAD_SETTINGS,
+            first["msg"].lower(),
+            where=f"--{name}",
+            remedy=f"mend the flag, DEEPSOUND_{name.upper().replace('-', '_')}, or {name} in deepsound.toml",
+        ) from error
+    except ValueError as error:  # A deepsound.toml that is no TOML.
+        raise DeepSoundError(
+            ErrorCode.BAD_SETTINGS, str(error), where="deepsound.toml", remedy="mend or remove the file"
+        ) from error

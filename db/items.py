@@ -1,0 +1,97 @@
+"""Runs and their items read back: for workers that take them up, and for the report of what became of them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.records import AttemptStatus
+from db.schema import Attempt, Item, Run
+from deepsound.canonical import Json
+from deepsound.pipeline import OutcomeKind, Step
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class RunItem:
+    """A line of a run's list as it was registered."""
+
+    id: int
+    source: str
+    output_name: str
+    overrides: Mapping[str, Json]
+    video_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepTotals:
+    """All attempts of one step of an item: how many, whether the last was reused, seconds in all."""
+
+    step: Step
+    attempts: int
+    is_reused: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ItemEnd:
+    """What became of an item. `outcome` None: still open. `error` is the one line of its last failure."""
+
+    item: RunItem
+    outcome: OutcomeKind | None
+    error_code: str | None
+    error: str | None
+    steps: tuple[StepTotals, ...]
+
+
+def run_settings(session: Session, run_id: str) -> Mapping[str, Json] | None:
+    """The frozen settings of a run; None if there is no such run."""
+    return session.scalar(select(Run.settings).where(Run.id == run_id))
+
+
+def run_items(session: Session, run_id: str, ids: Sequence[int] | None = None) -> list[RunItem]:
+    """Items of a run in order: those named, or all."""
+    asked = select(Item).where(Item.run_id == run_id).order_by(Item.ordinal)
+    if ids is None:
+        return [_item(row) for row in session.scalars(asked)]
+    chunks = (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
+    return [_item(row) for chunk in chunks for row in session.scalars(asked.where(Item.id.in_(chunk)))]
+
+
+def item_ends(session: Session, run_id: str) -> list[ItemEnd]:
+    """Every item of a run in order, with what became of it."""
+    attempts: dict[int, list[Attempt]] = {}
+    asked = select(Attempt).join(Item).where(Item.run_id == run_id).order_by(Attempt.item_id, Attempt.seq)
+    for attempt in session.scalars(asked):
+        attempts.setdefault(attempt.item_id, []).append(attempt)
+    return [_end(item, attempts.get(item.id, [])) for item in run_items(session, run_id)]
+
+
+def _item(row: Item) -> RunItem:
+    return RunItem(row.id, row.source, row.output_name, row.overrides, row.video_sha256)
+
+
+def _end(item: RunItem, attempts: Sequence[Attempt]) -> ItemEnd:
+    last = attempts[-1] if attempts else None
+    return ItemEnd(
+        item=item,
+        outcome=OutcomeKind(last.outcome) if last and last.outcome else None,
+        error_code=last.error_code if last else None,
+        error=last.error_message if last else None,
+        steps=tuple(_totals(attempts)),
+    )
+
+
+def _totals(attempts: Iterable[Attempt]) -> Iterable[StepTotals]:
+    of_step: dict[Step, list[Attempt]] = {}
+    for attempt in attempts:
+        of_step.setdefault(Step(attempt.step), []).append(attempt)
+    for step, tries in of_step.items():
+        yield StepTotals(
+            step=step,
+            attempts=len(tries),
+            is_reused=tries[-1].status == AttemptStatus.REUSED.value,
+            seconds=sum((each.ended_at - each.started_at).total_seconds() for each in tries),
+        )

@@ -1,0 +1,70 @@
+"""A run driven by this process: what can be reused is taken first, and Prefect is started only for the rest.
+
+While Prefect's server starts, models are loaded and the first videos decoded, so its start costs little time.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from deepsound.pipeline import OutcomeKind
+from flows.engine import PrivateServer, configured_server, use
+from flows.progress import Event, tell
+from tasks.job import Job
+from tasks.perform import reuse
+from tasks.place import Place, working_at
+from tasks.run import load_jobs, unfinished_items
+from tasks.worker import Worker
+
+SERVER_STARTS = "starting the workflow engine (Prefect) for this command; the first videos are decoded meanwhile"
+
+
+def drive_run(worker: Worker, place: Place, run_id: str, say: Callable[[str], None]) -> None:
+    """Bring every item of a run to its end. Raises DeepSoundError where nothing can run at all."""
+    jobs = load_jobs(worker, run_id, unfinished_items(worker, run_id))
+    left = [job for job in jobs if not _settle(job)]
+    if left:
+        _drive_with_prefect(left, place, run_id, say)
+
+
+def _settle(job: Job) -> bool:
+    """Take finished steps of earlier runs for this item; True if that brings it to its end."""
+    while (action := job.next_action()) is not None:
+        if not reuse(job, action):
+            return False
+    tell(Event(job.name, outcome=job.outcome or OutcomeKind.FAILED))
+    return True
+
+
+def _drive_with_prefect(jobs: Sequence[Job], place: Place, run_id: str, say: Callable[[str], None]) -> None:
+    with ExitStack() as stack:
+        api_url = configured_server()
+        if api_url is None:
+            say(SERVER_STARTS)
+            server = stack.enter_context(PrivateServer())
+            api_url = server.api_url
+            ready = threading.Event()
+            ahead = threading.Thread(target=_look_ahead, args=(jobs, ready), daemon=True)
+            ahead.start()
+            use(api_url)
+            server.wait()
+            ready.set()
+        else:
+            use(api_url)
+        # Only now: Prefect reads its settings when it is imported.
+        from flows.dub import dub_archive
+
+        with working_at(place):
+            asyncio.run(dub_archive(run_id))
+
+
+def _look_ahead(jobs: Sequence[Job], ready: threading.Event) -> None:
+    """Decode until the server is ready. What fails here fails again in its step, which says so."""
+    for job in jobs:
+        if ready.is_set():
+            return
+        try:
+            job.look()
+        except Exception:  # noqa: BLE001, S112 - the step that needs it fails the same way and says so
+            continue

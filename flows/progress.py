@@ -1,0 +1,38 @@
+"""What is happening, told to whoever listens: the terminal's progress display, or nobody."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from deepsound.pipeline import OutcomeKind, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A step of an item began, or the item ended with an outcome."""
+
+    item: str
+    step: Step | None = None
+    outcome: OutcomeKind | None = None
+
+
+Listener = Callable[[Event], None]
+
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Events of flows started inside the block, in this process, reach `listener`."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def tell(event: Event) -> None:
+    """Pass an event on."""
+    if (listener := _listener.get()) is not None:
+        listener(event)

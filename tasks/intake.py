@@ -1,0 +1,180 @@
+"""From what the user named to a list of sources, each with a name of its own for its results."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepsound.canonical import Json
+from deepsound.errors import DeepSoundError, ErrorCode
+from tasks.settings import Source
+
+VIDEO_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("mp4", "m4v", "mov", "3gp", "mkv", "webm", "avi", "wmv", "asf", "flv", "ogv"),
+        *("mpg", "mpeg", "m2v", "vob", "ts", "m2ts", "mts", "mxf", "dv"),
+    )
+)
+"""What is taken from a folder; a file named by itself is taken whatever it is called."""
+
+_OVERRIDES = {"prompt": str, "negative_prompt": str, "seed": int}
+_COLUMNS = {"source", "output", *_OVERRIDES}
+_LONGEST_NAME = 120
+_DELIVERED = (".mp4", ".mov", ".mkv", ".wav", ".voice.wav", ".coarse.wav", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """The sources in order, and the files of folders that were left out because they are no videos."""
+
+    sources: tuple[Source, ...]
+    left_out: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    path: Path
+    name: str
+    overrides: Mapping[str, Json]
+
+
+def collect(inputs: Sequence[Path]) -> Intake:
+    """Files, folders and manifests (.csv, .jsonl) as sources. Raises DeepSoundError (BAD_SETTINGS)."""
+    wanted: list[_Wanted] = []
+    left_out: list[Path] = []
+    for given in inputs:
+        if given.is_dir():
+            videos, others = _walk(given)
+            left_out += others
+            wanted += [_Wanted(video, str(video.relative_to(given).with_suffix("")), {}) for video in videos]
+        elif given.suffix.lower() in (".csv", ".jsonl"):
+            wanted += _manifest(given)
+        else:
+            wanted.append(_Wanted(given, given.stem, {}))
+    if not wanted:
+        raise DeepSoundError(
+            ErrorCode.BAD_SETTINGS,
+            "there is no video here",
+            where=", ".join(map(str, inputs)),
+            remedy="name a video file, a folder with videos, or a .csv or .jsonl manifest",
+        )
+    names = unique_names([each.name for each in wanted])
+    sources = (Source(each.path, name, each.overrides) for each, name in zip(wanted, names, strict=True))
+    return Intake(tuple(sources), tuple(left_out))
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """Each name made safe for a file system, and followed by -2, -3, ... where its files would be another's."""
+    taken: set[str] = set()
+    given: list[str] = []
+    for name in names:
+        safe = "/".join(_safe(part) for part in Path(name).parts if part not in ("/", "..")) or "video"
+        candidate, number = safe, 1
+        while not taken.isdisjoint(_files(candidate)):
+            number += 1
+            candidate = f"{safe}-{number}"
+        taken |= _files(candidate)
+        given.append(candidate)
+    return given
+
+
+def refuse_overwriting_sources(sources: Iterable[Source], out: Path) -> None:
+    """Originals are never touched. Raises DeepSoundError (BAD_SETTINGS)."""
+    sources = list(sources)
+    originals = {source.path.resolve() for source in sources}
+    for source in sources:
+        for suffix in _DELIVERED:
+            target = (out / source.output_name).with_name(Path(source.output_name).name + suffix)
+            if target.resolve() in originals:
+                raise DeepSoundError(
+                    ErrorCode.BAD_SETTINGS,
+                    "the result would take the place of an original",
+                    where=str(target),
+                    remedy="choose another folder with -o",
+                )
+
+
+def _walk(folder: Path) -> tuple[list[Path], list[Path]]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
+    videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
+    return videos, [path for path in files if path.suffix.lower() not in VIDEO_SUFFIXES]
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _files(name: str) -> set[str]:
+    """What a name claims; many archive disks do not tell upper case from lower."""
+    return {f"{name}{suffix}".casefold() for suffix in _DELIVERED}
+
+
+def _safe(part: str) -> str:
+    shown = part.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    kept = "".join(
+        letter if letter.isprintable() and letter not in '\\/:*?"<>|' else "_" for letter in shown
+    ).strip(" .")
+    kept = "_" + kept[1:] if kept.startswith("-") else kept
+    while len(kept.encode()) > _LONGEST_NAME:
+        kept = kept[:-1]
+    return kept or "video"
+
+
+def _manifest(path: Path) -> list[_Wanted]:
+    """Every row, or every bad row named with its line: nothing starts before the whole is understood."""
+    good: list[_Wanted] = []
+    bad: list[str] = []
+    for line, row in _rows(path):
+        fault = row if isinstance(row, str) else _fault(row)
+        if fault:
+            bad.append(f"line {line}: {fault}")
+        elif not isinstance(row, str):
+            source = Path(str(row["source"]))
+            overrides = {key: kind(row[key]) for key, kind in _OVERRIDES.items() if row.get(key) not in (None, "")}
+            good.append(_Wanted(path.parent / source, str(row.get("output") or source.stem), overrides))
+    if bad:
+        raise DeepSoundError(
+            ErrorCode.BAD_SETTINGS, "; ".join(bad), where=str(path), remedy="mend these rows; nothing was started"
+        )
+    return good
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeepSoundError(
+            ErrorCode.BAD_SETTINGS,
+            f"the manifest can't be read: {error}",
+            where=str(path),
+            remedy="save it as UTF-8",
+        ) from error
+    if path.suffix.lower() == ".csv":
+        reader = csv.DictReader(text.splitlines(), restkey="")
+        for row in reader:
+            yield reader.line_num, dict(row)
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            yield number, _json_row(line)
+
+
+def _json_row(line: str) -> dict[str, object] | str:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        return f"no JSON ({error.msg})"
+    return row if isinstance(row, dict) else "not a JSON object"
+
+
+def _fault(row: dict[str, object]) -> str:
+    if unknown := sorted(str(key) for key in set(row) - _COLUMNS):
+        return f"unknown column {', '.join(map(repr, unknown))} (known: {', '.join(sorted(_COLUMNS))})"
+    if not isinstance(row.get("source"), str) or not row["source"]:
+        return "no source"
+    seed = row.get("seed")
+    if seed not in (None, "") and not str(seed).lstrip("-").isdigit():
+        return f"the seed {seed!r} is no whole number"
+    return ""

@@ -1,0 +1,137 @@
+"""One item in the hands of one worker: its settings, what was done so far, and the footage all steps share."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from db.records import DecisionRef, FinishedStep, StepRef
+from deepsound.artifacts.protocol import Artifact
+from deepsound.backends import load_generator, load_reasoner
+from deepsound.cot import Verdict
+from deepsound.generation.protocol import Generator
+from deepsound.media.decode import load_observations, look
+from deepsound.media.footage import Footage, Observation, Observer
+from deepsound.media.probe import probe
+from deepsound.pipeline import Action, Fallback, Findings, OutcomeKind, Round, Step, next_action
+from tasks.settings import RunSettings
+from tasks.worker import Worker
+
+PLAN = StepRef(Step.PLAN)
+
+
+class Job:
+    """The state of one item while it is worked on; rebuilt from the ledger by whoever takes it up next."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        *,
+        run_id: str,
+        item_id: int,
+        source: Path,
+        output_name: str,
+        video_sha256: str | None,
+        settings: RunSettings,
+        done: Mapping[StepRef, FinishedStep],
+    ) -> None:
+        self.worker = worker
+        self.run_id = run_id
+        self.item_id = item_id
+        self.source = source
+        self.name = output_name
+        self.video_sha256 = video_sha256
+        self.settings = settings
+        self.done = dict(done)
+
+    def next_action(self) -> Action | None:
+        """What the decision table says comes next."""
+        return next_action(self.settings.policy, findings(self.done))
+
+    @property
+    def outcome(self) -> OutcomeKind | None:
+        """How the item ended; None while it is open."""
+        published = [step for at, step in self.done.items() if at.step is Step.PUBLISH]
+        return OutcomeKind(str(published[0].result["outcome"])) if published else None
+
+    def generator(self, number: int) -> Generator:
+        """The generator of a round: round 2 is made by whoever can answer the `neg` fallback."""
+        first = load_generator(self.settings.generator)
+        return first if number == 1 else load_generator(first.regenerates_with or first.name)
+
+    def observers(self) -> list[Observer]:
+        """Fresh observers for every backend that may want to have seen this video, each kind once."""
+        looking = [*self.generator(1).observers(), *load_reasoner(self.settings.reasoner).observers()]
+        if self.settings.fallback is Fallback.NEG:
+            looking += self.generator(2).observers()
+        return list({observer.name: observer for observer in looking}.values())
+
+    def look(self) -> Footage:
+        """Decode the video, unless this process did so already. Raises DeepSoundError."""
+        observers = self.observers()
+        return self.worker.footage.get(self._footage_key, lambda: look(self.source, observers))
+
+    def footage(self) -> Footage:
+        """What the plan step saw: from memory, or from the store where another process did the looking."""
+        return self.worker.footage.get(self._footage_key, self._restore)
+
+    def _restore(self) -> Footage:
+        with self.worker.store.local(self.made(PLAN, "observations").sha256) as path:
+            return self._restored(load_observations(path))
+
+    @property
+    def _footage_key(self) -> str:
+        return f"{self.run_id}/{self.video_sha256 or self.item_id}"
+
+    def _restored(self, observations: Mapping[str, Observation]) -> Footage:
+        seen = self.done[PLAN].result
+        return Footage(
+            info=probe(self.source),
+            observations=observations,
+            decoder=str(seen["decoder"]),
+            frames=int(str(seen["frames"])),
+            damage=None if seen["damage"] is None else str(seen["damage"]),
+        )
+
+    def made(self, at: StepRef, role: str) -> Artifact:
+        """What a finished step made."""
+        return self.done[at].outputs[role]
+
+    def coarse(self, number: int) -> Artifact:
+        """The coarse audio of a round."""
+        return self.made(StepRef(Step.GENERATE, number), "coarse")
+
+    def decision(self, at: StepRef, key: str) -> DecisionRef:
+        """A decision of a finished step, as effects refer to it."""
+        return next(decision.ref for decision in self.done[at].decisions if decision.key == key)
+
+    def let_go(self) -> None:
+        """Forget what was seen; the store has it."""
+        self.worker.footage.let_go(self._footage_key)
+
+
+def findings(done: Mapping[StepRef, FinishedStep]) -> Findings:
+    """What the decision table wants to know, read from the results of finished steps."""
+    plan, fell_back = done.get(PLAN), done.get(StepRef(Step.FALL_BACK))
+    return Findings(
+        plan_accepted=None if plan is None else bool(plan.result["accepted"]),
+        first=_round(done, 1),
+        fell_back=None if fell_back is None else Fallback(str(fell_back.result["mode"])),
+        second=_round(done, 2),
+        published=any(at.step is Step.PUBLISH for at in done),
+    )
+
+
+def _round(done: Mapping[StepRef, FinishedStep], number: int) -> Round:
+    known = Round(
+        generated=StepRef(Step.GENERATE, number) in done, separated=StepRef(Step.SEPARATE, number) in done
+    )
+    if judged := done.get(StepRef(Step.JUDGE, number)):
+        heard = judged.result["voice_heard"]
+        known = replace(
+            known,
+            verdict=Verdict(str(judged.result["verdict"])),
+            voice_heard=None if heard is None else bool(heard),
+        )
+    if checked := done.get(StepRef(Step.CHECK_SILENCE, number)):
+        known = replace(known, silent=bool(checked.result["silent"]))
+    return known

@@ -1,0 +1,255 @@
+"""The frame around every step: look in the ledger, do the work, keep what was made, write it down.
+
+Order of a write (design.md, The ledger): bytes to the store under their hash, results to their place, then
+one transaction with all that is known about the attempt. A crash in between leaves an unreferenced blob,
+never a row without its bytes.
+"""
+
+import errno
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from db import queries, writes
+from db.owner import this_owner
+from db.records import AttemptRecord, DecisionRef, Effect, FinishedStep, MadeDecision, StepRef
+from db.work import claim
+from deepsound.artifacts.protocol import Artifact
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.pipeline import Action, OutcomeKind, Step, next_action
+from tasks import check_silence, fall_back, generate, judge, plan, publish, separate
+from tasks.deliver import deliver, speakable
+from tasks.faults import fault_point
+from tasks.job import Job, findings
+from tasks.step import SoundChange, StepInputs, StepOutput
+
+log = logging.getLogger(__name__)
+
+
+class _StepModule(NamedTuple):
+    inputs: Callable[[Job, Action], StepInputs]
+    execute: Callable[[Job, Action, Path], StepOutput]
+
+
+_STEPS = {
+    Step.PLAN: _StepModule(plan.inputs, plan.execute),
+    Step.GENERATE: _StepModule(generate.inputs, generate.execute),
+    Step.JUDGE: _StepModule(judge.inputs, judge.execute),
+    Step.SEPARATE: _StepModule(separate.inputs, separate.execute),
+    Step.CHECK_SILENCE: _StepModule(check_silence.inputs, check_silence.execute),
+    Step.FALL_BACK: _StepModule(fall_back.inputs, fall_back.execute),
+    Step.PUBLISH: _StepModule(publish.inputs, publish.execute),
+}
+
+
+LEASE_SECONDS = 6 * 3600.0
+"""Longer than any step may take: a lease that ran out is another process's to take."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefectRun:
+    """Foreign references to Prefect's own records, and whether Prefect would try this step again."""
+
+    flow_run_id: str | None = None
+    task_run_id: str | None = None
+    is_last_try: bool = True
+
+
+LAST_TRY = PrefectRun()
+
+_UNKNOWN = StepInputs(backend="", version="")
+"""Of a step that failed before its inputs were known."""
+
+
+def reuse(job: Job, action: Action) -> bool:
+    """Take a finished attempt with the same step key for the result, if its outputs are all there.
+
+    False where there is none, or something is in the way; `perform` then meets that and says what it is.
+    """
+    started = datetime.now(UTC)
+    try:
+        inputs = _STEPS[action.step].inputs(job, action)
+        with job.worker.ledger.read() as session:
+            found = queries.find_finished(session, inputs.key(action.step))
+        if found is None or not all(job.worker.store.has(made.sha256) for made in found.outputs.values()):
+            return False
+        found = replace(found, at=_at(action))
+        if action.step is Step.PUBLISH:
+            deliver(job, found)
+        _claim(job, action)
+        record = replace(_begun(job, action, inputs, started), reused_attempt_id=found.attempt_id)
+        _finish(job, action, record, found)
+    except Exception as error:  # noqa: BLE001 - whatever it is, `perform` meets it again and writes it down
+        log.debug("%s of %s is not reused: %s", action.step, job.name, error)
+        return False
+    return True
+
+
+def perform(job: Job, action: Action, prefect: PrefectRun) -> None:
+    """Do a step and write it down. Raises DeepSoundError once the failure is written down."""
+    started = datetime.now(UTC)
+    inputs: StepInputs | None = None
+    module = _STEPS[action.step]
+    _claim(job, action)
+    fault_point(f"{action.step}.begun")
+    try:
+        inputs = module.inputs(job, action)
+        with job.worker.scratch() as scratch:
+            output = module.execute(job, action, scratch)
+            fault_point(f"{action.step}.executed")
+            made = {role: job.worker.store.put(file.path, file.media_type) for role, file in output.files.items()}
+        fault_point(f"{action.step}.stored")
+        finished = FinishedStep(
+            at=_at(action),
+            attempt_id=0,
+            backend=inputs.backend,
+            result=output.result,
+            probability=output.probability,
+            decisions=(),
+            outputs=made,
+        )
+        if action.step is Step.PUBLISH:
+            deliver(job, finished)
+            fault_point("publish.delivered")
+        record = _completed(_begun(job, action, inputs, started), output, made, prefect)
+        _finish(job, action, record, finished)
+        fault_point(f"{action.step}.recorded")
+    except Exception as error:
+        failure = as_failure(error, job, action)
+        log.info("%s of %s failed: %s", action.step, job.name, failure, exc_info=error)
+        fail(job, action, failure, inputs=inputs, started=started, prefect=prefect)
+        raise failure from error
+
+
+def fail(
+    job: Job,
+    action: Action,
+    failure: DeepSoundError,
+    *,
+    inputs: StepInputs | None = None,
+    started: datetime | None = None,
+    prefect: PrefectRun = LAST_TRY,
+) -> None:
+    """Write down that a step failed; the item ends with it unless it will be tried again."""
+    again = failure.code.is_retryable and not prefect.is_last_try
+    begun = _begun(job, action, inputs or _UNKNOWN, started or datetime.now(UTC))
+    record = replace(
+        begun,
+        then=_at(action) if again else OutcomeKind.FAILED,
+        step_key=begun.step_key if inputs else None,
+        failure=failure,
+        prefect_flow_run_id=prefect.flow_run_id,
+        prefect_task_run_id=prefect.task_run_id,
+    )
+    with job.worker.ledger.write() as session:
+        writes.record_attempt(session, record, this_owner())
+
+
+def as_failure(error: Exception, job: Job, action: Action) -> DeepSoundError:
+    """Any exception as one line with a code."""
+    match error:
+        case DeepSoundError():
+            return error
+        case MemoryError() | torch.OutOfMemoryError():
+            code, what, remedy = ErrorCode.OUT_OF_MEMORY, "out of memory", "work on fewer videos at once"
+        case OSError(errno=errno.ENOSPC):
+            code, what, remedy = ErrorCode.DISK_FULL, "the disk is full", "free some space and run again"
+        case _:
+            code, what = ErrorCode.INTERNAL, f"{type(error).__name__}: {error}"
+            remedy = "please report this with the file, if it can be shared"
+    return DeepSoundError(code, f"{action.step}: {what}", where=speakable(job.source), remedy=remedy)
+
+
+def _at(action: Action) -> StepRef:
+    return StepRef(action.step, action.round)
+
+
+def _begun(job: Job, action: Action, inputs: StepInputs, started: datetime) -> AttemptRecord:
+    """What is known of an attempt before its work; `then` is filled in when it ends."""
+    return AttemptRecord(
+        item_id=job.item_id,
+        at=_at(action),
+        then=_at(action),
+        step_key=inputs.key(action.step),
+        step_version=inputs.version,
+        backend=inputs.backend,
+        started_at=started,
+        ended_at=datetime.now(UTC),
+        workplace=job.worker.workplace,
+        parameters=inputs.parameters,
+        seed=inputs.seed,
+        models=inputs.models,
+        inputs=inputs.artifacts,
+    )
+
+
+def _completed(
+    begun: AttemptRecord, output: StepOutput, made: Mapping[str, Artifact], prefect: PrefectRun
+) -> AttemptRecord:
+    return replace(
+        begun,
+        ended_at=datetime.now(UTC),
+        template=output.template,
+        prompt=output.prompt,
+        frames=output.frames,
+        raw_output=output.raw,
+        parser_version=output.parser_version,
+        result=output.result,
+        probability=output.probability,
+        outputs=made,
+        thoughts=output.thoughts,
+        decisions=output.decisions,
+        effects=[_effect(change, made) for change in output.changes],
+        prefect_flow_run_id=prefect.flow_run_id,
+        prefect_task_run_id=prefect.task_run_id,
+    )
+
+
+def _effect(change: SoundChange, made: Mapping[str, Artifact]) -> Effect:
+    return Effect(
+        operation=change.operation,
+        span=change.span,
+        before_sha256=change.before,
+        after_sha256=made[change.made].sha256 if change.made else change.replaced_by,
+        decision=change.because,
+        speech_seconds=change.speech_seconds,
+        speech_level=change.speech_level,
+        loudness=change.loudness,
+    )
+
+
+def _finish(job: Job, action: Action, record: AttemptRecord, finished: FinishedStep) -> None:
+    """Write a finished attempt down with what follows it, and remember it in the job."""
+    at = _at(action)
+    after = next_action(job.settings.policy, findings({**job.done, at: finished}))
+    then = OutcomeKind(str(finished.result["outcome"])) if after is None else _at(after)
+    with job.worker.ledger.write() as session:
+        attempt = writes.record_attempt(session, replace(record, then=then), this_owner())
+    if record.reused_attempt_id is None:
+        finished = replace(finished, attempt_id=attempt, decisions=_made_decisions(attempt, record))
+    job.done[at] = finished
+
+
+def _made_decisions(attempt: int, record: AttemptRecord) -> tuple[MadeDecision, ...]:
+    return tuple(
+        MadeDecision(DecisionRef(attempt, position), decision.key, decision.value, decision.confidence)
+        for position, decision in enumerate(record.decisions)
+    )
+
+
+def _claim(job: Job, action: Action) -> None:
+    """Take the step's lease. Raises DeepSoundError (LEASE_LOST) where another process holds it."""
+    with job.worker.ledger.write() as session:
+        if claim(session, job.item_id, _at(action), this_owner(), LEASE_SECONDS):
+            return
+    raise DeepSoundError(
+        ErrorCode.LEASE_LOST,
+        f"another process is at its {action.step} step",
+        where=job.name,
+        remedy="wait for that one, or run the same command again once it has ended",
+    )

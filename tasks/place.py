@@ -1,0 +1,43 @@
+"""Where this process keeps its books: the ledger's database and the artifact store."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from deepsound.folders import data_folder, state_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Database URL of the ledger, and URL or path of the artifact store. Either may hold a password."""
+
+    db: str
+    store: str
+
+
+def default_place() -> Place:
+    """From DEEPSOUND_DB and DEEPSOUND_STORE, else under the user's own state and data folders (XDG)."""
+    return Place(
+        db=os.environ.get("DEEPSOUND_DB") or f"sqlite:///{state_folder() / 'ledger.sqlite3'}",
+        store=os.environ.get("DEEPSOUND_STORE") or str(data_folder() / "store"),
+    )
+
+
+_place: ContextVar[Place | None] = ContextVar("place", default=None)
+
+
+@contextmanager
+def working_at(place: Place) -> Iterator[None]:
+    """Flows started inside the block, in this process, keep their books there."""
+    token = _place.set(place)
+    try:
+        yield
+    finally:
+        _place.reset(token)
+
+
+def current_place() -> Place:
+    """Where books are kept here and now: a worker process on another machine has only its environment."""
+    return _place.get() or default_place()

@@ -1,0 +1,111 @@
+"""The last step: master the sound, put it under the untouched picture, keep what a person needs to check it."""
+
+from pathlib import Path
+
+from db.records import Change, StepRef
+from deepsound.artifacts.protocol import Artifact
+from deepsound.canonical import Json
+from deepsound.media.loudness import Loudness, measure, normalise
+from deepsound.media.master import write_bwf
+from deepsound.media.mux import container_for, media_type_of, mux
+from deepsound.media.probe import VideoInfo
+from deepsound.pipeline import Action, Ending, OutcomeKind, Stem, Step
+from deepsound.spans import Span
+from tasks.job import Job
+from tasks.step import MadeFile, SoundChange, StepInputs, StepOutput
+
+VERSION = "1"
+
+
+def inputs(job: Job, action: Action) -> StepInputs:
+    """The ending, the sound it puts out, the stems kept beside it, and the picture."""
+    ending = _ending(action)
+    artifacts = _stems(job, ending)
+    if (sound := _sound(job, ending)) is not None:
+        artifacts["sound"] = sound
+    return StepInputs(
+        backend="mux",
+        version=VERSION,
+        parameters={"outcome": ending.kind, "why": ending.why, "loudness": job.settings.loudness},
+        video=job.video_sha256,
+        artifacts=artifacts,
+    )
+
+
+def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
+    """Master, mux, and write the stems; nothing but stems where the item is removed or needs review."""
+    ending = _ending(action)
+    files: dict[str, MadeFile] = {}
+    for role, kept in _stems(job, ending).items():
+        files[role] = MadeFile(scratch / f"{role}.wav", "audio/wav")
+        with job.worker.store.local(kept.sha256) as stem:
+            write_bwf(stem, files[role].path, **_origin(job, role))
+    result: dict[str, Json] = {"outcome": ending.kind, "why": ending.why, "suffix": None, "loudness": None}
+    changes: list[SoundChange] = []
+    if (sound := _sound(job, ending)) is not None:
+        mastered, before, after = _master(job, sound, scratch)
+        info = job.footage().info
+        suffix = container_for(info)
+        files["audio"] = MadeFile(scratch / "audio.wav", "audio/wav")
+        files["video"] = MadeFile(scratch / f"video{suffix}", media_type_of(suffix))
+        write_bwf(mastered, files["audio"].path, **_origin(job, "sound"))
+        mux(job.source, mastered, files["video"].path)
+        result |= {"suffix": suffix, "loudness": _loudness(after), "loudness_before": _loudness(before)}
+        changes.append(_change(job, info, sound, before, after))
+    return StepOutput(result=result, files=files, changes=changes)
+
+
+def _ending(action: Action) -> Ending:
+    if action.ending is None:
+        raise ValueError("a publish action carries its ending")
+    return action.ending
+
+
+def _sound(job: Job, ending: Ending) -> Artifact | None:
+    match ending.audio:
+        case Stem.COARSE:
+            return job.coarse(ending.round)
+        case Stem.BACKGROUND:
+            return job.made(StepRef(Step.SEPARATE, ending.round), "background")
+        case None:
+            return None
+
+
+def _stems(job: Job, ending: Ending) -> dict[str, Artifact]:
+    """What is delivered beside the sound: the voice that was taken out, and the coarse audio to be reviewed."""
+    stems: dict[str, Artifact] = {}
+    if (separated := job.done.get(StepRef(Step.SEPARATE, ending.round))) is not None:
+        stems["voice"] = separated.outputs["voice"]
+    if ending.kind is OutcomeKind.NEEDS_REVIEW:
+        stems["coarse"] = job.coarse(ending.round)
+    return stems
+
+
+def _master(job: Job, sound: Artifact, scratch: Path) -> tuple[Path, Loudness, Loudness]:
+    """The sound at its delivery level, and its loudness before and after."""
+    mastered = scratch / "mastered.wav"
+    with job.worker.store.local(sound.sha256) as source:
+        before = measure(source)
+        if job.settings.loudness:
+            return mastered, before, normalise(source, mastered)
+        mastered.write_bytes(source.read_bytes())
+    return mastered, before, before
+
+
+def _change(job: Job, info: VideoInfo, sound: Artifact, before: Loudness, after: Loudness) -> SoundChange:
+    return SoundChange(
+        operation="normalise_loudness" if job.settings.loudness else "keep_loudness",
+        span=Span(0.0, info.duration),
+        before=sound.sha256,
+        made="audio",
+        loudness=Change(before.integrated_lufs, after.integrated_lufs),
+    )
+
+
+def _loudness(measured: Loudness) -> Json:
+    return {"lufs": measured.integrated_lufs, "true_peak_dbtp": measured.true_peak_dbtp}
+
+
+def _origin(job: Job, what: str) -> dict[str, str]:
+    """Who made a delivered sound, for its bext chunk."""
+    return {"description": f"{what} of {job.name}", "reference": job.item_id}

@@ -1,0 +1,114 @@
+"""A run in the ledger: begun or taken up again, and its items as jobs for a worker."""
+
+import mimetypes
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+
+from db import queries, writes
+from db.items import RunItem, run_items, run_settings
+from db.records import FinishedStep, NewItem, NewRun, VideoFile
+from db.work import release_dead
+from deepsound.canonical import Json, sha256_file
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.media.probe import probe
+from tasks.job import Job
+from tasks.settings import RunSettings, Source
+from tasks.worker import Worker
+
+_READING_AT_ONCE = 4
+
+
+def begin_run(
+    worker: Worker, settings: RunSettings, sources: Sequence[Source], on_read: Callable[[Source], None]
+) -> tuple[str, bool]:
+    """Register a run, or find the unfinished one that has the same settings and list.
+
+    Returns its id, and whether it is taken up again. `on_read` is called as each source has been hashed.
+    Raises DeepSoundError (LEDGER_*).
+    """
+    with ThreadPoolExecutor(_READING_AT_ONCE) as pool:
+        items = list(pool.map(lambda source: _item(source, on_read), sources))
+    run = NewRun(_name(sources), settings.to_json(), items, worker.workplace.code)
+    with worker.ledger.write() as session:
+        open_run = queries.find_open_run(session, run.settings_sha256, run.manifest_sha256)
+        if open_run is None:
+            return writes.register_run(session, run), False
+        release_dead(session, open_run)
+        return open_run, True
+
+
+def unfinished_items(worker: Worker, run_id: str) -> list[int]:
+    """Ids of the items of a run that have not ended, in order."""
+    with worker.ledger.read() as session:
+        return list(dict.fromkeys(step.item_id for step in queries.unfinished(session, run_id)))
+
+
+def load_jobs(worker: Worker, run_id: str, items: Iterable[int]) -> list[Job]:
+    """Items as jobs, with all that was done on them. Raises DeepSoundError (BAD_SETTINGS: no such run)."""
+    with worker.ledger.read() as session:
+        kept = run_settings(session, run_id)
+        if kept is None:
+            raise no_such_run(run_id, worker)
+        return [
+            _job(worker, run_id, RunSettings.from_json(kept), item, queries.item_history(session, item.id))
+            for item in run_items(session, run_id, list(items))
+        ]
+
+
+def no_such_run(run_id: str, worker: Worker) -> DeepSoundError:
+    """The error for an id the ledger does not know."""
+    return DeepSoundError(
+        ErrorCode.BAD_SETTINGS,
+        f"there is no run {run_id}",
+        where=worker.ledger.url,
+        remedy="check --db, DEEPSOUND_DB and the id",
+    )
+
+
+def _job(
+    worker: Worker, run_id: str, settings: RunSettings, item: RunItem, history: Iterable[FinishedStep]
+) -> Job:
+    return Job(
+        worker,
+        run_id=run_id,
+        item_id=item.id,
+        source=Path(item.source),
+        output_name=item.output_name,
+        video_sha256=item.video_sha256,
+        settings=settings.with_overrides(item.overrides),
+        done={finished.at: finished for finished in history},
+    )
+
+
+def _name(sources: Sequence[Source]) -> str:
+    """How people will call the run: by its first video."""
+    more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+    return f"{sources[0].output_name}{more}"
+
+
+def _item(source: Source, on_read: Callable[[Source], None]) -> NewItem:
+    item = NewItem(str(source.path.absolute()), source.output_name, _video(source.path), source.overrides)
+    on_read(source)
+    return item
+
+
+def _video(path: Path) -> VideoFile | None:
+    """None where there is nothing to read; the plan step then says why."""
+    try:
+        if not path.is_file() or (size := path.stat().st_size) == 0:
+            return None
+        sha256 = sha256_file(path)
+    except OSError:
+        return None
+    return VideoFile(sha256, size, mimetypes.guess_type(path.name)[0] or "application/octet-stream", _probed(path))
+
+
+def _probed(path: Path) -> Mapping[str, Json] | None:
+    try:
+        info = asdict(probe(path))
+    except DeepSoundError:
+        return None
+    return {key: str(value) if isinstance(value, Fraction) else value for key, value in info.items()}

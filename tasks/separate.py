@@ -1,0 +1,77 @@
+"""Step 3: take the voice out of the coarse audio, and measure what that did."""
+
+from pathlib import Path
+
+from db.records import Change, StepRef
+from deepsound.backends import load_separator
+from deepsound.canonical import Json
+from deepsound.media.loudness import measure
+from deepsound.pipeline import Action, Step, VoicePolicy
+from deepsound.spans import Span, intersect, total
+from deepsound.speech import SpeechActivity, find_speech
+from tasks.job import Job
+from tasks.judge import VOICE_OVER, unseen_voices
+from tasks.step import MadeFile, SoundChange, StepInputs, StepOutput
+
+VERSION = "1"
+
+
+def inputs(job: Job, action: Action) -> StepInputs:
+    """The coarse audio, the spans to touch, and the separator."""
+    separator = load_separator(job.settings.separator)
+    spans = _spans(job, action)
+    parameters: dict[str, Json] = {"spans": None if spans is None else [[span.start, span.end] for span in spans]}
+    return StepInputs(
+        backend=separator.name,
+        version=f"{VERSION}/{separator.version}",
+        models=separator.models,
+        parameters=parameters,
+        artifacts={"coarse": job.coarse(action.round)},
+    )
+
+
+def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
+    """Split, then listen again: every span touched is an effect with speech and loudness before and after."""
+    coarse = job.coarse(action.round)
+    voice, background = scratch / "voice.wav", scratch / "background.wav"
+    with job.worker.store.local(coarse.sha256) as mix:
+        separated = load_separator(job.settings.separator).separate(mix, voice, background, _spans(job, action))
+        before, after = find_speech(mix), find_speech(background)
+        loudness = Change(measure(mix).integrated_lufs, measure(background).integrated_lufs)
+    because = job.decision(StepRef(Step.JUDGE, action.round), VOICE_OVER)
+    return StepOutput(
+        result={
+            "touched": [[span.start, span.end] for span in separated.touched],
+            "speech_seconds": [before.seconds, after.seconds],
+            "notes": dict(separated.notes),
+        },
+        files={"voice": MadeFile(voice, "audio/wav"), "background": MadeFile(background, "audio/wav")},
+        changes=[
+            SoundChange(
+                operation="remove_voice",
+                span=span,
+                before=coarse.sha256,
+                made="background",
+                because=because,
+                speech_seconds=Change(_within(before, span), _within(after, span)),
+                speech_level=Change(before.level([span]), after.level([span])),
+                loudness=loudness,
+            )
+            for span in separated.touched
+        ],
+    )
+
+
+def _spans(job: Job, action: Action) -> list[Span] | None:
+    """Where to touch the sound; None is everywhere.
+
+    A reasoner without time spans says only that there is voice-over somewhere, and an M&E delivery wants
+    every voice out, also those too faint for the detector.
+    """
+    if job.settings.voice is VoicePolicy.ALL:
+        return None
+    return unseen_voices(job, action.round) or None
+
+
+def _within(heard: SpeechActivity, span: Span) -> float:
+    return total(intersect([speech.span for speech in heard.spans], [span]))

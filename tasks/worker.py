@@ -1,0 +1,71 @@
+"""What one process needs to work on a run: the ledger, the store, the run's settings, a scratch folder."""
+
+import importlib.metadata
+import platform
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from db.engine import Ledger, open_ledger
+from db.records import CodeVersion, Environment, Workplace
+from deepsound.artifacts.opening import open_store
+from deepsound.artifacts.protocol import ArtifactStore
+from tasks.looking import FootageInHand
+from tasks.place import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One process at work: shared by all its threads, and by every run it works on."""
+
+    ledger: Ledger
+    store: ArtifactStore
+    workplace: Workplace
+    footage: FootageInHand
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for what a step makes; gone when the step has ended, however it ended."""
+        with tempfile.TemporaryDirectory(prefix="deepsound-") as folder:
+            yield Path(folder)
+
+
+@cache
+def worker_at(place: Place) -> Worker:
+    """The worker of this process for a place; opened once. Raises DeepSoundError."""
+    return Worker(open_ledger(place.db), open_store(place.store), workplace(), FootageInHand())
+
+
+@cache
+def workplace() -> Workplace:
+    """This process: host, device, program and packages."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    packages = {dist.name: dist.version for dist in importlib.metadata.distributions()}
+    environment = Environment(platform.python_version(), platform.platform(), packages)
+    return Workplace(socket.gethostname(), device, _code_version(), environment)
+
+
+def _code_version() -> CodeVersion:
+    """The installed release; revision and changes too where the program runs from its own repository."""
+    release = importlib.metadata.version("deepsound")
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return CodeVersion(release, None, is_modified=False)
+    return CodeVersion(
+        release, _git(root, "rev-parse", "HEAD"), is_modified=bool(_git(root, "status", "--porcelain", "-uno"))
+    )
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        asked = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None  # No git here, or a repository of another user: the release number has to do.
+    return asked.stdout.strip()
