@@ -38,9 +38,7 @@ class DividedAttention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, _HEADS, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         whole = F.scaled_dot_product_attention(q[:, :, :1], k, v)
         grouped = [_grouped(part, over_time=over_time) for part in (q, k, v)]
-        class_k, class_v = (
-            part[:, :, None, :1].expand(-1, -1, grouped[0].shape[2], -1, -1) for part in (k, v)
-        )
+        class_k, class_v = (part[:, :, None, :1].expand(-1, -1, grouped[0].shape[2], -1, -1) for part in (k, v))
         found = F.scaled_dot_product_attention(
             grouped[0], torch.cat([class_k, grouped[1]], dim=3), torch.cat([class_v, grouped[2]], dim=3)
         )

@@ -23,7 +23,6 @@ _SILU_GAIN = 0.596
 _RESIDUAL_SHARE = 0.3
 _CLIP = 256.0
 _LEVELS = (1, 2, 4)
-_BLOCKS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,29 +120,43 @@ class _Level(nn.Module):
         return x
 
 
+class _HalvingLevel(_Level):
+    def __init__(self, inputs: int, outputs: int, blocks: int) -> None:
+        super().__init__(inputs, outputs, blocks)
+        self.downsample = Downsample(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.downsample(super().forward(x))
+
+
+class _DoublingLevel(_Level):
+    def __init__(self, inputs: int, outputs: int, blocks: int) -> None:
+        super().__init__(inputs, outputs, blocks)
+        self.upsample = Upsample(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.upsample(super().forward(x))
+
+
 class Encoder(nn.Module):
     """Normalised mel to mean and log-variance of the latents at half the frame rate."""
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
-        widths = [config.width * level for level in _LEVELS]
-        self.conv_in = _conv(config.mel_bands, widths[0], 3)
+        first, second, third = (config.width * level for level in _LEVELS)
+        self.conv_in = _conv(config.mel_bands, first, 3)
         self.down = nn.ModuleList(
-            _Level(inputs, outputs, _BLOCKS)
-            for inputs, outputs in zip([widths[0], *widths], widths, strict=False)
+            [_HalvingLevel(first, first, 2), _Level(first, second, 2), _Level(second, third, 2)]
         )
-        self.down[0].downsample = Downsample(widths[0])
-        self.mid = _Middle(widths[-1])
-        self.conv_out = _conv(widths[-1], 2 * config.latent_dim, 3)
+        self.mid = _Middle(third)
+        self.conv_out = _conv(third, 2 * config.latent_dim, 3)
         self.learnable_gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, mel_bands, frames) to mean and log-variance, (batch, latent_dim, frames // 2) each."""
         x = self.conv_in(mel)
-        for index, level in enumerate(self.down):
+        for level in self.down:
             x = level(x)
-            if index == 0:
-                x = level.downsample(x)
         x = self.conv_out(_silu(self.mid(x))) * (1 + self.learnable_gain)
         mean, log_variance = x.chunk(2, dim=1)
         return mean, log_variance
@@ -154,24 +167,20 @@ class Decoder(nn.Module):
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
-        widths = [config.width * level for level in _LEVELS]
-        self.conv_in = _conv(config.latent_dim, widths[-1], 3)
-        self.mid = _Middle(widths[-1])
+        first, second, third = (config.width * level for level in _LEVELS)
+        self.conv_in = _conv(config.latent_dim, third, 3)
+        self.mid = _Middle(third)
         self.up = nn.ModuleList(
-            _Level(inputs, outputs, _BLOCKS + 1)
-            for inputs, outputs in zip([*widths[1:], widths[-1]], widths, strict=True)
+            [_Level(second, first, 3), _DoublingLevel(third, second, 3), _Level(third, third, 3)]
         )
-        self.up[1].upsample = Upsample(widths[1])
-        self.conv_out = _conv(widths[0], config.mel_bands, 3)
+        self.conv_out = _conv(first, config.mel_bands, 3)
         self.learnable_gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, latents: Tensor) -> Tensor:
         """(batch, latent_dim, latents) to (batch, mel_bands, 2 · latents)."""
         x = self.mid(self.conv_in(latents))
-        for index in reversed(range(len(_LEVELS))):
-            x = self.up[index](x)
-            if index == 1:
-                x = self.up[index].upsample(x)
+        for level in reversed(self.up):
+            x = level(x)
         return self.conv_out(_silu(x)) * (1 + self.learnable_gain)
 
 
@@ -204,16 +213,15 @@ def load_vae_decoder(path: Path, audio: AudioFormat) -> VAE:
     state = {name: value for name, value in read_state(path).items() if not name.startswith("encoder.")}
     with torch.device("meta"):
         vae = VAE(config, with_encoder=False)
-    where = f"the {audio.sample_rate} Hz VAE's decoder"
-    load_strict(vae, state, network=where, where=path)
-    load_strict(vae, normalised_weights(state), network=where, where=path)
+    load_strict(vae, normalised_weights(state), network=f"the {audio.sample_rate} Hz VAE's decoder", where=path)
     return vae.eval()
 
 
 def normalised_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Published weights as they are used: each output channel of unit magnitude, over √fan-in (EDM2 eq. 66)."""
     return {
-        name: _normalised(value) if name.endswith(".weight") else value for name, value in state.items()
+        name: _normalised(value) if name.endswith(".weight") and value.ndim > 1 else value
+        for name, value in state.items()
     }
 
 
