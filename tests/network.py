@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _BLOCK = 1 << 14
 
@@ -28,10 +28,10 @@ class Network:
         self.silent = False
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def wait_until_up(self, size, timeout=60):
-        """Until the client has sent `size` bytes."""
+    def wait_until(self, direction, size):
+        """Until `size` bytes went "up" or "down"."""
         with self._changed:
-            assert self._changed.wait_for(lambda: self.up >= size, timeout)
+            assert self._changed.wait_for(lambda: getattr(self, direction) >= size, timeout=60)
 
     def close(self):
         _shut(self._listener)
@@ -80,10 +80,8 @@ class Network:
 
 
 def _shut(connection):
-    try:
+    with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
     connection.close()
 
 

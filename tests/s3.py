@@ -1,7 +1,6 @@
 """Real S3 servers for tests: moto's (any secret will do) and a Ceph RadosGW (real signatures), without Docker.
 
-Fixtures `moto` and `radosgw` for the session, `bucket` settings for one test. Use with
-`pytest_plugins = ["tests.s3"]`.
+Both are fixtures of the session: `moto` an `S3Server`, `radosgw` a `RadosGateway`.
 """
 
 import secrets
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import pytest
 from minio import Minio
-from moto.server import ThreadedMotoServer
 
 _CEPH_PROGRAMS = ("ceph-authtool", "monmaptool", "ceph-mon", "ceph-osd", "ceph", "radosgw", "radosgw-admin")
 _CEPH_PACKAGES = "radosgw ceph-mon ceph-osd ceph-mgr ceph-common"
@@ -60,6 +58,8 @@ def a_bucket_name():
 
 @pytest.fixture(scope="session")
 def moto():
+    from moto.server import ThreadedMotoServer  # here, so that other tests don't wait for it
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -92,8 +92,11 @@ class RadosGateway:
         self._ceph("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
         self._daemons.append(self._run("ceph-osd", "-i", "0"))
         self.start_gateway()
-        user = ("--uid=tests", "--display-name=tests", f"--access-key={self.server.access_key}")
-        self._ceph("radosgw-admin", "user", "create", *user, f"--secret={self.server.secret_key}")
+        self.add_user(self.server.access_key, self.server.secret_key)
+
+    def add_user(self, access_key, secret_key):
+        keys = (f"--access-key={access_key}", f"--secret={secret_key}")
+        self._ceph("radosgw-admin", "user", "create", f"--uid={access_key}", "--display-name=x", *keys)
 
     def start_gateway(self):
         self._gateway = self._run("radosgw", "-n", "client.rgw.x")
@@ -139,7 +142,8 @@ class RadosGateway:
             raise RuntimeError(f"{command[0]} failed: {done.stderr[-2000:]}")
 
     def _run(self, program, *arguments):
-        # In the foreground and tied to us: a test run that is killed leaves no servers behind.
+        # In the foreground and tied to us: a test run that is killed leaves no servers behind. The tie is to the
+        # thread that starts it, so start servers from the main thread.
         command = ["setpriv", "--pdeathsig", "KILL", program, "-f", "-c", str(self._config), *arguments]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

@@ -19,7 +19,7 @@ from deepsound.artifacts.s3_faults import s3_faults
 from deepsound.artifacts.s3_settings import CacheSettings, S3Settings
 from deepsound.errors import DeepSoundError, ErrorCode
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 17  # what a broken download loses at most
 _PART = 16 << 20  # files above this size go in parts, repeated one by one where the network fails
 _LONGEST_KEY = 1024  # bytes of UTF-8, S3's limit
 _GIGABYTE = 10**9

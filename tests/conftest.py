@@ -1,0 +1,3 @@
+"""Fixtures of all tests live in modules of their own."""
+
+pytest_plugins = ["tests.s3"]
