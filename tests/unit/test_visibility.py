@@ -1,0 +1,150 @@
+"""When people are in the picture, how that cuts speech, and what it makes likely: the pure part of `evidence`."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepsound.reasoning.evidence.probability import DOUBT, UnseenSpeech, voice_over_probability
+from deepsound.reasoning.evidence.visibility import REACH, SHORTEST_PIECE, Sight, cut_at_visibility
+from deepsound.spans import Span, intersect, merge, total
+
+RATE = 4.0
+
+
+def sight(scores, cuts=(), duration=None, times=None) -> Sight:
+    """Frames looked at four times a second, with shots beginning at the rows `cuts`."""
+    count = len(scores)
+    time = np.arange(count) / RATE if times is None else np.array(times, np.float64)
+    new_shot = np.isin(np.arange(count), cuts)
+    score = np.array(scores, np.float32)
+    end = time[-1] + 1 / RATE if duration is None else duration
+    return Sight(time, (score >= 0.5).astype(np.int32), score, new_shot, float(end), RATE)
+
+
+def test_nobody_seen_is_nobody_there():
+    assert sight([0.1] * 40).people() == ()
+
+
+def test_a_person_is_there_for_some_seconds_around_a_sighting():
+    (there,) = sight([0.0] * 20 + [0.9] + [0.0] * 39).people()
+    assert there.start == pytest.approx(5.0 - REACH)
+    assert there.end == pytest.approx(5.25 + REACH)
+
+
+def test_a_person_stays_within_the_shot_they_were_seen_in():
+    (there,) = sight([0.0] * 8 + [0.9] * 4 + [0.0] * 8, cuts=[8, 12]).people()
+    assert there.start == pytest.approx(2.0, abs=1 / RATE / 2)
+    assert there.end == pytest.approx(3.0, abs=1 / RATE / 2)
+
+
+def test_a_sighting_in_one_shot_says_nothing_about_the_next_even_if_someone_comes_later_there():
+    people = sight([0.9] * 4 + [0.0] * 40 + [0.9] * 4, cuts=[4]).people()
+    assert [span.duration for span in people] == [pytest.approx(0.875), pytest.approx(1.0 + REACH)]
+
+
+def test_a_frame_on_show_for_long_counts_as_long_as_it_is_shown():
+    """A still held for 10 s, then a landscape: the cut is just before the second frame, not half-way."""
+    (there,) = sight([0.9, 0.1], cuts=[1], times=[0.0, 10.0], duration=20.0).people()
+    assert there == Span(0.0, 10.0 - 1 / RATE / 2)
+
+
+def test_a_video_of_one_frame_is_one_shot():
+    one = sight([0.9], duration=0.04)
+    assert one.shots() == (Span(0.0, 0.04),)
+    assert one.people() == (Span(0.0, 0.04),)
+
+
+def test_scores_in_a_span_are_those_of_the_frames_on_show_in_it():
+    seen = sight([0.0, 0.1, 0.2, 0.3])
+    assert seen.scores_in(Span(0.3, 0.6)).tolist() == pytest.approx([0.1, 0.2])
+    assert seen.scores_in(Span(0.3, 0.4)).tolist() == pytest.approx([0.1])
+    assert seen.scores_in(Span(0.9, 50.0)).tolist() == pytest.approx([0.3])
+
+
+rows = st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=1, max_size=60)
+
+
+@given(rows, st.floats(0, 5))
+def test_shots_tile_the_video_and_every_sighting_is_inside_what_is_seen(rows, more):
+    scores, cuts = zip(*rows, strict=True)
+    seen = sight(scores, np.flatnonzero(cuts), duration=len(rows) / RATE + more)
+    shots = seen.shots()
+    assert shots[0].start == 0.0
+    assert shots[-1].end == seen.duration
+    assert all(one.end == two.start for one, two in pairwise(shots))
+    people = seen.people()
+    assert all(0 <= span.start < span.end <= seen.duration for span in people)
+    for time, found in zip(seen.time, seen.found, strict=True):
+        assert not found or any(span.start <= time < span.end for span in people)
+    for shot in shots:
+        if not any(shot.start <= time < shot.end for time in seen.time[seen.found]):
+            assert total(intersect(people, [shot])) == 0.0
+
+
+def spans(longest: float) -> st.SearchStrategy[Span]:
+    return st.tuples(st.floats(0, 20), st.floats(0.001, longest)).map(lambda s: Span(s[0], s[0] + s[1]))
+
+
+@given(spans(15.0), st.lists(spans(4.0), max_size=8))
+def test_pieces_of_a_speech_tile_it_alternate_and_are_long_enough(speech, people):
+    pieces = cut_at_visibility(speech, merge(people))
+    assert pieces[0].span.start == speech.start
+    assert pieces[-1].span.end == speech.end
+    assert all(one.span.end == two.span.start for one, two in pairwise(pieces))
+    assert all(one.person_visible != two.person_visible for one, two in pairwise(pieces))
+    assert len(pieces) == 1 or all(piece.span.duration >= SHORTEST_PIECE for piece in pieces)
+
+
+@given(spans(15.0), spans(20.0))
+def test_a_speech_on_one_side_stays_whole(speech, people):
+    (piece,) = cut_at_visibility(speech, [Span(speech.start - 1, speech.end + 1)])
+    assert piece.person_visible
+    (piece,) = cut_at_visibility(speech, [Span(speech.end + people.start, speech.end + people.end)])
+    assert not piece.person_visible
+
+
+def test_a_sliver_takes_its_neighbours_side():
+    pieces = cut_at_visibility(Span(0.0, 4.0), [Span(0.0, 2.0), Span(2.2, 4.0)])
+    assert [(piece.span, piece.person_visible) for piece in pieces] == [(Span(0.0, 4.0), True)]
+    pieces = cut_at_visibility(Span(1.8, 4.0), [Span(0.0, 2.0)])
+    assert [(piece.span, piece.person_visible) for piece in pieces] == [(Span(1.8, 4.0), False)]
+
+
+def unseen(seconds=3.0, confidence=0.95, score=0.05) -> UnseenSpeech:
+    return UnseenSpeech(Span(1.0, 1.0 + seconds), confidence, np.full(5, score, np.float32))
+
+
+def probability(*speech: UnseenSpeech) -> float:
+    return voice_over_probability(sum(one.weight for one in speech))
+
+
+def test_no_unseen_speech_is_as_unlikely_as_doubt_allows():
+    assert probability() == DOUBT
+
+
+def test_plain_narration_is_nearly_sure():
+    assert probability(unseen()) > 0.95
+
+
+@pytest.mark.parametrize(
+    "weak", [unseen(seconds=0.3), unseen(confidence=0.55), unseen(score=0.49), unseen(seconds=0.5, confidence=0.7)]
+)
+def test_a_word_a_murmur_and_a_face_just_missed_do_not_make_a_verdict(weak):
+    assert probability(weak) < 0.3
+
+
+units = st.floats(0, 1)
+
+
+@given(st.floats(0, 4000), st.floats(0, 100), units, units, units, units)
+def test_more_speech_surer_speech_and_fewer_faces_never_make_it_less_likely(
+    seconds, more, confidence, surer, score, lower
+):
+    least = probability(unseen(seconds, confidence, score))
+    most = probability(unseen(seconds + more, max(confidence, surer), min(score, lower)))
+    assert DOUBT <= least <= most + 1e-12
+    assert most <= 1 - DOUBT
+    assert probability(unseen(seconds, confidence, score), unseen(more, surer, lower)) >= least - 1e-12
