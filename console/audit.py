@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from console.settings import settings_from
-from console.terminal import out
+from console.terminal import out, say
 from db.audit import find_items, item_evidence
 from db.schema import Attempt, Decision, Effect, Item
 from deepsound.canonical import Json
@@ -47,7 +48,23 @@ def show(
         out.file.write(json.dumps({"items": [_item_json(item) for item in items]}, ensure_ascii=False) + "\n")
         return
     for item in items:
-        out.print(_item_tree(item), soft_wrap=True)
+        out.print(_item_tree(item))
+
+
+@app.command("report")
+def report(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids of the runs to show.")],
+    target: Annotated[Path, typer.Option("-o", "--out", help="The page to write.")] = Path("report.html"),
+    db: Annotated[str | None, typer.Option(help="URL of the ledger's database.")] = None,
+    store: Annotated[str | None, typer.Option(help="Artifact store: a folder, or s3://bucket/prefix.")] = None,
+) -> None:
+    """Write a page to look at, listen to and check."""
+    # Only here: drawing needs matplotlib, which takes most of a second to import.
+    from console.report.build import write_report
+
+    settings = settings_from(db=db, store=store)
+    write_report(worker_at(settings.place), runs, target)
+    say(f"report written to {target}")
 
 
 def _item_tree(item: Item) -> Tree:

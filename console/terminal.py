@@ -1,5 +1,7 @@
 """How the command speaks: progress and complaints on stderr, results on stdout, one line an error."""
 
+import sys
+
 from rich.console import Console
 
 from deepsound.errors import DeepSoundError
@@ -8,7 +10,10 @@ EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
 
-out = Console(highlight=False)
+_WIDE = 240
+"""Where output goes to a file or a pipe, nothing is wrapped or cut to the width of a screen nobody has."""
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
 err = Console(stderr=True, highlight=False)
 
 

@@ -51,6 +51,11 @@ def run_settings(session: Session, run_id: str) -> Mapping[str, Json] | None:
     return session.scalar(select(Run.settings).where(Run.id == run_id))
 
 
+def run_ids(session: Session) -> list[str]:
+    """Every run, oldest first."""
+    return list(session.scalars(select(Run.id).order_by(Run.id)))
+
+
 def run_items(session: Session, run_id: str, ids: Sequence[int] | None = None) -> list[RunItem]:
     """Items of a run in order: those named, or all."""
     asked = select(Item).where(Item.run_id == run_id).order_by(Item.ordinal)

@@ -29,6 +29,9 @@ from tasks.worker import worker_at
 SHARD_SIZE = 32
 """16 to 64 videos a flow run keep Prefect's own cost under 20 ms a video (facts/prefect.md, A1)."""
 
+SHARDS_IN_FLIGHT = 8
+"""Enough to keep the workers of a pool busy; hundreds of waiting runs block a Prefect server (its issue 19403)."""
+
 STEP_TIMEOUT_SECONDS = 6 * 3600
 """A step that takes longer than this on one video hangs."""
 
@@ -86,14 +89,17 @@ async def dub_archive(run: str) -> None:
     context = FlowRunContext.get()
     deployed = context is not None and context.flow_run is not None and context.flow_run.deployment_id is not None
     if deployed:
-        await asyncio.gather(*(_submit(run, shard) for shard in shards))
+        in_flight = asyncio.Semaphore(SHARDS_IN_FLIGHT)
+        await asyncio.gather(*(_submit(run, shard, in_flight) for shard in shards))
         return
     for shard in shards:
         await dub_shard(run, shard)
 
 
-async def _submit(run: str, shard: Sequence[int]) -> None:
-    await run_deployment("dub-shard/dub-shard", parameters={"run": run, "items": list(shard)})
+async def _submit(run: str, shard: Sequence[int], in_flight: asyncio.Semaphore) -> None:
+    """One shard as a run of its deployment, followed to its end."""
+    async with in_flight:
+        await run_deployment("dub-shard/dub-shard", parameters={"run": run, "items": list(shard)})
 
 
 async def _drive(job: Job, at_once: asyncio.Semaphore) -> None:

@@ -1,6 +1,7 @@
 """From what the user named to a list of sources, each with a name of its own for its results."""
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -152,7 +153,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
             remedy="save it as UTF-8",
         ) from error
     if path.suffix.lower() == ".csv":
-        reader = csv.DictReader(text.splitlines(), restkey="")
+        reader = csv.DictReader(io.StringIO(text, newline=""), restkey="")
         for row in reader:
             yield reader.line_num, dict(row)
         return
@@ -175,6 +176,6 @@ def _fault(row: dict[str, object]) -> str:
     if not isinstance(row.get("source"), str) or not row["source"]:
         return "no source"
     seed = row.get("seed")
-    if seed not in (None, "") and not str(seed).lstrip("-").isdigit():
-        return f"the seed {seed!r} is no whole number"
+    if seed not in (None, "") and not str(seed).isdecimal():
+        return f"the seed {seed!r} is no whole number from 0 up"
     return ""

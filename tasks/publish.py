@@ -1,5 +1,6 @@
 """The last step: master the sound, put it under the untouched picture, keep what a person needs to check it."""
 
+import mimetypes
 from pathlib import Path
 
 from db.records import Change, StepRef
@@ -7,7 +8,7 @@ from deepsound.artifacts.protocol import Artifact
 from deepsound.canonical import Json
 from deepsound.media.loudness import Loudness, measure, normalise
 from deepsound.media.master import write_bwf
-from deepsound.media.mux import container_for, media_type_of, mux
+from deepsound.media.mux import container_for, mux
 from deepsound.media.probe import VideoInfo
 from deepsound.pipeline import Action, Ending, OutcomeKind, Stem, Step
 from deepsound.spans import Span
@@ -47,7 +48,7 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
         info = job.footage().info
         suffix = container_for(info)
         files["audio"] = MadeFile(scratch / "audio.wav", "audio/wav")
-        files["video"] = MadeFile(scratch / f"video{suffix}", media_type_of(suffix))
+        files["video"] = MadeFile(scratch / f"video{suffix}", mimetypes.types_map[suffix])
         write_bwf(mastered, files["audio"].path, **_origin(job, "sound"))
         mux(job.source, mastered, files["video"].path)
         result |= {"suffix": suffix, "loudness": _loudness(after), "loudness_before": _loudness(before)}

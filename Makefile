@@ -1,0 +1,33 @@
+# Everything runs from .venv, which `install` makes: two commands are all a newcomer needs, `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RESULTS := demo-results
+
+.PHONY: install demo test test-integration check clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "DeepSound needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/python demo/run.py $(RESULTS)
+
+test: install
+	$(BIN)/python -m pytest
+
+test-integration: install
+	$(BIN)/python -m pytest -m integration
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) $(RESULTS)

@@ -1,0 +1,1 @@
+"""The report of a run: one HTML page to look at, listen to and check."""

@@ -1,0 +1,105 @@
+"""What a user names becomes sources, each with results of its own, and originals are never touched."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from tasks.intake import collect, refuse_overwriting_sources, unique_names
+from tasks.settings import Source
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_a_folder_gives_its_videos_in_order_under_their_relative_names(tmp_path: Path):
+    touch(tmp_path / "b.MP4", tmp_path / "reels" / "a.mov", tmp_path / "a.mkv")
+    names = [source.output_name for source in collect([tmp_path]).sources]
+    assert names == ["a", "b", "reels/a"]
+
+
+def test_what_is_no_video_in_a_folder_is_left_out_and_told(tmp_path: Path):
+    touch(tmp_path / "a.mp4", tmp_path / "notes.txt", tmp_path / ".DS_Store")
+    intake = collect([tmp_path])
+    assert [source.path.name for source in intake.sources] == ["a.mp4"]
+    assert [path.name for path in intake.left_out] == ["notes.txt"]
+
+
+def test_a_file_named_by_itself_is_taken_whatever_it_is_called(tmp_path: Path):
+    assert collect([tmp_path / "reel.bin"]).sources[0].path == tmp_path / "reel.bin"
+
+
+def test_same_names_in_different_folders_do_not_collide(tmp_path: Path):
+    inputs = [tmp_path / "one" / "reel.mp4", tmp_path / "two" / "reel.mp4", tmp_path / "two" / "REEL.mov"]
+    assert [source.output_name for source in collect(inputs).sources] == ["reel", "reel-2", "REEL-3"]
+
+
+def test_a_name_that_would_take_anothers_stem_gets_a_number():
+    assert unique_names(["reel", "reel.voice"]) == ["reel", "reel.voice-2"]
+
+
+def test_an_empty_folder_is_one_clear_line(tmp_path: Path):
+    with pytest.raises(DeepSoundError, match="there is no video here") as caught:
+        collect([tmp_path])
+    assert caught.value.code is ErrorCode.BAD_SETTINGS
+    assert "\n" not in str(caught.value)
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=8))
+def test_hostile_names_become_safe_distinct_and_relative(names: list[str]):
+    given_names = unique_names(names)
+    assert len({name.casefold() for name in given_names}) == len(names)
+    for name in given_names:
+        assert not Path(name).is_absolute()
+        for part in Path(name).parts:
+            assert part not in (".", "..")
+            assert part.isprintable()
+            assert not part.startswith("-")
+            assert len(part.encode()) < 200
+
+
+def test_results_may_not_take_the_place_of_an_original(tmp_path: Path):
+    touch(tmp_path / "reel.mp4")
+    with pytest.raises(DeepSoundError, match="place of an original"):
+        refuse_overwriting_sources([Source(tmp_path / "reel.mp4", "reel", {})], tmp_path)
+    refuse_overwriting_sources([Source(tmp_path / "reel.mp4", "reel", {})], tmp_path / "out")
+
+
+def test_a_csv_list_says_what_differs_from_video_to_video(tmp_path: Path):
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(
+        "source,prompt,seed,output\nreels/a.mp4,rain on a roof,7,first\nb.mp4,,,\n", encoding="utf-8"
+    )
+    first, second = collect([manifest]).sources
+    assert first == Source(tmp_path / "reels/a.mp4", "first", {"prompt": "rain on a roof", "seed": 7})
+    assert second == Source(tmp_path / "b.mp4", "b", {})
+
+
+def test_a_jsonl_list_does_too(tmp_path: Path):
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text('{"source": "a.mp4", "negative_prompt": "music"}\n\n', encoding="utf-8")
+    assert collect([manifest]).sources == (Source(tmp_path / "a.mp4", "a", {"negative_prompt": "music"}),)
+
+
+def test_every_bad_row_is_named_with_its_line_before_anything_starts(tmp_path: Path):
+    manifest = tmp_path / "list.jsonl"
+    rows = ['{"source": "a.mp4"}', "{", '["a.mp4"]', '{"source": ""}', '{"source": "b.mp4", "sead": 1}']
+    manifest.write_text("\n".join([*rows, '{"source": "c.mp4", "seed": "x"}']), encoding="utf-8")
+    with pytest.raises(DeepSoundError) as caught:
+        collect([manifest])
+    line = str(caught.value)
+    assert all(f"line {number}:" in line for number in (2, 3, 4, 5, 6))
+    assert "line 1:" not in line
+    assert "'sead'" in line
+
+
+def test_a_list_that_is_no_text_is_one_clear_line(tmp_path: Path):
+    manifest = tmp_path / "list.csv"
+    manifest.write_bytes(b"\xff\xfe\x00rubbish")
+    with pytest.raises(DeepSoundError, match="save it as UTF-8"):
+        collect([manifest])
