@@ -1,5 +1,6 @@
 """What a backend is made of, for step keys and for the auditor."""
 
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -45,6 +46,18 @@ def packaged_file(distribution: str, file: str) -> Path:
             remedy=f"run `pip install --force-reinstall {distribution}`",
         )
     return path
+
+
+def recorded_sha256(distribution: str, file: str) -> str | None:
+    """The SHA-256 (hex) that `file` had when its distribution was installed, None where that wrote none down.
+
+    Source: RECORD files, PyPA "Recording installed projects". Raises PackageNotFoundError.
+    """
+    recorded = (entry.hash for entry in metadata.files(distribution) or () if entry.as_posix() == file)
+    found = next(recorded, None)
+    if found is None or found.mode != "sha256":
+        return None
+    return urlsafe_b64decode(f"{found.value}=").hex()
 
 
 def packaged_identity(name: str, distribution: str, files: tuple[str, ...], licence: str) -> ModelIdentity:

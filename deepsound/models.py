@@ -1,0 +1,80 @@
+"""Known checkpoints on this machine: where their files are, and whether they are the official ones."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from deepsound.canonical import sha256_file
+from deepsound.catalogue import KNOWN_MODELS, KnownFile, KnownModel
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.folders import data_folder
+from deepsound.identity import packaged_file, recorded_sha256
+
+__all__ = ["KnownFile", "KnownModel", "find_faults", "find_file", "known_model", "known_models", "models_folder"]
+
+
+def known_models() -> tuple[KnownModel, ...]:
+    """All checkpoints DeepSound can use: those inside packages first."""
+    return KNOWN_MODELS
+
+
+def known_model(name: str) -> KnownModel:
+    """The checkpoint called `name`. Raises DeepSoundError BAD_SETTINGS."""
+    found = next((model for model in KNOWN_MODELS if model.name == name), None)
+    if found is None:
+        remedy = f"choose one of: {', '.join(model.name for model in KNOWN_MODELS)}"
+        raise DeepSoundError(ErrorCode.BAD_SETTINGS, "no such model is known", where=name, remedy=remedy)
+    return found
+
+
+def models_folder() -> Path:
+    """Where fetched files are looked for: `$DEEPSOUND_MODELS`, by default `models` in the data folder."""
+    named = os.environ.get("DEEPSOUND_MODELS")
+    return Path(named) if named else data_folder() / "models"
+
+
+def find_file(model: KnownModel, file: KnownFile) -> Path:
+    """Where a file of a model lies on this machine. Its size is looked at, its bytes are not read.
+
+    Raises DeepSoundError: MODEL_MISSING that says what to put where, MODEL_FAILED for a file cut short.
+    """
+    if model.package is not None:
+        return packaged_file(model.package, file.path)
+    path = models_folder() / file.path
+    if not path.is_file():
+        what = f"{model.name} is not on this machine"
+        remedy = f"put it there, from {model.source} (licence {model.licence}; {_permission(model)})"
+        raise DeepSoundError(ErrorCode.MODEL_MISSING, what, where=str(path), remedy=remedy)
+    size = path.stat().st_size
+    if file.size not in (None, size):
+        raise _not_official(model, path, f"{size} bytes, where the official file has {file.size}")
+    return path
+
+
+def find_faults(model: KnownModel) -> Iterator[DeepSoundError]:
+    """What is wrong with a model here: files missing, cut short, or with other bytes than were published.
+
+    Reads all of it. Packaged files are held against the hashes their package was installed with.
+    """
+    for file in model.files:
+        try:
+            path = find_file(model, file)
+        except DeepSoundError as fault:
+            yield fault
+            continue
+        published = recorded_sha256(model.package, file.path) if model.package else file.sha256
+        if published is not None and sha256_file(path) != published:
+            yield _not_official(model, path, "the bytes are not those of the official file")
+
+
+def _not_official(model: KnownModel, path: Path, what: str) -> DeepSoundError:
+    fetch = (
+        f"run `pip install --force-reinstall {model.package}`" if model.package else f"get it from {model.source}"
+    )
+    return DeepSoundError(ErrorCode.MODEL_FAILED, what, where=str(path), remedy=fetch)
+
+
+def _permission(model: KnownModel) -> str:
+    if model.commercial_use is None:
+        return "ask its authors before using it"
+    return "commercial use allowed" if model.commercial_use else "no commercial use"
