@@ -32,7 +32,7 @@ from deepsound.separation.bs_roformer.network import BSRoformer
 from deepsound.separation.envelope import gain, touched_spans
 from deepsound.separation.protocol import Separated
 from deepsound.spans import Span
-from deepsound.weights import load_strict, read_state
+from deepsound.weights import load_strict, read_state, weights_folder
 
 CHECKPOINT = "model_bs_roformer_ep_317_sdr_12.9755.ckpt"
 """Name of the official file."""
@@ -42,11 +42,12 @@ _MARGIN_SECONDS = 0.1
 
 
 class BSRoformerSeparator:
-    """BS-RoFormer `ep_317_sdr_12.9755` from its official checkpoint, at 44.1 kHz inside.
+    """BS-RoFormer `ep_317_sdr_12.9755` from its official checkpoint, by default the one in the weights folder.
 
-    Any sample rate and channels in, the same out. A mono mix is heard as two equal channels and their mean
-    taken; beyond stereo each channel is separated alone. `precision` is that of the matrix products; the
-    spectrogram, norms and rotary angles stay float32. Calls from several threads run one after the other.
+    Any sample rate and channels in, the same out; inside it is 44.1 kHz. A mono mix is heard as two equal
+    channels and their mean taken; beyond stereo each channel is separated alone. `precision` is that of the
+    matrix products; the spectrogram, norms and rotary angles stay float32. Calls from several threads run one
+    after the other.
     """
 
     name = "bs-roformer"
@@ -54,14 +55,14 @@ class BSRoformerSeparator:
 
     def __init__(
         self,
-        checkpoint: Path,
+        checkpoint: Path | None = None,
         *,
         config: BSRoformerConfig = EP_317,
         chunking: Chunking | None = None,
         device: str | None = None,
         precision: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
-        self._checkpoint = checkpoint
+        self._checkpoint = checkpoint or weights_folder() / CHECKPOINT
         self._config = config
         self._chunking = chunking or Chunking()
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
