@@ -94,9 +94,11 @@ class RadosGateway:
         self.start_gateway()
         self.add_user(self.server.access_key, self.server.secret_key)
 
-    def add_user(self, access_key, secret_key):
+    def add_user(self, access_key, secret_key, buckets=0):
+        """A user named by its access key, who may own so many buckets; 0: any number, -1: none."""
+        who = (f"--uid={access_key}", "--display-name=x", f"--max-buckets={buckets}")
         keys = (f"--access-key={access_key}", f"--secret={secret_key}")
-        self._ceph("radosgw-admin", "user", "create", f"--uid={access_key}", "--display-name=x", *keys)
+        self._ceph("radosgw-admin", "user", "create", *who, *keys)
 
     def start_gateway(self):
         self._gateway = self._run("radosgw", "-n", "client.rgw.x")

@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -36,4 +37,8 @@ class ArtifactStore(Protocol):
 
     def local(self, sha256: str) -> AbstractContextManager[Path]:
         """The bytes as a read-only local file for the length of a `with` block, verified against the hash."""
+        ...
+
+    def sweep(self, older_than: timedelta) -> int:
+        """Clear what writers that were killed more than `older_than` ago left unfinished; how many pieces."""
         ...

@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from http import HTTPStatus
+from xml.etree.ElementTree import ParseError
 
 from minio.error import InvalidResponseError, S3Error, ServerError
 from urllib3.exceptions import (
@@ -49,7 +50,7 @@ def s3_faults(url: str, server: str) -> Generator[None]:
         raise _answered(url, str(error.code), error.response.status) from error
     except ServerError as error:
         raise _answered(url, HTTPStatus(error.status_code).phrase, error.status_code) from error
-    except InvalidResponseError as error:
+    except (InvalidResponseError, ParseError) as error:
         raise _no_s3(url, server) from error
     except HTTPError as error:
         raise _unreachable(url, server, error) from error
@@ -67,7 +68,7 @@ def _answered(url: str, code: str, status: int) -> DeepSoundError:
 
 
 def _no_s3(url: str, server: str) -> DeepSoundError:
-    what = f"what answers at {server} does not speak S3"
+    what = f"what answers at {server} does not speak S3 (a web page, a console, a proxy)"
     return DeepSoundError(ErrorCode.STORE_REFUSED, what, where=url, remedy="check DEEPSOUND_S3_ENDPOINT")
 
 

@@ -1,10 +1,13 @@
 """The bucket store against a real server: real signatures, real parts, real deaths of the server."""
 
 import os
+import re
 import time
 import traceback
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -106,12 +109,47 @@ def test_wrong_credentials_are_refused_and_not_shown(environment, store, tmp_pat
     assert "not-the-right-key" not in "".join(traceback.format_exception(error))
 
 
-def test_a_bucket_of_somebody_else_is_refused(environment, radosgw, bucket, tmp_path):
-    radosgw.add_user("stranger-access-key", "stranger-secret-key")
-    environment.setenv("DEEPSOUND_S3_ACCESS_KEY", "stranger-access-key")
+@pytest.fixture
+def stranger(environment, radosgw):
+    """Another user of the server, who may create no buckets, is who we are now."""
+    name = f"stranger-{uuid.uuid4().hex[:8]}"
+    radosgw.add_user(name, "stranger-secret-key", buckets=-1)
+    environment.setenv("DEEPSOUND_S3_ACCESS_KEY", name)
     environment.setenv("DEEPSOUND_S3_SECRET_KEY", "stranger-secret-key")
+    return name
+
+
+def test_a_bucket_of_somebody_else_is_refused(stranger, bucket, tmp_path):
     error = failure_of(lambda: open_store(f"s3://{bucket}").put(a_file(tmp_path), "audio/wav"))
     assert error.code is ErrorCode.STORE_REFUSED
+
+
+def test_a_missing_bucket_that_may_not_be_created_is_refused(stranger, tmp_path):
+    error = failure_of(lambda: open_store(f"s3://{a_bucket_name()}").put(a_file(tmp_path), "audio/wav"))
+    assert error.code is ErrorCode.STORE_REFUSED
+    assert "does not exist and may not be created" in str(error)
+
+
+def documented_policy(bucket, user):
+    [policy] = re.findall(r"```json\n(.*?)```", Path("docs/stores.md").read_text(), re.DOTALL)
+    return policy.replace("arn:aws:iam::ACCOUNT:user/deepsound", f"arn:aws:iam:::user/{user}").replace(
+        "BUCKET", bucket
+    )
+
+
+def test_the_documented_policy_is_enough(stranger, radosgw, environment, tmp_path):
+    bucket = a_bucket_name()
+    owner = radosgw.server.client()
+    owner.make_bucket(bucket)
+    owner.set_bucket_policy(bucket, documented_policy(bucket, stranger))
+    store, data = open_store(f"s3://{bucket}/x"), os.urandom(20 * _MB)
+    digest = store.put(a_file(tmp_path, data), "video/mp4").sha256
+    assert store.has(digest)
+    assert not store.has("0" * 64)
+    assert store.sweep(timedelta(seconds=-60)) == 0
+    empty_cache(environment, tmp_path)
+    with open_store(store.url).local(digest) as path:
+        assert path.read_bytes() == data
 
 
 def test_a_server_stopped_mid_upload_fails_clearly_and_leaves_nothing_half_written(
