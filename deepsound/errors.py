@@ -20,10 +20,13 @@ class ErrorCode(StrEnum):
     STORE_REFUSED = "store_refused"
     ARTIFACT_MISSING = "artifact_missing"
     ARTIFACT_DAMAGED = "artifact_damaged"
+    LEDGER_UNREACHABLE = "ledger_unreachable"
+    LEASE_LOST = "lease_lost"
     OUTPUT_NOT_WRITABLE = "output_not_writable"
     DISK_FULL = "disk_full"
     TIMED_OUT = "timed_out"
     BAD_SETTINGS = "bad_settings"
+    ENGINE_NOT_STARTED = "engine_not_started"
     INTERNAL = "internal"
 
     @property
@@ -32,7 +35,14 @@ class ErrorCode(StrEnum):
         return self in _RETRYABLE
 
 
-_RETRYABLE = frozenset({ErrorCode.OUT_OF_MEMORY, ErrorCode.STORE_UNREACHABLE, ErrorCode.TIMED_OUT})
+_RETRYABLE = frozenset(
+    {
+        ErrorCode.OUT_OF_MEMORY,
+        ErrorCode.STORE_UNREACHABLE,
+        ErrorCode.LEDGER_UNREACHABLE,
+        ErrorCode.TIMED_OUT,
+    }
+)
 
 
 class DeepSoundError(Exception):

@@ -1,0 +1,69 @@
+"""What an auditor asks for: items by whatever is known of them, each with all its evidence."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import String, or_, select, type_coerce
+from sqlalchemy.orm import Session, selectinload
+
+from db.columns import escape_name
+from db.schema import Attempt, AttemptArtifact, AttemptModel, Decision, Effect, Item, Run
+
+_OWNED = (
+    selectinload(Attempt.thoughts),
+    selectinload(Attempt.decisions),
+    selectinload(Attempt.effects).selectinload(Effect.decision).selectinload(Decision.attempt),
+    selectinload(Attempt.artifacts).selectinload(AttemptArtifact.artifact),
+    selectinload(Attempt.models).selectinload(AttemptModel.model),
+    selectinload(Attempt.parameters),
+    selectinload(Attempt.template),
+    selectinload(Attempt.prompt),
+    selectinload(Attempt.frames),
+    selectinload(Attempt.code_version),
+    selectinload(Attempt.environment),
+)
+ATTEMPT_EVIDENCE = (*_OWNED, selectinload(Attempt.reused).options(*_OWNED))
+"""Loads with an attempt all that belongs to it, and the same of the attempt it reused."""
+
+
+def find_items(session: Session, known: str) -> list[int]:
+    """Items by item id, run id, SHA-256 of a video or an artifact, source as given, or its last part.
+
+    Newest first. An artifact's items are those that read it, made it, or reused the attempt that made it.
+    """
+    name = type_coerce(Item.source, String)
+    ways = [
+        Item.run_id == known,
+        Item.video_sha256 == known,
+        Item.source == known,
+        name.endswith("/" + escape_name(known), autoescape=True),
+        Item.id.in_(_items_touching(session, known)),
+    ]
+    if known.isascii() and known.isdigit() and int(known) < 2**63:
+        ways.append(Item.id == int(known))
+    return list(session.scalars(select(Item.id).where(or_(*ways)).order_by(Item.id.desc())))
+
+
+def _items_touching(session: Session, artifact_sha256: str) -> Sequence[int]:
+    touching = select(AttemptArtifact.attempt_id).where(AttemptArtifact.artifact_sha256 == artifact_sha256)
+    either = or_(Attempt.id.in_(touching), Attempt.reused_attempt_id.in_(touching))
+    return session.scalars(select(Attempt.item_id).where(either).distinct()).all()
+
+
+def item_evidence(session: Session, item_ids: Sequence[int]) -> list[Item]:
+    """Items with run, video, reviews, and every attempt with all that belongs to it; in the order asked.
+
+    The rows stay usable after the session. Unknown ids are left out. Raises ValueError where a row was made
+    unreadable behind the ledger's back.
+    """
+    load = (
+        select(Item)
+        .where(Item.id.in_(item_ids))
+        .options(
+            selectinload(Item.run).selectinload(Run.code_version),
+            selectinload(Item.video),
+            selectinload(Item.reviews),
+            selectinload(Item.attempts).options(*ATTEMPT_EVIDENCE),
+        )
+    )
+    found = {item.id: item for item in session.scalars(load)}
+    return [found[item_id] for item_id in item_ids if item_id in found]

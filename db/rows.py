@@ -1,0 +1,173 @@
+"""An attempt's record as the rows it is kept in. Pure: `writes` adds what the database must be asked for."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from db import schema
+from db.chain import content_sha256, document_sha256
+from db.columns import Values, storable, storable_json, stored
+from db.records import (
+    AttemptRecord,
+    CodeVersion,
+    Decision,
+    Direction,
+    Effect,
+    Environment,
+    StepRef,
+)
+from db.schema import Base, table_of
+from deepsound.canonical import Json, canonical_json
+from deepsound.cot import Thought
+from deepsound.identity import ModelIdentity
+
+RowsByTable = dict[type[Base], list[Values]]
+
+
+def shared_rows(record: AttemptRecord) -> RowsByTable:
+    """Rows that other attempts may share and that may be there already."""
+    artifacts = {artifact.sha256: artifact for artifact in [*record.inputs.values(), *record.outputs.values()]}
+    return {
+        schema.Document: [{"sha256": document_sha256(body), "body": body} for body in _documents(record).values()],
+        schema.CodeVersion: [code_version_row(record.workplace.code)],
+        schema.Environment: [_environment_row(record.workplace.environment)],
+        schema.Model: [_model_row(model) for model in record.models],
+        schema.Artifact: [asdict(artifact) for artifact in artifacts.values()],
+    }
+
+
+def owned_rows(record: AttemptRecord) -> RowsByTable:
+    """Rows that belong to this attempt alone, still without its id."""
+    rows: RowsByTable = {
+        schema.Thought: [_thought_row(place, thought) for place, thought in enumerate(record.thoughts)],
+        schema.Decision: [_decision_row(place, decision) for place, decision in enumerate(record.decisions)],
+        schema.Effect: [_effect_row(place, effect) for place, effect in enumerate(record.effects)],
+        schema.AttemptArtifact: _artifact_links(record),
+        schema.AttemptModel: [
+            {"model_sha256": sha256} for sha256 in sorted({_model_row(m)["sha256"] for m in record.models})
+        ],
+    }
+    return {kind: [_stored(kind, row) for row in of_kind] for kind, of_kind in rows.items() if of_kind}
+
+
+def attempt_row(record: AttemptRecord) -> Values:
+    """The attempt's own columns, as far as the record alone knows them."""
+    then, failure, workplace = record.then, record.failure, record.workplace
+    following = then if isinstance(then, StepRef) else None
+    row: Values = {
+        "item_id": record.item_id,
+        "step": record.at.step,
+        "round": record.at.round,
+        "status": record.status,
+        "next_step": following and following.step,
+        "next_round": following and following.round,
+        "outcome": None if isinstance(then, StepRef) else then,
+        "host": workplace.host,
+        "device": workplace.device,
+        "code_version_sha256": code_version_row(workplace.code)["sha256"],
+        "environment_sha256": _environment_row(workplace.environment)["sha256"],
+        "error_code": failure and failure.code,
+        "error_message": failure and str(failure),
+        "is_retryable": failure and failure.code.is_retryable,
+        **{f"{name}_sha256": document_sha256(body) for name, body in _documents(record).items()},
+        **{name: getattr(record, name) for name in _SAME_NAME},
+    }
+    return _stored(schema.Attempt, row)
+
+
+_SAME_NAME = (
+    "reused_attempt_id",
+    "step_key",
+    "step_version",
+    "backend",
+    "seed",
+    "raw_output",
+    "parser_version",
+    "result",
+    "probability",
+    "started_at",
+    "ended_at",
+    "prefect_flow_run_id",
+    "prefect_task_run_id",
+)
+
+
+def code_version_row(code: CodeVersion) -> Values:
+    """A code version under the hash of what it says."""
+    return _by_content(schema.CodeVersion, asdict(code))
+
+
+def _environment_row(environment: Environment) -> Values:
+    columns = {"python": environment.python, "platform": environment.platform}
+    return _by_content(schema.Environment, {**columns, "packages": environment.packages})
+
+
+def _model_row(model: ModelIdentity) -> Values:
+    columns = {"name": model.name, "revision": model.revision, "licence": model.licence}
+    return _by_content(schema.Model, {**columns, "files": model.files})
+
+
+def _by_content(kind: type[Base], values: Values) -> Values:
+    row = _stored(kind, values)
+    return {"sha256": content_sha256(row), **row}
+
+
+def _documents(record: AttemptRecord) -> Mapping[str, str]:
+    frames: list[Json] = [(frame.time, frame.sha256) for frame in record.frames]
+    bodies = {
+        "parameters": canonical_json(storable_json(record.parameters)) if record.parameters else None,
+        "template": record.template,
+        "prompt": record.prompt,
+        "frames": canonical_json(frames) if frames else None,
+    }
+    return {name: storable(body) for name, body in bodies.items() if body is not None}
+
+
+def _thought_row(position: int, thought: Thought) -> Values:
+    span = {"span_start": thought.start, "span_end": thought.end}
+    return {"position": position, "stage": thought.stage, "text": thought.text, **span}
+
+
+def _decision_row(position: int, decision: Decision) -> Values:
+    start, end = decision.span or (None, None)
+    return {
+        "position": position,
+        "key": decision.key,
+        "value": decision.value,
+        "confidence": decision.confidence,
+        "span_start": start,
+        "span_end": end,
+        "parser_version": decision.parser_version,
+    }
+
+
+def _effect_row(position: int, effect: Effect) -> Values:
+    cause = effect.decision
+    return {
+        "position": position,
+        "decision_attempt_id": cause and cause.attempt_id,
+        "decision_position": None if cause is None else cause.position,
+        "operation": effect.operation,
+        "start_seconds": effect.span.start,
+        "end_seconds": effect.span.end,
+        "before_sha256": effect.before_sha256,
+        "after_sha256": effect.after_sha256,
+        "speech_seconds_before": effect.speech_seconds.before,
+        "speech_seconds_after": effect.speech_seconds.after,
+        "speech_level_before": effect.speech_level.before,
+        "speech_level_after": effect.speech_level.after,
+        "loudness_before": effect.loudness.before,
+        "loudness_after": effect.loudness.after,
+    }
+
+
+def _artifact_links(record: AttemptRecord) -> list[Values]:
+    parts = ((Direction.INPUT, record.inputs), (Direction.OUTPUT, record.outputs))
+    return [
+        {"direction": direction, "role": role, "artifact_sha256": artifact.sha256}
+        for direction, by_role in parts
+        for role, artifact in by_role.items()
+    ]
+
+
+def _stored(kind: type[Base], values: Values) -> Values:
+    return stored(table_of(kind), values)

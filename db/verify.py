@@ -1,0 +1,183 @@
+"""Finds what was changed, removed or slipped in behind the ledger's back, by hashing everything again."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db import chain
+from db.audit import ATTEMPT_EVIDENCE, item_evidence
+from db.records import StepRef, WorkState
+from db.schema import Attempt, Base, Document, Item, Run, Work, row_values
+from db.work import states_after
+from deepsound.pipeline import Step
+
+_BATCH = 50
+
+
+class Problem(StrEnum):
+    """What is wrong with a row."""
+
+    CHANGED = "changed"
+    MISSING = "missing"
+    ADDED = "added"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One row that is not as it was written, e.g. `attempt 3 (judge, round 1), thought 2`. No item: the run."""
+
+    item_id: int | None
+    row: str
+    problem: Problem
+    detail: str
+
+
+def verify_item(session: Session, item_id: int) -> list[Finding]:
+    """Check an item, its video, its chain of attempts and all that belongs to them. Empty: all as written.
+
+    Rows cut off the end of a chain show as long as the to-do list still knows of them; beyond that it takes
+    the run's seal.
+    """
+    return list(_check_items(session, [item_id]))
+
+
+def verify_run(session: Session, run_id: str) -> list[Finding]:
+    """Check a run's settings, its list, and every item."""
+    run = session.get(Run, run_id)
+    if run is None:
+        return [Finding(None, f"run {run_id}", Problem.MISSING, "no such run")]
+    findings: list[Finding] = []
+    if chain.settings_sha256(run.settings) != run.settings_sha256:
+        findings.append(Finding(None, f"run {run_id}", Problem.CHANGED, "settings do not match their hash"))
+    columns = (Item.source, Item.video_sha256, Item.overrides, Item.output_name)
+    lines = session.execute(select(*columns).where(Item.run_id == run_id).order_by(Item.ordinal))
+    if chain.manifest_sha256((row[0], row[1], row[2], row[3]) for row in lines) != run.manifest_sha256:
+        detail = "its items are not those it was started with"
+        findings.append(Finding(None, f"run {run_id}", Problem.CHANGED, detail))
+    item_ids = session.scalars(select(Item.id).where(Item.run_id == run_id).order_by(Item.ordinal)).all()
+    for start in range(0, len(item_ids), _BATCH):
+        findings += _check_items(session, item_ids[start : start + _BATCH])
+        session.expunge_all()
+    return findings
+
+
+def _check_items(session: Session, item_ids: Sequence[int]) -> Iterator[Finding]:
+    try:
+        items = {item.id: item for item in item_evidence(session, item_ids)}
+    except ValueError as error:
+        yield from _find_unreadable(session, item_ids, error)
+        return
+    work = session.scalars(select(Work).where(Work.item_id.in_(item_ids))).all()
+    for item_id in item_ids:
+        if item_id in items:
+            item = items[item_id]
+            yield from dict.fromkeys(_check_item(item))
+            yield from _check_work(item, [row for row in work if row.item_id == item_id])
+        else:
+            yield Finding(item_id, f"item {item_id}", Problem.MISSING, "no such item")
+
+
+def _find_unreadable(session: Session, item_ids: Sequence[int], error: ValueError) -> Iterator[Finding]:
+    """One by one, where rows cannot even be loaded: a time or JSON that is none any more."""
+    if len(item_ids) > 1:
+        for item_id in item_ids:
+            yield from _check_items(session, [item_id])
+        return
+    item_id, found = item_ids[0], False
+    seqs = session.scalars(select(Attempt.seq).where(Attempt.item_id == item_id).order_by(Attempt.seq)).all()
+    for seq in seqs:
+        only = select(Attempt).where(Attempt.item_id == item_id, Attempt.seq == seq).options(*ATTEMPT_EVIDENCE)
+        try:
+            session.scalars(only).all()
+        except ValueError as reason:
+            found = True
+            yield Finding(item_id, f"attempt {seq}", Problem.CHANGED, f"it can't be read: {reason}")
+    if not found:
+        yield Finding(item_id, f"item {item_id}", Problem.CHANGED, f"it can't be read: {error}")
+
+
+def _check_item(item: Item) -> Iterator[Finding]:
+    video = None if item.video is None else row_values(item.video)
+    if chain.item_hash(row_values(item), row_values(item.run), video) != item.hash:
+        detail = "it, its video or its run does not match its hash"
+        yield Finding(item.id, f"item {item.id}", Problem.CHANGED, detail)
+    seq, previous = 0, item.hash
+    for attempt in item.attempts:
+        for missing in range(seq + 1, attempt.seq):
+            yield Finding(item.id, f"attempt {missing}", Problem.MISSING, "the chain has a gap")
+        name = f"attempt {attempt.seq} ({attempt.step}, round {attempt.round})"
+        if attempt.seq == seq + 1 and attempt.previous_hash != previous:
+            yield Finding(item.id, name, Problem.CHANGED, "it does not follow the one before it")
+        for row, problem, detail in _check_attempt(attempt):
+            yield Finding(item.id, ", ".join(filter(None, [name, row])), problem, detail)
+        seq, previous = attempt.seq, attempt.hash
+
+
+def _check_attempt(attempt: Attempt) -> Iterator[tuple[str, Problem, str]]:
+    reused = None if attempt.reused is None else attempt.reused.hash
+    if chain.attempt_hash(row_values(attempt), reused) != attempt.hash:
+        yield "", Problem.CHANGED, "it does not match its hash"
+    present, written = _digests(attempt), attempt.digests
+    for row in [*written, *(row for row in present if row not in written)]:
+        if row not in present:
+            yield row, Problem.MISSING, "its attempt names it"
+        elif row not in written:
+            yield row, Problem.ADDED, "its attempt does not name it"
+        elif present[row] != written[row]:
+            yield row, Problem.CHANGED, "it does not match its digest"
+    yield from _check_shared(attempt)
+
+
+def _digests(attempt: Attempt) -> dict[str, str]:
+    owned: dict[str, Sequence[Base]] = {
+        "thought": attempt.thoughts,
+        "decision": attempt.decisions,
+        "effect": attempt.effects,
+        "attempt_artifact": attempt.artifacts,
+        "attempt_model": attempt.models,
+    }
+    rows = {table: [row_values(row) for row in of_table] for table, of_table in owned.items()}
+    kept = {link.artifact_sha256: row_values(link.artifact) for link in attempt.artifacts if link.artifact}
+    causes = [effect.decision for effect in attempt.effects if effect.decision]
+    return chain.digests(rows, kept, {cause.attempt_id: cause.attempt.hash for cause in causes})
+
+
+def _check_shared(attempt: Attempt) -> Iterator[tuple[str, Problem, str]]:
+    """Rows known by the hash of what they hold."""
+    held = [
+        (attempt.parameters_sha256, attempt.parameters),
+        (attempt.template_sha256, attempt.template),
+        (attempt.prompt_sha256, attempt.prompt),
+        (attempt.frames_sha256, attempt.frames),
+        (attempt.code_version_sha256, attempt.code_version),
+        (attempt.environment_sha256, attempt.environment),
+        *((link.model_sha256, link.model) for link in attempt.models),
+    ]
+    for sha256, row in held:
+        if sha256 is None:
+            continue
+        if row is None:
+            yield f"what {sha256} stands for", Problem.MISSING, "no such row"
+        elif sha256 != _content_sha256(row):
+            yield f"{row.__tablename__} {sha256}", Problem.CHANGED, "it does not match its hash"
+
+
+def _content_sha256(row: Base) -> str:
+    return chain.document_sha256(row.body) if isinstance(row, Document) else chain.content_sha256(row_values(row))
+
+
+def _check_work(item: Item, work: Sequence[Work]) -> Iterator[Finding]:
+    """The to-do list as a witness of attempts cut off the end of the chain."""
+    present = {StepRef(Step(row.step), row.round): WorkState(row.state) for row in work}
+    expected: Mapping[StepRef, WorkState] = states_after(item.attempts)
+    for at, state in present.items():
+        if state in (WorkState.DONE, WorkState.FAILED) and expected.get(at) is not state:
+            row = f"attempt at {at.step}, round {at.round}"
+            yield Finding(item.id, row, Problem.MISSING, f"the to-do list says {state}, no attempt does")
+    for at, state in expected.items():
+        if at not in present:
+            row = f"work {at.step}, round {at.round}"
+            yield Finding(item.id, row, Problem.MISSING, f"by its attempts it is {state}")

