@@ -1,3 +1,3 @@
 """Fixtures of all tests live in modules of their own."""
 
-pytest_plugins = ["tests.postgres", "tests.s3"]
+pytest_plugins = ["tests.archive", "tests.postgres", "tests.s3"]

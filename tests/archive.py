@@ -1,0 +1,108 @@
+"""An archive to test on: ledger, store and results of its own, and the command's own way through them.
+
+Fixtures: `archive` works in this process on a Prefect server that the session shares; `Archive.command` types the
+command as a user does, in a process of its own.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console.results import ItemResult, read_results
+from console.settings import settings_from
+from db.audit import item_evidence
+from db.items import run_ids, run_items
+from db.schema import Item
+from flows.engine import PrivateServer, use
+from flows.local import drive_run
+from tasks.intake import collect
+from tasks.place import Place
+from tasks.run import begin_run
+from tasks.worker import Worker, worker_at
+
+DEEPSOUND = str(Path(sys.executable).with_name("deepsound"))
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One place to work at."""
+
+    folder: Path
+    place: Place
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    @property
+    def worker(self) -> Worker:
+        return worker_at(self.place)
+
+    def dub(self, *inputs: Path, **flags: Any) -> list[ItemResult]:
+        """What `deepsound dub` does, in this process."""
+        settings = settings_from(out=self.out, **flags)
+        sources = collect(list(inputs)).sources
+        run_id, _ = begin_run(self.worker, settings.for_run(), sources, lambda _: None)
+        drive_run(self.worker, self.place, run_id, lambda _: None)
+        return read_results(self.worker, run_id)
+
+    def command(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        """The command as a user types it; its output is text."""
+        return subprocess.run(
+            [DEEPSOUND, *map(str, arguments)],
+            env=self.variables(**environment),
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    def start(self, *arguments: object, **environment: str) -> subprocess.Popen[bytes]:
+        """The command in the background."""
+        return subprocess.Popen(
+            [DEEPSOUND, *map(str, arguments)],
+            env=self.variables(**environment),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def variables(self, **more: str) -> dict[str, str]:
+        """The environment in which the command works at this place."""
+        here = {"DEEPSOUND_DB": self.place.db, "DEEPSOUND_STORE": self.place.store, "DEEPSOUND_OUT": str(self.out)}
+        return {**os.environ, **here, **self.environment, **more}
+
+    def items(self) -> list[Item]:
+        """Every item of every run, with all the ledger holds on it, oldest first."""
+        with self.worker.ledger.read() as session:
+            ids = [item.id for run_id in run_ids(session) for item in run_items(session, run_id)]
+            return item_evidence(session, ids)
+
+    def leftovers(self) -> list[Path]:
+        """Files under the results that are nobody's result."""
+        return [path for path in self.out.rglob("*") if path.is_file() and path.name.startswith(".")]
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Prefect server for the whole session; this process uses it from here on."""
+    home = tmp_path_factory.mktemp("prefect")
+    os.environ["PREFECT_HOME"] = str(home)
+    os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
+    with PrivateServer() as server:
+        server.wait()
+        use(server.api_url)
+        yield server.api_url
+        del os.environ["PREFECT_API_URL"]
+
+
+@pytest.fixture
+def archive(tmp_path: Path, prefect_api: str) -> Archive:
+    """A fresh place on SQLite and a folder."""
+    return Archive(tmp_path, Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))

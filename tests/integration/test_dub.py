@@ -1,0 +1,167 @@
+"""The main job, from the outside: real clips in, sounded and audited clips out, under a real Prefect."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from deepsound.media.audio import audio_format, read_blocks
+from deepsound.media.probe import probe
+from deepsound.pipeline import OutcomeKind, Step
+from tests.archive import Archive
+from tests.footage import narrated_clip, narration_only_clip, shared_clip, silent_clip
+
+pytestmark = pytest.mark.integration
+
+
+def sound_of(path: Path) -> np.ndarray:
+    return np.concatenate(list(read_blocks(path, 48_000)))
+
+
+def test_a_silent_clip_gets_sound(archive: Archive):
+    [result] = archive.dub(silent_clip(archive.folder / "ball.mp4"))
+    assert (result.outcome, result.verdict) == (OutcomeKind.DONE, "no")
+    assert probe(result.outputs["video"]).audio is not None
+    info = soundfile.info(result.outputs["audio"])
+    assert (info.samplerate, info.subtype) == (48_000, "PCM_24")
+    assert abs(info.duration - probe(archive.folder / "ball.mp4").duration) <= 1 / 48_000
+    assert np.abs(sound_of(result.outputs["audio"])).max() > 0.01
+
+
+def test_the_result_is_at_the_level_broadcasters_ask_for(archive: Archive):
+    [result] = archive.dub(silent_clip(archive.folder / "ball.mp4", seconds=3.0))
+    assert result.loudness == pytest.approx(-23.0, abs=0.5)
+
+
+def test_a_narrator_is_taken_off_and_kept_as_a_stem(archive: Archive):
+    clip = narrated_clip(archive.folder / "narrated.mp4")
+    [result] = archive.dub(clip, generator="soundtrack")
+    assert (result.outcome, result.verdict) == (OutcomeKind.DONE, "yes")
+    assert result.probability is not None
+    assert result.probability > 0.5
+    assert result.outputs["voice"].is_file()
+    [item] = archive.items()
+    effects = [effect for attempt in item.attempts for effect in attempt.effects]
+    removed = [effect for effect in effects if effect.operation == "remove_voice"]
+    assert removed
+    for effect in removed:
+        assert effect.speech_level_before - effect.speech_level_after >= 6.0
+        assert effect.decision is not None
+        assert (effect.decision.key, effect.decision.value) == ("voice-over", "yes")
+
+
+def test_every_change_of_the_sound_traces_back_to_the_words_that_caused_it(archive: Archive):
+    archive.dub(narrated_clip(archive.folder / "narrated.mp4"), generator="soundtrack")
+    [item] = archive.items()
+    judged = next(attempt for attempt in item.attempts if attempt.step == Step.JUDGE)
+    [decision] = judged.decisions
+    assert judged.raw_output[decision.span_start : decision.span_end] == "A"
+    assert [thought.stage for thought in judged.thoughts] == ["summary", "caption", "reasoning", "conclusion"]
+    for thought in judged.thoughts:
+        assert judged.raw_output[thought.span_start : thought.span_end] == thought.text
+
+
+def test_somebody_who_talks_in_shot_is_left_alone(archive: Archive):
+    [result] = archive.dub(shared_clip("talking_child_visible.mp4"), generator="soundtrack")
+    assert (result.outcome, result.verdict) == (OutcomeKind.DONE, "no")
+    assert "voice" not in result.outputs
+
+
+def test_an_m_and_e_delivery_loses_that_voice_too(archive: Archive):
+    [result] = archive.dub(shared_clip("talking_child_visible.mp4"), generator="soundtrack", voice="all")
+    assert result.outcome is OutcomeKind.DONE
+    assert result.outputs["voice"].is_file()
+
+
+def test_rm_puts_nothing_out_where_nothing_is_left(archive: Archive):
+    clip = narration_only_clip(archive.folder / "narration.mp4")
+    [result] = archive.dub(clip, generator="soundtrack", fallback="rm")
+    assert result.outcome is OutcomeKind.REMOVED
+    assert set(result.outputs) == {"voice", "sidecar"}
+    assert "silence" in result.why
+
+
+def test_rep_puts_the_coarse_audio_back(archive: Archive):
+    clip = narration_only_clip(archive.folder / "narration.mp4")
+    [result] = archive.dub(clip, generator="soundtrack", fallback="rep", loudness=False)
+    assert result.outcome is OutcomeKind.DONE
+    assert "put back" in result.why
+    [item] = archive.items()
+    coarse = next(
+        link.artifact_sha256
+        for attempt in item.attempts
+        for link in attempt.artifacts
+        if (link.direction, link.role) == ("output", "coarse")
+    )
+    with archive.worker.store.local(coarse) as kept:
+        delivered = sound_of(result.outputs["audio"])
+        assert np.abs(delivered - sound_of(kept)).max() < 1e-5
+
+
+def test_neg_generates_again_against_voices_and_judges_again(archive: Archive):
+    clip = narration_only_clip(archive.folder / "narration.mp4")
+    [result] = archive.dub(clip, generator="soundtrack", fallback="neg")
+    assert result.outcome is OutcomeKind.DONE
+    assert "generated again" in result.why
+    [item] = archive.items()
+    steps = [(attempt.step, attempt.round, attempt.backend) for attempt in item.attempts]
+    assert ("generate", 2, "foley") in steps
+    assert [step for step, number, _ in steps if number == 2] == ["generate", "judge", "publish"]
+    again = next(attempt for attempt in item.attempts if (attempt.step, attempt.round) == ("generate", 2))
+    assert json.loads(again.parameters.body)["negative_prompt"] == "human voice"
+
+
+def test_a_second_run_of_the_same_clip_does_no_work_again(archive: Archive):
+    clip = silent_clip(archive.folder / "ball.mp4")
+    [first] = archive.dub(clip)
+    before = {path: path.stat().st_mtime_ns for path in first.outputs.values()}
+    [second] = archive.dub(clip)
+    assert second.was_reused
+    assert all(step.is_reused for step in second.steps)
+    delivered = {path: path.stat().st_mtime_ns for role, path in second.outputs.items() if role != "sidecar"}
+    assert delivered.items() <= before.items()
+
+
+def test_a_result_somebody_deleted_is_delivered_again_without_work(archive: Archive):
+    clip = silent_clip(archive.folder / "ball.mp4")
+    [first] = archive.dub(clip)
+    first.outputs["video"].unlink()
+    [second] = archive.dub(clip)
+    assert second.was_reused
+    assert second.outputs["video"].is_file()
+
+
+def test_another_seed_reruns_only_what_it_touches(archive: Archive):
+    clip = silent_clip(archive.folder / "ball.mp4")
+    archive.dub(clip)
+    [second] = archive.dub(clip, seed=7)
+    reused = {str(step.step): step.is_reused for step in second.steps}
+    assert reused == {"plan": True, "generate": False, "judge": False, "publish": False}
+
+
+def test_the_same_seed_makes_the_same_samples(archive: Archive, tmp_path: Path):
+    from tasks.place import Place
+
+    clip = silent_clip(archive.folder / "ball.mp4")
+    [one] = archive.dub(clip)
+    elsewhere = Archive(
+        tmp_path / "b", Place(f"sqlite:///{tmp_path / 'b' / 'l.sqlite3'}", str(tmp_path / "b" / "s"))
+    )
+    [other] = elsewhere.dub(clip)
+    assert np.array_equal(sound_of(one.outputs["audio"]), sound_of(other.outputs["audio"]))
+
+
+def test_the_removed_voice_and_the_rest_line_up_with_the_picture(archive: Archive):
+    clip = narrated_clip(archive.folder / "narrated.mp4")
+    [result] = archive.dub(clip, generator="soundtrack")
+    lengths = {audio_format(result.outputs[role]).samples for role in ("audio", "voice")}
+    assert lengths == {round(probe(clip).duration * 48_000)}
+
+
+def test_originals_are_untouched(archive: Archive):
+    clip = silent_clip(archive.folder / "ball.mp4")
+    before = clip.read_bytes()
+    archive.dub(clip)
+    assert clip.read_bytes() == before

@@ -1,0 +1,88 @@
+"""Killed anywhere, a run loses nothing: books consistent, no step done twice, and the rerun goes on from there."""
+
+import random
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from db.items import run_ids
+from db.verify import verify_run
+from deepsound.canonical import sha256_file
+from deepsound.pipeline import OutcomeKind, Step
+from tests.archive import Archive
+from tests.footage import narrated_clip, silent_clip
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+KILLS = 20
+STAGES = ("begun", "executed", "stored", "recorded")
+STEPS = (Step.PLAN, Step.GENERATE, Step.JUDGE, Step.SEPARATE, Step.CHECK_SILENCE, Step.PUBLISH)
+
+
+def check_books(archive: Archive) -> None:
+    """Every row as written, every artifact of the ledger in the store, nothing half-written under a final name."""
+    with archive.worker.ledger.read() as session:
+        for run_id in run_ids(session):
+            assert verify_run(session, run_id) == []
+    for item in archive.items():
+        for attempt in item.attempts:
+            for link in attempt.artifacts:
+                with archive.worker.store.local(link.artifact_sha256) as kept:
+                    assert sha256_file(kept) == link.artifact_sha256
+            done_once = Counter((each.step, each.round) for each in item.attempts if each.status == "done")
+            assert max(done_once.values()) == 1, f"a step of {item.output_name} was done twice"
+            assert attempt.status in ("done", "reused"), attempt.error_message
+
+
+def killed_at_random(archive: Archive, inputs: Path, chance: random.Random) -> bool:
+    """Run the command and kill it, at a step boundary or at any moment; whether it died of that."""
+    if chance.random() < 0.6:
+        point = f"{chance.choice(STEPS)}.{chance.choice(STAGES)}@{chance.randint(1, 2)}"
+        return archive.command("dub", inputs, "--generator", "soundtrack", DEEPSOUND_FAULT=point).returncode < 0
+    process = archive.start("dub", inputs, "--generator", "soundtrack")
+    try:
+        process.wait(timeout=chance.uniform(3.0, 12.0))
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    return process.returncode < 0
+
+
+def test_after_twenty_kills_at_random_points_every_video_is_done_and_no_step_was_done_twice(archive: Archive):
+    inputs = archive.folder / "reels"
+    inputs.mkdir()
+    for number in range(4):
+        narrated_clip(inputs / f"reel-{number}.mp4", snr_db=3.0 + number, seconds=4.0)
+    chance = random.Random(20)
+    died = 0
+    for _ in range(KILLS):
+        died += killed_at_random(archive, inputs, chance)
+        check_books(archive)
+    finished = archive.command("dub", inputs, "--generator", "soundtrack")
+    assert finished.returncode == 0, finished.stderr
+    check_books(archive)
+    assert died >= KILLS // 2, "too few of the kills hit the command at work"
+    with archive.worker.ledger.read() as session:
+        assert len(run_ids(session)) <= 2, "a killed run is gone on with, not begun anew"
+    ends = {item.output_name: item.attempts[-1].outcome for item in archive.items()}
+    assert ends == {f"reel-{number}": OutcomeKind.DONE for number in range(4)}
+    for number in range(4):
+        assert (archive.out / f"reel-{number}.mp4").is_file()
+
+
+@pytest.mark.parametrize("point", ["judge.begun", "judge.executed", "judge.recorded", "publish.delivered"])
+def test_the_rerun_goes_on_from_the_last_finished_step(archive: Archive, point: str):
+    clip = silent_clip(archive.folder / "ball.mp4")
+    assert archive.command("dub", clip, DEEPSOUND_FAULT=point).returncode == -signal.SIGKILL
+    check_books(archive)
+    [item] = archive.items()
+    finished = len(item.attempts)
+    assert finished == {"judge.begun": 2, "judge.executed": 2, "judge.recorded": 3, "publish.delivered": 3}[point]
+    assert archive.command("dub", clip).returncode == 0
+    [item] = archive.items()
+    assert [attempt.step for attempt in item.attempts] == ["plan", "generate", "judge", "publish"]
+    assert {attempt.status for attempt in item.attempts} == {"done"}
+    check_books(archive)
