@@ -9,7 +9,6 @@ from uuid import uuid4
 
 import av
 from av.container import InputContainer
-from av.container.core import Flags
 from av.error import FFmpegError
 
 from deepsound.errors import DeepSoundError, ErrorCode
@@ -42,24 +41,22 @@ def media_url(path: Path) -> str:
     return f"file:{path}"
 
 
-def open_media(path: Path) -> InputContainer:
-    """Open a media file for demuxing.
+def open_media(path: Path, *, edited: bool = True) -> InputContainer:
+    """Open a media file for demuxing; `edited` False gives the packets as they are stored, edit lists ignored.
 
     Raises DeepSoundError: SOURCE_MISSING (absent or unreadable), SOURCE_EMPTY, SOURCE_NOT_MEDIA (no known
     container, or one that refers to other files), SOURCE_CORRUPT (a known container that can't be opened).
     """
     check_source(path)
     options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+    if not edited:
+        options["ignore_editlist"] = "1"
     try:
-        container = av.open(media_url(path), "r", container_options=options, metadata_errors="replace")
+        return av.open(media_url(path), "r", container_options=options, metadata_errors="replace")
     except PermissionError as error:
         raise unreadable(path) from error
     except (FFmpegError, OSError, ValueError) as error:
         raise _not_opened(path) from error
-    if container.format.name == "avi":
-        # AVI stores no presentation times, and FFmpeg's guesses at them are wrong where frames are reordered.
-        container.flags &= ~Flags.gen_pts.value
-    return container
 
 
 def check_source(path: Path) -> None:

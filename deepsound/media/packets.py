@@ -1,6 +1,7 @@
 """Times of packets and frames, gathered by reading a file once without decoding it."""
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,45 +13,63 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 
+def stores_times(container: InputContainer) -> bool:
+    """Whether a container stores presentation times. AVI does not, and FFmpeg's guesses for it are wrong."""
+    return container.format.name != "avi"
+
+
+def readable(packets: Iterator[Any]) -> Iterator[Any]:
+    """Packets up to the place where a damaged file can't be read any further."""
+    try:
+        yield from packets
+    except FFmpegError:
+        return
+
+
 @dataclass(slots=True)
 class FrameClock:
     """Presentation times of decoded frames, in ticks of the stream's time base.
 
-    Where a container stores none (AVI), frames leave the decoder in the order in which they are shown, so each
-    takes the earliest decoding time not yet taken.
+    Where a container stores none, frames leave the decoder in the order in which they are shown, so each takes the
+    earliest decoding time not yet taken.
     """
 
+    stored: bool
     _decoding_times: deque[int] = field(default_factory=deque[int])
+
+    def packet_time(self, packet: "Packet[Any]") -> int | None:
+        """When the packet's frame is shown, or one of its group is where times are not stored."""
+        return packet.pts if self.stored and packet.pts is not None else packet.dts
 
     def enter(self, packet: "Packet[Any]") -> None:
         """Note a packet on its way into the decoder."""
-        if packet.pts is None and packet.dts is not None:
+        if not self.stored and packet.dts is not None:
             self._decoding_times.append(packet.dts)
 
-    def lost(self, packet: "Packet[Any]") -> None:
+    def lost(self) -> None:
         """Note that a packet gave no frame."""
-        if packet.pts is None and self._decoding_times:
+        if self._decoding_times:
             self._decoding_times.popleft()
 
-    def time(self, frame: VideoFrame) -> int:
+    def frame_time(self, frame: VideoFrame) -> int:
         """When the frame, the next to leave the decoder, is shown."""
-        if frame.pts is not None:
-            return frame.pts
-        return self._decoding_times.popleft() if self._decoding_times else frame.dts or 0
+        if self._decoding_times:
+            return self._decoding_times.popleft()
+        return frame.pts if frame.pts is not None else frame.dts or 0
 
 
 @dataclass(slots=True)
 class PacketReading:
     """What one pass over the packets gathers; times in ticks of each stream's time base.
 
-    `first` is the first shown frame and `start` its time; `times` and `durations` are those of the shown frames, in
-    the order of the packets. Sound is heard from `heard_from`, of which decoders drop the first `skipped_samples`,
-    until `heard_until`. `broke_off` is True where the file can't be read to its end.
+    `first` is the first shown frame and `start` its time; `times` and `durations` are those of the shown frames,
+    in the order of the packets. Sound is heard from `heard_from`, of which decoders drop the first
+    `skipped_samples`, until `heard_until`. `broke_off` is True where the file can't be read to its end.
     """
 
+    clock: FrameClock
     first: VideoFrame | None = None
     start: int = 0
-    clock: FrameClock = field(default_factory=FrameClock)
     times: list[int] = field(default_factory=list[int])
     durations: list[int] = field(default_factory=list[int])
     heard_from: int | None = None
@@ -63,15 +82,15 @@ class PacketReading:
         if self.first is None:
             self.clock.enter(packet)
             self.first = _first_frame(packet)
-            self.start = 0 if self.first is None else self.clock.time(self.first)
-        time = _time(packet)
+            self.start = 0 if self.first is None else self.clock.frame_time(self.first)
+        time = self.clock.packet_time(packet)
         if time is not None and not packet.is_discard:
             self.times.append(time)
             self.durations.append(packet.duration or 0)
 
     def hear(self, packet: "Packet[Any]") -> None:
         """Take a packet of the sound."""
-        time = _time(packet)
+        time = packet.pts if packet.pts is not None else packet.dts
         if time is None:
             return
         if self.heard_from is None:
@@ -82,7 +101,7 @@ class PacketReading:
 
 def read_packets(container: InputContainer, video: VideoStream, audio: AudioStream | None) -> PacketReading:
     """Demux a file to its end, or as far as it can be read, decoding up to the first frame."""
-    reading = PacketReading()
+    reading = PacketReading(FrameClock(stores_times(container)))
     wanted = (video,) if audio is None else (video, audio)
     try:
         for packet in container.demux(*wanted):
@@ -100,10 +119,6 @@ def _first_frame(packet: "Packet[Any]") -> VideoFrame | None:
         return next((frame for frame in packet.decode() if isinstance(frame, VideoFrame)), None)
     except FFmpegError:  # an undecodable packet: a later one may do
         return None
-
-
-def _time(packet: "Packet[Any]") -> int | None:
-    return packet.pts if packet.pts is not None else packet.dts
 
 
 def _leading_skip(packet: "Packet[Any]") -> int:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from deepsound.media.by_decord import DecordReader, DecordStoppedError, trusted_reader
 from deepsound.media.files import open_media
-from deepsound.media.packets import FrameClock
+from deepsound.media.packets import FrameClock, stores_times
 from deepsound.media.probe import VideoInfo, video_stream
 
 Rgb = NDArray[np.uint8]
@@ -98,7 +98,7 @@ class Showing:
         with open_media(self.path) as container:
             stream = video_stream(container, self.path)
             stream.thread_type = "AUTO"
-            frames = self._decoded(container.demux(stream))
+            frames = self._decoded(container.demux(stream), FrameClock(stores_times(container)))
             if self.info.interlaced:
                 frames = _deinterlaced(frames, stream)
             for frame in frames:
@@ -111,19 +111,18 @@ class Showing:
                 self.frames += 1
                 yield max(time, 0.0), frame
 
-    def _decoded(self, packets: "Iterator[Packet[VideoStream]]") -> Iterator[VideoFrame]:
-        clock = FrameClock()
+    def _decoded(self, packets: "Iterator[Packet[VideoStream]]", clock: FrameClock) -> Iterator[VideoFrame]:
         for packet in self._readable(packets):
             clock.enter(packet)
             try:
                 frames = packet.decode()
             except FFmpegError:
                 self.damaged += 1
-                clock.lost(packet)
+                clock.lost()
                 continue
             for frame in frames:
                 self.damaged += frame.is_corrupt
-                frame.pts = clock.time(frame)
+                frame.pts = clock.frame_time(frame)
                 yield frame
 
     def _readable(self, packets: "Iterator[Packet[VideoStream]]") -> "Iterator[Packet[VideoStream]]":

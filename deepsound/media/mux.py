@@ -1,0 +1,304 @@
+"""A video with new sound: the picture's packets are copied bit for bit, and shown when they were shown before."""
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from heapq import merge
+from itertools import chain
+from math import lcm
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import av
+from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer, OutputContainer
+from av.container.core import Flags
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import AttachmentStream, Disposition, Stream
+from av.subtitles.stream import SubtitleStream
+from av.video.stream import VideoStream
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.media.audio import audio_format, channel_layout, packed_frame, read_blocks, resampled_blocks
+from deepsound.media.edit_lists import Edit, EditList, read_edit_lists, write_edit_lists
+from deepsound.media.files import media_url, open_media, replacing
+from deepsound.media.packets import readable
+from deepsound.media.placement import silence
+from deepsound.media.probe import VideoInfo, probe, video_stream
+from deepsound.media.reorder import rebuilt_times
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
+
+_FORMATS: Final = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_SUFFIXES: Final = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv"}
+_MP4_CODECS: Final = frozenset({"h264", "hevc", "av1", "mpeg4"})
+_MOV_CODECS: Final = frozenset({"prores", "dnxhd", "dvvideo"})
+_AAC_RATES: Final = frozenset({96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000})
+_AAC_BITS_A_CHANNEL: Final = 128_000
+_SECONDS_A_BLOCK: Final = 0.25
+_MATROSKA: Final = {"allow_raw_vfw": "1"}
+_LARGEST_CLOCK: Final = 1 << 31
+_MP4_TAGS: Final = frozenset({"avc1", "avc3", "hvc1", "hev1"})
+_CONTAINER_TAGS: Final = frozenset(
+    {
+        "major_brand",
+        "minor_version",
+        "compatible_brands",
+        "encoder",
+        "duration",
+        "number_of_frames",
+        "number_of_bytes",
+    }
+)
+
+
+def container_for(info: VideoInfo) -> str:
+    """Suffix of the container for a video's results: the source's own, or one that can carry its codec."""
+    if info.container in _SUFFIXES:
+        return _SUFFIXES[info.container]
+    if info.codec in _MP4_CODECS:
+        return ".mp4"
+    return ".mov" if info.codec in _MOV_CODECS else ".mkv"
+
+
+def mux(video: Path, audio: Path, target: Path, info: VideoInfo | None = None) -> None:
+    """Write `target` (.mp4, .mov or .mkv) with the picture of `video` and the sound of `audio`.
+
+    Sample 0 of `audio` sounds with the first shown frame. The sound is AAC in MP4 and QuickTime, FLAC (24 bit) in
+    Matroska. Subtitles, chapters and fonts come along where the container allows; the old sound does not. Picture
+    packets are copied as they are, unless the container wants H.264 or HEVC start codes turned into lengths.
+    Raises DeepSoundError: BAD_SETTINGS for another suffix, and those of opening and writing.
+    """
+    info = info or probe(video)
+    container_format = _FORMATS.get(target.suffix.lower())
+    if container_format is None:
+        raise DeepSoundError(
+            ErrorCode.BAD_SETTINGS,
+            f"results can't be written as {target.suffix or 'a file without suffix'}",
+            where=str(target),
+            remedy=f"use {', '.join(_FORMATS)}",
+        )
+    edits = None if container_format == "matroska" else read_edit_lists(video)
+    with replacing(target) as partial:
+        try:
+            carried = _written(video, audio, partial, container_format, info, edits)
+        except (FFmpegError, ValueError) as error:
+            if isinstance(error, OSError):
+                raise
+            raise _not_carried(video, target, info) from error
+        if carried is not None:
+            write_edit_lists(partial, carried)
+
+
+def _not_carried(video: Path, target: Path, info: VideoInfo) -> DeepSoundError:
+    return DeepSoundError(
+        ErrorCode.OUTPUT_NOT_WRITABLE,
+        f"its picture ({info.codec}) can't be copied into {target.suffix}",
+        where=str(video),
+        remedy="convert the source to MP4, MOV or MKV first",
+    )
+
+
+@dataclass(slots=True)
+class _Track:
+    """A stream on its way from one file to the other, and when its packets began and ended, in seconds."""
+
+    source: Stream
+    result: Stream
+    began: Fraction | None = None
+    ended: Fraction = Fraction()
+
+    def note(self, packet: "Packet[Any]") -> None:
+        if self.began is None:
+            self.began = (_order(packet)) * packet.time_base
+        end = (packet.pts or 0) + (packet.duration or 0)
+        self.ended = max(self.ended, end * packet.time_base)
+
+    def edit_list(self, sources: Mapping[int, EditList]) -> tuple[int, EditList]:
+        """The result's track id and the source's list, on the clock of the result.
+
+        A written track's own clock starts with its first decoding time, which is below 0 where the source's
+        composition offsets are.
+        """
+        began = self.began or Fraction()
+        edits = sources.get(self.source.id, ())
+        if not edits and began:
+            edits = (Edit(self.ended, Fraction(), 1 << 16),)
+        moved = tuple(
+            replace(edit, media_time=None if edit.media_time is None else edit.media_time - began)
+            for edit in edits
+        )
+        return self.result.index + 1, moved
+
+
+def _written(
+    video: Path,
+    audio: Path,
+    partial: Path,
+    container_format: str,
+    info: VideoInfo,
+    edits: Mapping[int, EditList] | None,
+) -> Mapping[int, EditList] | None:
+    """Write all of the file but the edit lists of its copied tracks, which are returned by the result's track ids.
+
+    Where there are `edits` to carry over, tracks are copied as they are stored; else as they are shown.
+    """
+    edited = edits is None
+    with open_media(video, edited=edited) as source:
+        picture = video_stream(source, video)
+        options = _MATROSKA if container_format == "matroska" else _clocks(picture, edits)
+        url = media_url(partial)
+        with av.open(url, "w", format=container_format, container_options=options) as result:
+            result.flags |= Flags.bitexact.value
+            result.metadata.update(_lasting(source.metadata))
+            tracks = _add_tracks(source, result, picture, info)
+            sound = _add_sound(result, audio, container_format)
+            shift = Fraction(info.start) if edited else Fraction()
+            result.set_chapters(_chapters(source, shift))
+            lead = 0.0 if edited else info.start
+            result.start_encoding()
+            copied = _copied(source, tracks, shift, rebuilt_times(video, info.frame_rate))
+            for packet in merge(copied, _encoded(sound, audio, lead), key=_seconds):
+                result.mux(packet)
+            return None if edits is None else dict(track.edit_list(edits) for track in tracks)
+
+
+def _clocks(picture: VideoStream, edits: Mapping[int, EditList] | None) -> dict[str, str]:
+    """Muxer options for clocks that can state the source's times exactly."""
+    durations = [edit.duration for entries in (edits or {}).values() for edit in entries]
+    movie = lcm(1000, *(duration.denominator for duration in durations))
+    return {
+        "video_track_timescale": str((picture.time_base or Fraction(1, 90_000)).denominator),
+        "movie_timescale": str(movie if movie < _LARGEST_CLOCK else 90_000),
+    }
+
+
+def _add_tracks(
+    source: InputContainer, result: OutputContainer, picture: VideoStream, info: VideoInfo
+) -> list[_Track]:
+    track = _picture_track(picture, result, info)
+    track.metadata.update(_lasting(picture.metadata))
+    track.disposition = Disposition.default
+    tracks = [_Track(picture, track)]
+    for stream in source.streams:
+        if not isinstance(stream, SubtitleStream | AttachmentStream):
+            continue
+        try:
+            track = result.add_stream_from_template(stream)
+        except (ValueError, LookupError):  # not for this container, or no codec is known for it
+            continue
+        track.metadata.update(stream.metadata)
+        tracks.append(_Track(stream, track))
+    return tracks
+
+
+def _picture_track(picture: VideoStream, result: OutputContainer, info: VideoInfo) -> Stream:
+    if info.codec == "rawvideo":  # its layout is told by the tag alone
+        return _foreign_track(picture, result, info)
+    try:
+        track = result.add_stream_from_template(picture, opaque=True)
+    except ValueError:
+        return _foreign_track(picture, result, info)
+    context = track.codec_context
+    if picture.sample_aspect_ratio:
+        context.sample_aspect_ratio = picture.sample_aspect_ratio
+    if not info.variable_frame_rate:
+        context.framerate = info.frame_rate
+    tag = _tag(picture)
+    family = result.format.name
+    if info.container == family == "mov" or (info.container == family == "mp4" and tag in _MP4_TAGS):
+        context.codec_tag = tag
+    return track
+
+
+def _foreign_track(picture: VideoStream, result: OutputContainer, info: VideoInfo) -> Stream:
+    """A track for a codec that Matroska carries under the name another system gave it (huffyuv, wmv2, flv1, ...).
+
+    PyAV refuses to make one, so one of another codec is made, and a filter that changes nothing gives it the
+    source's parameters.
+    """
+    rate = None if info.variable_frame_rate else info.frame_rate
+    track = result.add_mux_stream("mpeg4", rate=rate, time_base=picture.time_base)
+    BitStreamFilterContext("null", in_stream=picture, out_stream=track)
+    return track
+
+
+def _tag(picture: VideoStream) -> str:
+    try:
+        return picture.codec_context.codec_tag
+    except UnicodeDecodeError:
+        return "\0\0\0\0"
+
+
+def _lasting(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata that still holds for the new file."""
+    return {key: value for key, value in metadata.items() if key.lower() not in _CONTAINER_TAGS}
+
+
+def _chapters(source: InputContainer, shift: Fraction) -> "list[Chapter]":
+    chapters = source.chapters()
+    for chapter in chapters:
+        ticks = round(shift / (chapter["time_base"] or 1))
+        chapter["start"] -= ticks
+        chapter["end"] -= ticks
+    return chapters
+
+
+def _copied(
+    source: InputContainer, tracks: list[_Track], shift: Fraction, times: Sequence[tuple[int, int, int]] | None
+) -> "Iterator[Packet[Any]]":
+    """The sources' packets, moved to the results' tracks and `shift` seconds ahead."""
+    by_index = {track.source.index: track for track in tracks}
+    ticks = {track.source.index: round(shift / (track.source.time_base or 1)) for track in tracks}
+    seen = 0
+    for packet in readable(source.demux(*(track.source for track in tracks))):
+        if not packet.size:
+            continue
+        track = by_index[packet.stream_index]
+        if times is not None and track is tracks[0]:
+            packet.pts, packet.dts, packet.duration = times[seen]
+            seen += 1
+        ahead = ticks[packet.stream_index]
+        packet.pts = None if packet.pts is None else packet.pts - ahead
+        packet.dts = None if packet.dts is None else packet.dts - ahead
+        track.note(packet)
+        packet.stream = track.result
+        yield packet
+
+
+def _order(packet: "Packet[Any]") -> int:
+    return packet.dts if packet.dts is not None else packet.pts or 0
+
+
+def _seconds(packet: "Packet[Any]") -> Fraction:
+    return _order(packet) * packet.time_base
+
+
+def _add_sound(result: OutputContainer, audio: Path, container_format: str) -> AudioStream:
+    sound = audio_format(audio)
+    layout = channel_layout(sound.channels)
+    if container_format == "matroska":
+        track = result.add_stream("flac", rate=sound.sample_rate, layout=layout, format="s32")
+    else:
+        rate = sound.sample_rate if sound.sample_rate in _AAC_RATES else 48_000
+        track = result.add_stream("aac", rate=rate, layout=layout)
+        track.bit_rate = _AAC_BITS_A_CHANNEL * sound.channels
+    track.disposition = Disposition.default
+    return track
+
+
+def _encoded(track: AudioStream, audio: Path, lead: float) -> "Iterator[Packet[AudioStream]]":
+    """The sound's packets, after `lead` seconds of silence."""
+    sound = audio_format(audio)
+    rate = track.codec_context.sample_rate
+    native = read_blocks(audio, round(_SECONDS_A_BLOCK * sound.sample_rate))
+    blocks = chain(silence(round(lead * rate), sound.channels), resampled_blocks(native, sound.sample_rate, rate))
+    written = 0
+    for block in blocks:
+        yield from track.encode(packed_frame(block, rate, track.layout.name, written))
+        written += len(block)
+    yield from track.encode(None)
