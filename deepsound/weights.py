@@ -3,7 +3,6 @@
 Networks are built on the meta device and take over the tensors of the file, so weights lie in memory once.
 """
 
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -15,17 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.folders import data_folder
 
 State = Mapping[str, torch.Tensor]
 
 _NAMED = 3  # names listed in a message before "and n more"
-
-
-def weights_folder() -> Path:
-    """Where official files are looked for: `$DEEPSOUND_WEIGHTS`, by default `weights` in the data folder."""
-    named = os.environ.get("DEEPSOUND_WEIGHTS")
-    return Path(named) if named else data_folder() / "weights"
 
 
 def read_state(path: Path, *, under: str | None = None) -> dict[str, torch.Tensor]:

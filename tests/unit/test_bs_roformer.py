@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.separation.bs_roformer.chunks import Chunking, plan, voice_blocks
-from deepsound.separation.bs_roformer.separator import CHECKPOINT, BSRoformerSeparator
+from deepsound.separation.bs_roformer.separator import BSRoformerSeparator
 from deepsound.spans import Span
 from tests.parity.__main__ import check_file
 from tests.parity.bs_roformer import CHUNK, TINY, demixed, filled, wave
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+CHECKPOINT = "model_bs_roformer_ep_317_sdr_12.9755.ckpt"
 CHUNKS = Chunking(size=CHUNK)
 HALF_SECOND = Chunking(size=8820)
 
@@ -143,6 +144,14 @@ def refusal(path: Path, mix: Path) -> DeepSoundError:
     assert str(path) in str(caught.value)
     assert [file.name for file in mix.parent.glob("*.wav")] == ["mix.wav"]
     return caught.value
+
+
+def test_without_a_named_file_the_official_one_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DEEPSOUND_MODELS", str(tmp_path))
+    with pytest.raises(DeepSoundError, match=re.escape(str(tmp_path / CHECKPOINT))):
+        BSRoformerSeparator()
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:

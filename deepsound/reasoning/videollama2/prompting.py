@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, Qwen2Tokenizer
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.reasoning.videollama2.network import MEDIA_TOKEN
@@ -54,7 +54,7 @@ def read_vocabulary(folder: Path) -> Vocabulary:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise _unusable(folder, ErrorCode.MODEL_MISSING, "no tokenizer: expected tokenizer.json or vocab.json")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise _unusable(folder, ErrorCode.MODEL_FAILED, f"the tokenizer can't be read ({error})") from error
     if tokenizer.chat_template is None or tokenizer.eos_token_id is None:

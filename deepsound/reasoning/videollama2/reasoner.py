@@ -20,6 +20,7 @@ from deepsound.canonical import sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.identity import ModelIdentity, ShownFrame
 from deepsound.media.footage import Footage, Observation, Observer
+from deepsound.models import find_file, known_model
 from deepsound.reasoning.protocol import Testimony
 from deepsound.reasoning.videollama2.checkpoint import load_network, weight_files
 from deepsound.reasoning.videollama2.configuration import read_config
@@ -28,11 +29,8 @@ from deepsound.reasoning.videollama2.listening import heard
 from deepsound.reasoning.videollama2.network import VideoLlama2, VideoLlama2Config
 from deepsound.reasoning.videollama2.observer import FRAMES, FramesObserver
 from deepsound.reasoning.videollama2.prompting import Vocabulary, read_vocabulary
-from deepsound.weights import weights_folder
 
-RELEASE = "VideoLLaMA2.1-7B-AV-CoT"
-"""Name of the released model, and of its folder."""
-
+_RELEASE = "VideoLLaMA2.1-7B-AV-CoT"
 _MOST_TOKENS = 2048
 _OPENS = f"<{cot.Stage.CONCLUSION.name}>"
 _CLOSES = f"</{cot.Stage.CONCLUSION.name}>"
@@ -48,7 +46,8 @@ class _Reply:
 
 
 class VideoLlama2Cot:
-    """VideoLLaMA2.1-7B-AV-CoT from its official shards in `folder`.
+    """VideoLLaMA2.1-7B-AV-CoT from its official shards in `folder`, by default the one in the models
+    folder.
 
     Decoding is greedy, with the release's own repetition penalty, and stops once the conclusion is closed.
     `dtype` is float16 on a GPU, as released, else bfloat16. Calls from several threads run one after another.
@@ -65,7 +64,7 @@ class VideoLlama2Cot:
         device: str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self._folder = folder or weights_folder() / RELEASE
+        self._folder = folder or _official_folder()
         self._given = config
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._dtype = dtype or (torch.float16 if self._device.type == "cuda" else torch.bfloat16)
@@ -75,7 +74,7 @@ class VideoLlama2Cot:
     def models(self) -> Sequence[ModelIdentity]:
         """The shards, hashed once. Raises DeepSoundError MODEL_MISSING, MODEL_FAILED."""
         files = {path.name: sha256_file(path) for path in weight_files(self._folder)}
-        return (ModelIdentity(self.name, RELEASE, "unstated", files),)
+        return (ModelIdentity(self.name, _RELEASE, "unstated", files),)
 
     def observers(self) -> Sequence[Observer]:
         """Frames evenly spaced over the video, as many as the release's config says."""
@@ -155,6 +154,11 @@ class VideoLlama2Cot:
             raise DeepSoundError(
                 ErrorCode.MODEL_FAILED, "is damaged", where=str(path), remedy="fetch it again"
             ) from error
+
+
+def _official_folder() -> Path:
+    model = known_model(VideoLlama2Cot.name)
+    return find_file(model, model.files[0]).parent
 
 
 def _observation(footage: Footage) -> Observation:

@@ -26,23 +26,21 @@ from deepsound.media.audio import (
     resampled_blocks,
     write_float_wav,
 )
+from deepsound.models import find_file, known_model
 from deepsound.separation.bs_roformer.chunks import Chunking, Samples, voice_blocks
 from deepsound.separation.bs_roformer.config import EP_317, SAMPLE_RATE, BSRoformerConfig
 from deepsound.separation.bs_roformer.network import BSRoformer
 from deepsound.separation.envelope import gain, touched_spans
 from deepsound.separation.protocol import Separated
 from deepsound.spans import Span
-from deepsound.weights import load_strict, read_state, weights_folder
-
-CHECKPOINT = "model_bs_roformer_ep_317_sdr_12.9755.ckpt"
-"""Name of the official file."""
+from deepsound.weights import load_strict, read_state
 
 # Resampling the voice back to the mix's rate looks this far beyond a span's edges.
 _MARGIN_SECONDS = 0.1
 
 
 class BSRoformerSeparator:
-    """BS-RoFormer `ep_317_sdr_12.9755` from its official checkpoint, by default the one in the weights folder.
+    """BS-RoFormer `ep_317_sdr_12.9755` from its official checkpoint, by default the one in the models folder.
 
     Any sample rate and channels in, the same out; inside it is 44.1 kHz. A mono mix is heard as two equal
     channels and their mean taken; beyond stereo each channel is separated alone. `precision` is that of the
@@ -62,7 +60,7 @@ class BSRoformerSeparator:
         device: str | None = None,
         precision: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
-        self._checkpoint = checkpoint or weights_folder() / CHECKPOINT
+        self._checkpoint = checkpoint or _official_file()
         self._config = config
         self._chunking = chunking or Chunking()
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -80,7 +78,7 @@ class BSRoformerSeparator:
                 remedy="put the official file there",
             )
         files = {self._checkpoint.name: sha256_file(self._checkpoint)}
-        return (ModelIdentity("bs-roformer", "ep_317_sdr_12.9755", "unstated", files),)
+        return (ModelIdentity(self.name, "ep_317_sdr_12.9755", "unstated", files),)
 
     def separate(self, mix: Path, voice: Path, background: Path, spans: Sequence[Span] | None) -> Separated:
         """Write `voice` and `background`, whose sum is `mix`; only chunks that touch `spans` are computed."""
@@ -139,6 +137,11 @@ class BSRoformerSeparator:
             network = BSRoformer(self._config)
         load_strict(network, read_state(self._checkpoint), network="BS-RoFormer", where=self._checkpoint)
         return network.float().eval().to(self._device)
+
+
+def _official_file() -> Path:
+    model = known_model(BSRoformerSeparator.name)
+    return find_file(model, model.files[0])
 
 
 @contextmanager
