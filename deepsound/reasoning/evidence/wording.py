@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from deepsound.cot import Stage, format_judgement
 from deepsound.reasoning.evidence.centerface import FACE_SCORE
-from deepsound.reasoning.evidence.probability import HALF_AT
+from deepsound.reasoning.evidence.probability import HALF_AT, UNSECONDED
 from deepsound.reasoning.evidence.visibility import REACH, SHORTEST_PIECE, Sight
 from deepsound.reasoning.protocol import VoiceSpan
 from deepsound.spans import Span, merge, total
@@ -90,8 +90,8 @@ def _sound(findings: Findings) -> str:
 
 def _second_opinion(speech: SpeechActivity) -> str:
     return (
-        f"A second detector, which has no vote, heard speech for {total(speech.second_opinion):.2f} s, "
-        f"singing for {total(speech.singing):.2f} s and music for {total(speech.music):.2f} s."
+        f"A second detector heard speech for {total(speech.second_opinion):.2f} s, singing for "
+        f"{total(speech.singing):.2f} s and music for {total(speech.music):.2f} s in all of the sound."
     )
 
 
@@ -104,9 +104,9 @@ def _reasoning(findings: Findings) -> str:
     if unseen:
         sentences += [
             f"People are heard while nobody is in the picture at {_voices(unseen)}. Of these "
-            f"{total([voice.span for voice in unseen]):.2f} s, {findings.weighed:.2f} s count, after the "
-            f"confidence of hearing speech and the margin of finding no face; pieces under "
-            f"{SHORTEST_PIECE:.1f} s count for nothing."
+            f"{total([voice.span for voice in unseen]):.2f} s, {findings.weighed:.2f} s count, by the confidence "
+            f"of hearing speech, the second detector's agreement (without it {UNSECONDED:.1f}) and the margin "
+            f"of finding no face; pieces under {SHORTEST_PIECE:.1f} s count for nothing."
         ]
     else:
         sentences += ["At no time are people heard while nobody is in the picture."]
