@@ -83,10 +83,14 @@ def _folder_fault(folder: Path, error: OSError) -> DeepSoundError:
 
 
 class BlobFolder:
-    """A folder of such files. Methods raise OSError; any number of threads and processes may share it."""
+    """A folder of such files. Methods raise OSError; any number of threads and processes may share it.
 
-    def __init__(self, root: Path) -> None:
+    `durable`: what is kept survives a power cut. Without it, it may be damaged then, which `is_intact` sees.
+    """
+
+    def __init__(self, root: Path, *, durable: bool) -> None:
         self.root = root
+        self._durable = durable
         self._incoming = root / "incoming"
         self._checked: dict[str, Stamp] = {}
         self._checked_lock = threading.Lock()
@@ -97,11 +101,11 @@ class BlobFolder:
 
     @contextmanager
     def incoming(self, blocks: Iterable[bytes]) -> Generator[Blob]:
-        """The bytes in a read-only temporary file, flushed to the disk; it is gone after the `with` block.
+        """The bytes in a read-only temporary file, which is gone after the `with` block.
 
         The hash is taken while writing, so what is named is what was written, whatever the source does.
         """
-        _make_folder(self._incoming)
+        self._incoming.mkdir(parents=True, exist_ok=True)
         path = self._incoming / uuid4().hex
         try:
             yield _write(path, blocks)
@@ -109,12 +113,17 @@ class BlobFolder:
             path.unlink(missing_ok=True)
 
     def keep(self, blob: Blob) -> Path:
-        """Move an incoming file under its hash, durably. Bytes that are there and intact stay as they are."""
+        """Move an incoming file under its hash. Bytes that are there and intact stay as they are."""
         final = self.path(blob.sha256)
         if not self.is_intact(blob.sha256):
-            _make_folder(final.parent)
+            if self._durable:
+                _sync(blob.path)
+            final.parent.mkdir(parents=True, exist_ok=True)
             blob.path.replace(final)
-            _sync_folder(final.parent)
+            if self._durable:
+                # The folder too, or a power cut can undo the rename that the ledger relies on. New folders
+                # above it are older entries of the same journal, so they are down by then.
+                _sync(final.parent)
             self._remember(blob.sha256, _stamp(final))
         return final
 
@@ -167,22 +176,11 @@ def _write(path: Path, blocks: Iterable[bytes]) -> Blob:
         for block in blocks:
             digest.update(block)
             size += file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
     return Blob(path, digest.hexdigest(), size)
 
 
-def _make_folder(folder: Path) -> None:
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    # Without this a power cut can undo a rename that the ledger already relies on.
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -15,7 +15,7 @@ class FolderStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
-        self._blobs = BlobFolder(self._folder)
+        self._blobs = BlobFolder(self._folder, durable=True)
 
     def __repr__(self) -> str:
         return f"FolderStore({self.url!r})"

@@ -33,7 +33,7 @@ class LocalCopies:
     def __init__(self, folder: Path, limit: int, origin: str) -> None:
         self._origin = origin
         self._folder = folder.resolve()
-        self._blobs = BlobFolder(self._folder)
+        self._blobs = BlobFolder(self._folder, durable=False)
         self._limit = limit
         self._unmeasured = limit  # what lies there already is unknown, so the first addition measures
         self._measuring = threading.Lock()
