@@ -1,34 +1,31 @@
 """A video with new sound: the picture's packets are copied bit for bit, and shown when they were shown before."""
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from heapq import merge
 from itertools import chain
 from math import lcm
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import av
 from av.audio.stream import AudioStream
-from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.container.core import Flags
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import AttachmentStream, Disposition, Stream
-from av.subtitles.stream import SubtitleStream
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import audio_format, channel_layout, packed_frame, read_blocks, resampled_blocks
-from deepsound.media.edit_lists import Edit, EditList, read_edit_lists, write_edit_lists
+from deepsound.media.edit_lists import EditList, read_edit_lists, write_edit_lists
 from deepsound.media.files import media_url, open_media, replacing
-from deepsound.media.packets import readable
 from deepsound.media.placement import silence
 from deepsound.media.probe import VideoInfo, probe, video_stream
 from deepsound.media.reorder import rebuilt_times
+from deepsound.media.tracks import add_tracks, copied_packets, lasting, seconds
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
@@ -42,18 +39,6 @@ _AAC_BITS_A_CHANNEL: Final = 128_000
 _SECONDS_A_BLOCK: Final = 0.25
 _MATROSKA: Final = {"allow_raw_vfw": "1"}
 _LARGEST_CLOCK: Final = 1 << 31
-_MP4_TAGS: Final = frozenset({"avc1", "avc3", "hvc1", "hev1"})
-_CONTAINER_TAGS: Final = frozenset(
-    {
-        "major_brand",
-        "minor_version",
-        "compatible_brands",
-        "encoder",
-        "duration",
-        "number_of_frames",
-        "number_of_bytes",
-    }
-)
 
 
 def container_for(info: VideoInfo) -> str:
@@ -103,38 +88,6 @@ def _not_carried(video: Path, target: Path, info: VideoInfo) -> DeepSoundError:
     )
 
 
-@dataclass(slots=True)
-class _Track:
-    """A stream on its way from one file to the other, and when its packets began and ended, in seconds."""
-
-    source: Stream
-    result: Stream
-    began: Fraction | None = None
-    ended: Fraction = Fraction()
-
-    def note(self, packet: "Packet[Any]") -> None:
-        if self.began is None:
-            self.began = (_order(packet)) * packet.time_base
-        end = (packet.pts or 0) + (packet.duration or 0)
-        self.ended = max(self.ended, end * packet.time_base)
-
-    def edit_list(self, sources: Mapping[int, EditList]) -> tuple[int, EditList]:
-        """The result's track id and the source's list, on the clock of the result.
-
-        A written track's own clock starts with its first decoding time, which is below 0 where the source's
-        composition offsets are.
-        """
-        began = self.began or Fraction()
-        edits = sources.get(self.source.id, ())
-        if not edits and began:
-            edits = (Edit(self.ended, Fraction(), 1 << 16),)
-        moved = tuple(
-            replace(edit, media_time=None if edit.media_time is None else edit.media_time - began)
-            for edit in edits
-        )
-        return self.result.index + 1, moved
-
-
 def _written(
     video: Path,
     audio: Path,
@@ -154,15 +107,15 @@ def _written(
         url = media_url(partial)
         with av.open(url, "w", format=container_format, container_options=options) as result:
             result.flags |= Flags.bitexact.value
-            result.metadata.update(_lasting(source.metadata))
-            tracks = _add_tracks(source, result, picture, info)
+            result.metadata.update(lasting(source.metadata))
+            tracks = add_tracks(source, result, picture, info)
             sound = _add_sound(result, audio, container_format)
             shift = Fraction(info.start) if edited else Fraction()
             result.set_chapters(_chapters(source, shift))
             lead = 0.0 if edited else info.start
             result.start_encoding()
-            copied = _copied(source, tracks, shift, rebuilt_times(video, info.frame_rate))
-            for packet in merge(copied, _encoded(sound, audio, lead), key=_seconds):
+            copied = copied_packets(source, tracks, shift, rebuilt_times(video, info.frame_rate))
+            for packet in merge(copied, _encoded(sound, audio, lead), key=seconds):
                 result.mux(packet)
             return None if edits is None else dict(track.edit_list(edits) for track in tracks)
 
@@ -177,68 +130,6 @@ def _clocks(picture: VideoStream, edits: Mapping[int, EditList] | None) -> dict[
     }
 
 
-def _add_tracks(
-    source: InputContainer, result: OutputContainer, picture: VideoStream, info: VideoInfo
-) -> list[_Track]:
-    track = _picture_track(picture, result, info)
-    track.metadata.update(_lasting(picture.metadata))
-    track.disposition = Disposition.default
-    tracks = [_Track(picture, track)]
-    for stream in source.streams:
-        if not isinstance(stream, SubtitleStream | AttachmentStream):
-            continue
-        try:
-            track = result.add_stream_from_template(stream)
-        except (ValueError, LookupError):  # not for this container, or no codec is known for it
-            continue
-        track.metadata.update(stream.metadata)
-        tracks.append(_Track(stream, track))
-    return tracks
-
-
-def _picture_track(picture: VideoStream, result: OutputContainer, info: VideoInfo) -> Stream:
-    if info.codec == "rawvideo":  # its layout is told by the tag alone
-        return _foreign_track(picture, result, info)
-    try:
-        track = result.add_stream_from_template(picture, opaque=True)
-    except ValueError:
-        return _foreign_track(picture, result, info)
-    context = track.codec_context
-    if picture.sample_aspect_ratio:
-        context.sample_aspect_ratio = picture.sample_aspect_ratio
-    if not info.variable_frame_rate:
-        context.framerate = info.frame_rate
-    tag = _tag(picture)
-    family = result.format.name
-    if info.container == family == "mov" or (info.container == family == "mp4" and tag in _MP4_TAGS):
-        context.codec_tag = tag
-    return track
-
-
-def _foreign_track(picture: VideoStream, result: OutputContainer, info: VideoInfo) -> Stream:
-    """A track for a codec that Matroska carries under the name another system gave it (huffyuv, wmv2, flv1, ...).
-
-    PyAV refuses to make one, so one of another codec is made, and a filter that changes nothing gives it the
-    source's parameters.
-    """
-    rate = None if info.variable_frame_rate else info.frame_rate
-    track = result.add_mux_stream("mpeg4", rate=rate, time_base=picture.time_base)
-    BitStreamFilterContext("null", in_stream=picture, out_stream=track)
-    return track
-
-
-def _tag(picture: VideoStream) -> str:
-    try:
-        return picture.codec_context.codec_tag
-    except UnicodeDecodeError:
-        return "\0\0\0\0"
-
-
-def _lasting(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Metadata that still holds for the new file."""
-    return {key: value for key, value in metadata.items() if key.lower() not in _CONTAINER_TAGS}
-
-
 def _chapters(source: InputContainer, shift: Fraction) -> "list[Chapter]":
     chapters = source.chapters()
     for chapter in chapters:
@@ -246,36 +137,6 @@ def _chapters(source: InputContainer, shift: Fraction) -> "list[Chapter]":
         chapter["start"] -= ticks
         chapter["end"] -= ticks
     return chapters
-
-
-def _copied(
-    source: InputContainer, tracks: list[_Track], shift: Fraction, times: Sequence[tuple[int, int, int]] | None
-) -> "Iterator[Packet[Any]]":
-    """The sources' packets, moved to the results' tracks and `shift` seconds ahead."""
-    by_index = {track.source.index: track for track in tracks}
-    ticks = {track.source.index: round(shift / (track.source.time_base or 1)) for track in tracks}
-    seen = 0
-    for packet in readable(source.demux(*(track.source for track in tracks))):
-        if not packet.size:
-            continue
-        track = by_index[packet.stream_index]
-        if times is not None and track is tracks[0]:
-            packet.pts, packet.dts, packet.duration = times[seen]
-            seen += 1
-        ahead = ticks[packet.stream_index]
-        packet.pts = None if packet.pts is None else packet.pts - ahead
-        packet.dts = None if packet.dts is None else packet.dts - ahead
-        track.note(packet)
-        packet.stream = track.result
-        yield packet
-
-
-def _order(packet: "Packet[Any]") -> int:
-    return packet.dts if packet.dts is not None else packet.pts or 0
-
-
-def _seconds(packet: "Packet[Any]") -> Fraction:
-    return _order(packet) * packet.time_base
 
 
 def _add_sound(result: OutputContainer, audio: Path, container_format: str) -> AudioStream:

@@ -1,0 +1,191 @@
+"""Programme loudness and true peak (ITU-R BS.1770-5), and normalisation to EBU R 128."""
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.filter import Graph
+
+from deepsound.media.audio import (
+    AudioFormat,
+    audio_format,
+    channel_layout,
+    packed_frame,
+    read_blocks,
+    resampled_blocks,
+    write_float_wav,
+)
+from deepsound.media.files import replacing
+from deepsound.media.placement import Block, silence
+
+R128_LUFS: Final = -23.0
+R128_PEAK_DBTP: Final = -1.0
+R128_TOLERANCE_LU: Final = 0.2
+
+_GATE_LUFS: Final = -70.0  # the absolute gate: what never rises above it has no loudness
+_OVERSAMPLING: Final = 4
+_TAIL_SECONDS: Final = 0.2  # of silence, so that the meter's last step covers the last sample
+_PASSES: Final = 6
+_AIM_LU: Final = 0.05
+_MARGIN_DB: Final = 0.1
+_MOST_LOST_DB: Final = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loudness:
+    """`integrated_lufs` is None for sound too quiet or too short (under 0.4 s) to have one; `true_peak_dbtp` is
+    None for digital silence.
+    """
+
+    integrated_lufs: float | None
+    true_peak_dbtp: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """What normalisation did: measured before and after, the gain applied, and whether peaks were limited."""
+
+    before: Loudness
+    after: Loudness
+    gain_db: float
+    limited: bool
+
+    @property
+    def within_r128(self) -> bool:
+        """Whether the result has a loudness within the tolerance of R 128 and keeps under its true peak."""
+        loudness, peak = self.after.integrated_lufs, self.after.true_peak_dbtp
+        return (
+            loudness is not None
+            and abs(loudness - R128_LUFS) <= R128_TOLERANCE_LU
+            and (peak is None or peak <= R128_PEAK_DBTP)
+        )
+
+
+def measure(path: Path) -> Loudness:
+    """Loudness and true peak of a sound file. Raises DeepSoundError as reading does."""
+    sound = audio_format(path)
+    integrated: float | None = None
+    highest = [0.0]
+    for end, metadata in _metered(path, sound, highest):
+        highest.append(float(metadata["lavfi.r128.true_peak"]))
+        if end <= sound.samples:
+            integrated = float(metadata["lavfi.r128.I"])
+    peak = max(highest)
+    return Loudness(
+        integrated if integrated is not None and integrated > _GATE_LUFS else None,
+        20 * math.log10(peak) if peak else None,
+    )
+
+
+def normalise(source: Path, target: Path) -> Normalised:
+    """Write `source` at -23 LUFS with a true peak of at most -1 dBTP, as float WAV of the same length.
+
+    One gain does it where peaks allow; else a look-ahead limiter, working at four times the sampling rate, holds
+    them. Sound made of little but peaks, which a limiter takes away again, stays below -23 LUFS, and the result
+    says so. Sound without a loudness (silence) keeps its level. Raises DeepSoundError as reading and writing do.
+    """
+    before = measure(source)
+    gain = 0.0 if before.integrated_lufs is None else R128_LUFS - before.integrated_lufs
+    limit = R128_PEAK_DBTP - _MARGIN_DB if _over(before, gain) else None
+    with replacing(target) as partial:
+        after = _render(source, partial, gain, limit)
+        for _ in range(_PASSES):
+            excess = (after.true_peak_dbtp or _GATE_LUFS) - R128_PEAK_DBTP
+            miss = R128_LUFS - (after.integrated_lufs or R128_LUFS)
+            if excess > 0:
+                limit = R128_PEAK_DBTP - _MARGIN_DB if limit is None else limit - excess - _MARGIN_DB
+            elif abs(miss) > _AIM_LU and not _futile(before, after, gain):
+                gain += miss
+            else:
+                break
+            after = _render(source, partial, gain, limit)
+    return Normalised(before, after, gain, limit is not None)
+
+
+def _futile(before: Loudness, after: Loudness, gain: float) -> bool:
+    """Whether so much of the gain is limited away again that more of it would only crush peaks."""
+    if before.integrated_lufs is None or after.integrated_lufs is None:
+        return True
+    return gain - (after.integrated_lufs - before.integrated_lufs) > _MOST_LOST_DB
+
+
+def _over(before: Loudness, gain: float) -> bool:
+    return before.true_peak_dbtp is not None and before.true_peak_dbtp + gain > R128_PEAK_DBTP
+
+
+def _render(source: Path, target: Path, gain_db: float, limit_dbtp: float | None) -> Loudness:
+    sound = audio_format(source)
+    factor = np.float32(10 ** (gain_db / 20))
+    blocks = (block * factor for block in read_blocks(source, sound.sample_rate))
+    if limit_dbtp is not None:
+        blocks = _limited(blocks, sound, limit_dbtp)
+    write_float_wav(target, sound.sample_rate, sound.channels, blocks)
+    return measure(target)
+
+
+def _limited(blocks: Iterable[Block], sound: AudioFormat, limit_dbtp: float) -> Iterator[Block]:
+    """The blocks with true peaks held under a limit, as long and in step."""
+    fast = sound.sample_rate * _OVERSAMPLING
+    limit = 10 ** (limit_dbtp / 20)
+    arguments = f"limit={limit:.6f}:attack=5:release=80:level=false:latency=true"
+    oversampled = resampled_blocks(blocks, sound.sample_rate, fast)
+    limited = (_samples(frame) for frame in _filtered(oversampled, fast, sound.channels, "alimiter", arguments))
+    return resampled_blocks(limited, fast, sound.sample_rate)
+
+
+def _metered(path: Path, sound: AudioFormat, highest: list[float]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The meter's readings, each with the sample up to which it holds.
+
+    The meter rounds peaks to a thousandth of full scale, so sample peaks are added to `highest` for quiet sound.
+    """
+    tail = silence(round(_TAIL_SECONDS * sound.sample_rate), sound.channels)
+    blocks = _watched(chain(read_blocks(path, sound.sample_rate), tail), highest)
+    arguments = "peak=true:metadata=1"
+    for frame in _filtered(blocks, sound.sample_rate, sound.channels, "ebur128", arguments):
+        if "lavfi.r128.I" in frame.metadata:
+            tick = frame.time_base or Fraction(1, sound.sample_rate)
+            yield round((frame.pts or 0) * tick * sound.sample_rate) + frame.samples, frame.metadata
+
+
+def _watched(blocks: Iterable[Block], highest: list[float]) -> Iterator[Block]:
+    for block in blocks:
+        highest.append(float(np.abs(block).max(initial=0.0)))
+        yield block
+
+
+def _filtered(
+    blocks: Iterable[Block], rate: int, channels: int, name: str, arguments: str
+) -> Iterator[AudioFrame]:
+    layout = channel_layout(channels)
+    graph = Graph()
+    source = graph.add_abuffer(sample_rate=rate, format="flt", layout=layout, time_base=Fraction(1, rate))
+    graph.link_nodes(source, graph.add(name, arguments), graph.add("abuffersink")).configure()
+    position = 0
+    for block in blocks:
+        graph.push(packed_frame(block, rate, layout, position))
+        position += len(block)
+        yield from _pulled(graph)
+    graph.push(None)
+    yield from _pulled(graph)
+
+
+def _pulled(graph: Graph) -> Iterator[AudioFrame]:
+    while True:
+        try:
+            frame = graph.pull()
+        except (BlockingIOError, EOFError):
+            return
+        if isinstance(frame, AudioFrame):
+            yield frame
+
+
+def _samples(frame: AudioFrame) -> Block:
+    values = np.asarray(frame.to_ndarray(), np.float32)
+    return values.T if frame.format.is_planar else values.reshape(frame.samples, -1)
