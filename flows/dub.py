@@ -14,7 +14,7 @@ from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
-from prefect.deployments import run_deployment
+from prefect.deployments import arun_deployment
 from prefect.tasks import exponential_backoff
 
 from deepsound.errors import DeepSoundError, ErrorCode
@@ -99,7 +99,7 @@ async def dub_archive(run: str) -> None:
 async def _submit(run: str, shard: Sequence[int], in_flight: asyncio.Semaphore) -> None:
     """One shard as a run of its deployment, followed to its end."""
     async with in_flight:
-        await run_deployment("dub-shard/dub-shard", parameters={"run": run, "items": list(shard)})
+        await arun_deployment("dub-shard/dub-shard", parameters={"run": run, "items": list(shard)})
 
 
 async def _drive(job: Job, at_once: asyncio.Semaphore) -> None:

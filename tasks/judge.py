@@ -1,12 +1,13 @@
 """Step 2: look and listen, reason in four stages, and decide whether there is voice-over."""
 
 from pathlib import Path
+from typing import cast
 
-from db.records import Decision, StepRef
+from db.records import Decision, FinishedStep
 from deepsound import cot
 from deepsound.backends import load_reasoner
 from deepsound.canonical import Json
-from deepsound.pipeline import Action, Step
+from deepsound.pipeline import Action
 from deepsound.reasoning.protocol import VoiceSpan
 from deepsound.spans import Span
 from tasks.job import PLAN, Job
@@ -66,20 +67,18 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG
     )
 
 
-def unseen_voices(job: Job, number: int) -> list[Span]:
-    """The spans of a round's audio where somebody is heard and nobody is in the picture."""
-    return [span for span, visible in _voices(job, number) if not visible]
-
-
-def _voices(job: Job, number: int) -> list[tuple[Span, bool]]:
-    voices = job.done[StepRef(Step.JUDGE, number)].result["voices"]
-    if not isinstance(voices, list):
-        return []
-    return [
-        (Span(float(voice["start"]), float(voice["end"])), bool(voice["person_visible"]))
+def voices_of(judged: FinishedStep) -> tuple[VoiceSpan, ...]:
+    """The spans in which somebody is heard, as a finished judgement holds them."""
+    voices = cast("list[dict[str, float]]", judged.result["voices"])
+    return tuple(
+        VoiceSpan(Span(voice["start"], voice["end"]), bool(voice["person_visible"]), voice["confidence"])
         for voice in voices
-        if isinstance(voice, dict)
-    ]
+    )
+
+
+def unseen_voices(judged: FinishedStep) -> list[Span]:
+    """The spans where somebody is heard and nobody is in the picture."""
+    return [voice.span for voice in voices_of(judged) if not voice.person_visible]
 
 
 def _voice(voice: VoiceSpan) -> Json:

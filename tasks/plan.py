@@ -5,7 +5,6 @@ from pathlib import Path
 from db.records import Decision
 from deepsound import cot
 from deepsound.backends import load_reasoner
-from deepsound.canonical import Json
 from deepsound.media.decode import save_observations
 from deepsound.pipeline import Action
 from tasks.job import Job
@@ -17,12 +16,11 @@ VERSION = "1"
 def inputs(job: Job, action: Action) -> StepInputs:  # noqa: ARG001 - every step module has this signature
     """The video's bytes, the reasoner, and what each observer would keep of the picture."""
     reasoner = load_reasoner(job.settings.reasoner)
-    seen: list[Json] = sorted(f"{observer.name}/{observer.version}" for observer in job.observers())
     return StepInputs(
         backend=reasoner.name,
         version=f"{VERSION}/{reasoner.version}",
         models=reasoner.models,
-        parameters={"observers": seen},
+        parameters={"observers": sorted(f"{each.name}/{each.version}" for each in job.observers())},
         video=job.video_sha256,
     )
 

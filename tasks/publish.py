@@ -42,17 +42,22 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
         with job.worker.store.local(kept.sha256) as stem:
             write_bwf(stem, files[role].path, **_origin(job, role))
     result: dict[str, Json] = {"outcome": ending.kind, "why": ending.why, "suffix": None, "loudness": None}
-    changes: list[SoundChange] = []
-    if (sound := _sound(job, ending)) is not None:
-        mastered, before, after = _master(job, sound, scratch)
-        info = job.footage().info
-        suffix = container_for(info)
-        files["audio"] = MadeFile(scratch / "audio.wav", "audio/wav")
-        files["video"] = MadeFile(scratch / f"video{suffix}", mimetypes.types_map[suffix])
+    if (sound := _sound(job, ending)) is None:
+        return StepOutput(result=result, files=files)
+    info = job.footage().info
+    suffix = container_for(info)
+    files["audio"] = MadeFile(scratch / "audio.wav", "audio/wav")
+    files["video"] = MadeFile(scratch / f"video{suffix}", mimetypes.types_map[suffix])
+    with job.worker.store.local(sound.sha256) as unmastered:
+        before = after = measure(unmastered)
+        mastered = unmastered
+        if job.settings.loudness:
+            mastered = scratch / "mastered.wav"
+            after = normalise(unmastered, mastered)
         write_bwf(mastered, files["audio"].path, **_origin(job, "sound"))
-        mux(job.source, mastered, files["video"].path)
-        result |= {"suffix": suffix, "loudness": _loudness(after), "loudness_before": _loudness(before)}
-        changes.append(_change(job, info, sound, before, after))
+        mux(job.source, mastered, files["video"].path, info)
+    result |= {"suffix": suffix, "loudness": _loudness(after), "loudness_before": _loudness(before)}
+    changes = [_levelled(info, sound, before, after)] if job.settings.loudness else []
     return StepOutput(result=result, files=files, changes=changes)
 
 
@@ -82,20 +87,9 @@ def _stems(job: Job, ending: Ending) -> dict[str, Artifact]:
     return stems
 
 
-def _master(job: Job, sound: Artifact, scratch: Path) -> tuple[Path, Loudness, Loudness]:
-    """The sound at its delivery level, and its loudness before and after."""
-    mastered = scratch / "mastered.wav"
-    with job.worker.store.local(sound.sha256) as source:
-        before = measure(source)
-        if job.settings.loudness:
-            return mastered, before, normalise(source, mastered)
-        mastered.write_bytes(source.read_bytes())
-    return mastered, before, before
-
-
-def _change(job: Job, info: VideoInfo, sound: Artifact, before: Loudness, after: Loudness) -> SoundChange:
+def _levelled(info: VideoInfo, sound: Artifact, before: Loudness, after: Loudness) -> SoundChange:
     return SoundChange(
-        operation="normalise_loudness" if job.settings.loudness else "keep_loudness",
+        operation="normalise_loudness",
         span=Span(0.0, info.duration),
         before=sound.sha256,
         made="audio",

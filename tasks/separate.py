@@ -70,7 +70,7 @@ def _spans(job: Job, action: Action) -> list[Span] | None:
     """
     if job.settings.voice is VoicePolicy.ALL:
         return None
-    return unseen_voices(job, action.round) or None
+    return unseen_voices(job.done[StepRef(Step.JUDGE, action.round)]) or None
 
 
 def _within(heard: SpeechActivity, span: Span) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from deepsound.canonical import Json
 from deepsound.pipeline import Fallback, Policy, VoicePolicy
@@ -39,11 +40,11 @@ class RunSettings:
     @classmethod
     def from_json(cls, kept: Mapping[str, Json]) -> "RunSettings":
         """As it was when the run started."""
-        values = dict(kept)
-        values["fallback"] = Fallback(str(kept["fallback"]))
-        values["voice"] = VoicePolicy(str(kept["voice"]))
-        values["out"] = Path(str(kept["out"]))
-        return cls(**values)  # pyright: ignore[reportArgumentType] - to_json wrote exactly these fields
+        values: dict[str, Any] = dict(kept)
+        values["fallback"] = Fallback(values["fallback"])
+        values["voice"] = VoicePolicy(values["voice"])
+        values["out"] = Path(values["out"])
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from db.items import run_items
 from db.records import FinishedStep, StepRef
 from db.schema import Attempt, Item
 from deepsound.artifacts.protocol import Artifact
-from deepsound.media.audio import audio_format
 from deepsound.media.files import replacing
 from deepsound.pipeline import Step
 from deepsound.spans import Span
 from tasks.deliver import speakable
+from tasks.judge import unseen_voices
 from tasks.run import load_jobs
 from tasks.worker import Worker
 
@@ -82,7 +82,9 @@ def _sounds(worker: Worker, done: Mapping[StepRef, FinishedStep]) -> list[SoundS
         if (generated := done.get(StepRef(Step.GENERATE, number))) is not None:
             judged = done.get(StepRef(Step.JUDGE, number))
             title = "coarse audio" if number == 1 else "coarse audio, generated again"
-            shown.append(_sound(worker, title, generated.outputs["coarse"], _voice_over(judged)))
+            shown.append(
+                _sound(worker, title, generated.outputs["coarse"], unseen_voices(judged) if judged else [])
+            )
     for finished in done.values():
         for role, title in (("voice", "voice taken out"), ("audio", "published")):
             if finished.at.step is Step.PUBLISH and role in finished.outputs:
@@ -92,17 +94,8 @@ def _sounds(worker: Worker, done: Mapping[StepRef, FinishedStep]) -> list[SoundS
 
 def _sound(worker: Worker, title: str, artifact: Artifact, spans: Sequence[Span]) -> SoundShown:
     with worker.store.local(artifact.sha256) as path:
-        png = sound_picture(path, spans, audio_format(path).seconds)
+        png = sound_picture(path, spans)
     return SoundShown(title, f"data:image/png;base64,{base64.b64encode(png).decode()}", artifact.sha256)
-
-
-def _voice_over(judged: FinishedStep | None) -> list[Span]:
-    voices = judged.result["voices"] if judged else []
-    return [
-        Span(voice["start"], voice["end"])
-        for voice in (voices if isinstance(voices, list) else [])
-        if isinstance(voice, dict) and not voice["person_visible"]
-    ]
 
 
 def _link(path: Path, folder: Path) -> str:

@@ -21,12 +21,13 @@ FLOOR_DB = -90.0
 _MARK = "#d0402b"
 
 
-def sound_picture(path: Path, spans: Sequence[Span], length: float) -> bytes:
-    """PNG of a sound file over `length` seconds; every column is read by itself, so long files need no memory."""
+def sound_picture(path: Path, spans: Sequence[Span]) -> bytes:
+    """PNG of a sound file; every column is read by itself, so long files need no memory."""
     figure, (wave, spectrum) = plt.subplots(
         2, 1, figsize=(7.2, 2.6), height_ratios=(1, 2), sharex=True, layout="constrained"
     )
-    rate = audio_format(path).sample_rate
+    sound = audio_format(path)
+    rate, length = sound.sample_rate, sound.samples / sound.sample_rate
     low, high = _envelope(path)
     times = np.linspace(0, length, len(low))
     wave.fill_between(times, low, high, color="#33597a", linewidth=0)
