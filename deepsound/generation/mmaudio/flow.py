@@ -3,6 +3,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
@@ -11,6 +12,10 @@ from torch import Tensor, nn
 from deepsound.generation.mmaudio.config import SYNC_STRIDE, FlowConfig
 from deepsound.generation.mmaudio.layers import Conv1d, GatedMLP, TimestepEmbedding, rotation
 from deepsound.generation.mmaudio.transformer import Block, FinalLayer, JointBlock, Streams
+from deepsound.weights import load_strict, read_state
+
+# Tables the first release's files hold; they follow from the sizes, and from the length of the window.
+_TABLES = frozenset({"latent_rot", "clip_rot", "t_embed.freqs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +124,12 @@ class FlowNetwork(nn.Module):
             x = block(x, local, latent_turn)
         # The published network was trained with `whole` here, not `local`.
         return self.final_layer(x, whole)
+
+
+def load_flow(path: Path, config: FlowConfig) -> FlowNetwork:
+    """A flow network from its published file, in float32. Raises DeepSoundError."""
+    with torch.device("meta"):
+        network = FlowNetwork(config)
+    state = {name: value for name, value in read_state(path).items() if name not in _TABLES}
+    load_strict(network, state, network=f"the flow network of {path.stem}", where=path)
+    return network.eval()

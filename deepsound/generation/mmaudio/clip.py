@@ -1,0 +1,152 @@
+"""CLIP ViT-H/14 at 378 pixels: what is on each picture, and what a text asks for.
+
+The published file has open_clip's names (DFN5B-CLIP-ViT-H-14-378, Fang et al. 2023); the network is
+transformers' own. Text features are those of every token, not of the sentence.
+"""
+# Torch's and transformers' own annotations leave these partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own usage
+from torch import Tensor, nn
+from transformers import CLIPConfig, CLIPModel
+
+from deepsound.weights import load_strict, read_state
+
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+
+_TOWERS = (
+    ("visual.transformer.resblocks.", "vision_model.encoder.layers."),
+    ("transformer.resblocks.", "text_model.encoder.layers."),
+)
+_IN_LAYER = (
+    ("ln_1.", "layer_norm1."),
+    ("ln_2.", "layer_norm2."),
+    ("mlp.c_fc.", "mlp.fc1."),
+    ("mlp.c_proj.", "mlp.fc2."),
+    ("attn.out_proj.", "self_attn.out_proj."),
+)
+_OUTSIDE = {
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",
+    "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
+    "visual.ln_post.weight": "vision_model.post_layernorm.weight",
+    "visual.ln_post.bias": "vision_model.post_layernorm.bias",
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "ln_final.weight": "text_model.final_layer_norm.weight",
+    "ln_final.bias": "text_model.final_layer_norm.bias",
+}
+_TRANSPOSED = {
+    "visual.proj": "visual_projection.weight",
+    "text_projection": "text_projection.weight",
+}
+
+
+def vit_h_14_378() -> CLIPConfig:
+    """Sizes of the published network."""
+    return CLIPConfig(
+        vision_config={
+            "hidden_size": 1280,
+            "intermediate_size": 5120,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 16,
+            "patch_size": 14,
+            "image_size": 378,
+            "hidden_act": "quick_gelu",
+        },
+        text_config={
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "vocab_size": 49_408,
+            "max_position_embeddings": 77,
+            "hidden_act": "quick_gelu",
+            "bos_token_id": 49_406,
+            "eos_token_id": 49_407,
+        },
+        projection_dim=1024,
+    )
+
+
+class CLIP(nn.Module):
+    """Picture and text features as MMAudio takes them, of unit length."""
+
+    def __init__(self, config: CLIPConfig) -> None:
+        super().__init__()
+        self.model = CLIPModel(config)
+        self.image_size = cast(int, self.model.vision_model.embeddings.image_size)
+
+    def pictures(self, pixels: Tensor) -> Tensor:
+        """Pictures (n, 3, 384, 384) in [0, 1] to features (n, 1024)."""
+        return F.normalize(self.raw_pictures(pixels), dim=-1)
+
+    def raw_pictures(self, pixels: Tensor) -> Tensor:
+        """Features of any length.
+
+        Patches that the picture doesn't fill are dropped, as a strided convolution does: of 384 pixels, 378.
+        """
+        mean, deviation = (pixels.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _DEVIATION))
+        cropped = (pixels[..., : self.image_size, : self.image_size] - mean) / deviation
+        pooled = self.model.vision_model(pixel_values=cropped).pooler_output
+        return self.model.visual_projection(pooled)
+
+    def texts(self, tokens: Tensor) -> Tensor:
+        """Token ids (n, 77), padded with 0, to a feature for each token (n, 77, 1024)."""
+        return F.normalize(self.raw_texts(tokens), dim=-1)
+
+    def raw_texts(self, tokens: Tensor) -> Tensor:
+        """Features of any length. Padding is read like the rest: the flow networks were trained with it."""
+        return self.model.text_model(input_ids=tokens).last_hidden_state
+
+
+def load_clip(path: Path, config: CLIPConfig | None = None) -> CLIP:
+    """CLIP from `open_clip_pytorch_model.bin`, in float32. Raises DeepSoundError."""
+    with torch.device("meta"):
+        clip = CLIP(config or vit_h_14_378())
+    load_open_clip(clip, read_state(path), path)
+    return clip.eval()
+
+
+def load_open_clip(clip: CLIP, state: Mapping[str, Tensor], where: Path) -> None:
+    """Give `clip`, which may be on the meta device, the tensors of an open_clip state dict."""
+    load_strict(clip.model, from_open_clip(state), network="CLIP ViT-H-14-378", where=where)
+    for embeddings in (clip.model.text_model.embeddings, clip.model.vision_model.embeddings):
+        # A constant outside the state dict, which the meta device left empty.
+        length = embeddings.position_embedding.num_embeddings
+        embeddings.register_buffer("position_ids", torch.arange(length).expand(1, -1), persistent=False)
+
+
+def from_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under transformers' names; names that open_clip doesn't have stay as they are."""
+    converted: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if name in _TRANSPOSED:
+            converted[_TRANSPOSED[name]] = value.T
+        elif joined := re.fullmatch(r"(.+)attn\.in_proj_(weight|bias)", name):
+            for part, third in zip("qkv", value.chunk(3), strict=True):
+                converted[f"{_renamed(joined[1])}self_attn.{part}_proj.{joined[2]}"] = third
+        else:
+            converted[_OUTSIDE.get(name) or _renamed(name)] = value
+    return converted
+
+
+def _renamed(name: str) -> str:
+    for theirs, ours in _TOWERS:
+        if name.startswith(theirs):
+            layer, _, rest = name.removeprefix(theirs).partition(".")
+            for old, new in _IN_LAYER:
+                if rest.startswith(old):
+                    rest = new + rest.removeprefix(old)
+                    break
+            return f"{ours}{layer}.{rest}"
+    return name
