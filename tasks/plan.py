@@ -20,7 +20,7 @@ def inputs(job: Job, action: Action) -> StepInputs:  # noqa: ARG001 - every step
         backend=reasoner.name,
         version=f"{VERSION}/{reasoner.version}",
         models=reasoner.models,
-        parameters={"observers": sorted(f"{each.name}/{each.version}" for each in job.observers())},
+        parameters={"observers": tuple(sorted(f"{each.name}/{each.version}" for each in job.observers()))},
         video=job.video_sha256,
     )
 

@@ -1,13 +1,14 @@
 """The last step: master the sound, put it under the untouched picture, keep what a person needs to check it."""
 
 import mimetypes
+from datetime import UTC, datetime
 from pathlib import Path
 
 from db.records import Change, StepRef
 from deepsound.artifacts.protocol import Artifact
 from deepsound.canonical import Json
 from deepsound.media.loudness import Loudness, measure, normalise
-from deepsound.media.master import write_bwf
+from deepsound.media.master import BroadcastNotes, write_bwf
 from deepsound.media.mux import container_for, mux
 from deepsound.media.probe import VideoInfo
 from deepsound.pipeline import Action, Ending, OutcomeKind, Stem, Step
@@ -40,7 +41,7 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
     for role, kept in _stems(job, ending).items():
         files[role] = MadeFile(scratch / f"{role}.wav", "audio/wav")
         with job.worker.store.local(kept.sha256) as stem:
-            write_bwf(stem, files[role].path, **_origin(job, role))
+            write_bwf(stem, files[role].path, job.footage().info.duration, _notes(job, role))
     result: dict[str, Json] = {"outcome": ending.kind, "why": ending.why, "suffix": None, "loudness": None}
     if (sound := _sound(job, ending)) is None:
         return StepOutput(result=result, files=files)
@@ -53,8 +54,8 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
         mastered = unmastered
         if job.settings.loudness:
             mastered = scratch / "mastered.wav"
-            after = normalise(unmastered, mastered)
-        write_bwf(mastered, files["audio"].path, **_origin(job, "sound"))
+            after = normalise(unmastered, mastered).after
+        write_bwf(mastered, files["audio"].path, info.duration, _notes(job, "sound"))
         mux(job.source, mastered, files["video"].path, info)
     result |= {"suffix": suffix, "loudness": _loudness(after), "loudness_before": _loudness(before)}
     changes = [_levelled(info, sound, before, after)] if job.settings.loudness else []
@@ -101,6 +102,11 @@ def _loudness(measured: Loudness) -> Json:
     return {"lufs": measured.integrated_lufs, "true_peak_dbtp": measured.true_peak_dbtp}
 
 
-def _origin(job: Job, what: str) -> dict[str, str]:
-    """Who made a delivered sound, for its bext chunk."""
-    return {"description": f"{what} of {job.name}", "reference": job.item_id}
+def _notes(job: Job, what: str) -> BroadcastNotes:
+    """Who made a delivered sound, for its bext chunk: the reference leads back to the ledger."""
+    return BroadcastNotes(
+        description=f"{what} of {job.name}",
+        originator="DeepSound",
+        originator_reference=f"item {job.item_id}",
+        originated=datetime.now(UTC),
+    )
