@@ -67,7 +67,7 @@ def _ours(network: BSRoformer, name: str, golden: Golden) -> Tensor:
         return network.state_dict()[f"layers.0.{axis}.layers.0.0.{_FREQS}"]
     if chunked := re.fullmatch(r"L(\d+)(?:_bs(\d+))?", name):
         samples, group = int(chunked[1]), int(chunked[2] or 4)
-        return demixed(network, wave(samples).numpy(), Chunking(CHUNK, 2, group))
+        return demixed(network, wave(samples).numpy(), Chunking(CHUNK, CHUNK // 2, group))
     mix = golden.tensors.get("x", wave(FULL_SAMPLES)[None])
     if name == "y_batch":
         mix = torch.cat([mix, mix.flip(-1)])

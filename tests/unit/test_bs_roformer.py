@@ -10,7 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.separation.bs_roformer.chunks import Chunking, plan, voice_blocks
+from deepsound.separation.bs_roformer.chunks import (
+    Chunking,
+    economical_windows,
+    plan,
+    reference_windows,
+    voice_blocks,
+)
 from deepsound.separation.bs_roformer.separator import BSRoformerSeparator
 from deepsound.spans import Span
 from tests.parity.__main__ import check_file
@@ -18,8 +24,8 @@ from tests.parity.bs_roformer import CHUNK, TINY, demixed, filled, wave
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 CHECKPOINT = "model_bs_roformer_ep_317_sdr_12.9755.ckpt"
-CHUNKS = Chunking(size=CHUNK)
-HALF_SECOND = Chunking(size=8820)
+CHUNKS = Chunking(CHUNK, CHUNK // 2, 4)
+FIFTH_OF_A_SECOND = Chunking(8820, 4410, 4)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +38,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def separator(checkpoint: Path) -> BSRoformerSeparator:
-    return BSRoformerSeparator(checkpoint, config=TINY, chunking=CHUNKS, device="cpu")
+    return BSRoformerSeparator(checkpoint, config=TINY, windows=lambda _: CHUNKS, device="cpu")
 
 
 def mix_file(folder: Path, seconds: float, rate: int = 44_100, channels: int = 2) -> Path:
@@ -70,13 +76,30 @@ def test_the_chunk_in_the_mirrored_tail_is_not_computed() -> None:
         return chunks
 
     mix = wave(441_000)[:, :44_100].numpy()
-    chunking = Chunking(size=35_280)
+    chunking = Chunking(35_280, 17_640, 4)
     blocks = voice_blocks(lambda a, b: mix[:, a:b], 44_100, [(0, 44_100)], estimate, chunking)
     # A network that passes its input on: faded, averaged chunks are the mix again.
     np.testing.assert_allclose(np.concatenate(list(blocks), axis=1), mix, atol=1e-6)
     # Ten seconds to chunks of eight, at a tenth of the scale: the reference runs five.
+    assert reference_windows(441_000) == Chunking(352_800, 176_400, 4)
     assert sum(len(group) for group in plan(44_100, chunking)) == 5
     assert sum(computed) == 4
+
+
+@pytest.mark.parametrize(("seconds", "chunks"), [(0.0, 0), (0.3, 1), (8.0, 1), (10.0, 1), (12.0, 1), (20.0, 3)])
+def test_economical_windows_hear_nearly_everything_once(seconds: float, chunks: int) -> None:
+    mix = wave(round(seconds * 44_100)).numpy()
+    length = mix.shape[1]
+    heard: list[int] = []
+
+    def estimate(chunks: NDArray[np.float32]) -> NDArray[np.float32]:
+        heard.extend(chunk.shape[-1] for chunk in chunks)
+        return chunks
+
+    blocks = voice_blocks(lambda a, b: mix[:, a:b], length, [(0, length)], estimate, economical_windows(length))
+    np.testing.assert_allclose(np.concatenate([*blocks, mix[:, :0]], axis=1), mix, atol=1e-5)
+    assert len(heard) == chunks
+    assert sum(heard) <= 1.35 * length + 441
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(44_100, 2), (16_000, 1), (48_000, 2), (48_000, 3)])
@@ -104,7 +127,7 @@ def test_a_mono_mix_is_the_mean_of_two_equal_channels(separator: BSRoformerSepar
 
 @pytest.mark.parametrize("rate", [44_100, 48_000])
 def test_only_the_named_spans_are_touched(checkpoint: Path, tmp_path: Path, rate: int) -> None:
-    separator = BSRoformerSeparator(checkpoint, config=TINY, chunking=HALF_SECOND, device="cpu")
+    separator = BSRoformerSeparator(checkpoint, config=TINY, windows=lambda _: FIFTH_OF_A_SECOND, device="cpu")
     path = mix_file(tmp_path, 1.5, rate)
     _, everywhere, _ = stems(separator, path)
     mix, voice, background = stems(separator, path, [Span(0.6, 0.8)])
@@ -124,7 +147,9 @@ def test_no_span_leaves_the_mix_as_it_is(separator: BSRoformerSeparator, tmp_pat
 
 
 def test_bfloat16_is_near_float32(checkpoint: Path, tmp_path: Path) -> None:
-    half = BSRoformerSeparator(checkpoint, config=TINY, chunking=CHUNKS, device="cpu", precision="bfloat16")
+    half = BSRoformerSeparator(
+        checkpoint, config=TINY, windows=lambda _: CHUNKS, device="cpu", precision="bfloat16"
+    )
     mix, voice, background = stems(half, mix_file(tmp_path, 0.5))
     expected = demixed(filled(TINY)[0], mix.T, CHUNKS).numpy().T
     assert np.linalg.norm(voice - expected) < 0.05 * np.linalg.norm(expected)
@@ -138,7 +163,7 @@ def test_the_identity_names_the_official_file_and_its_hash(separator: BSRoformer
 
 
 def refusal(path: Path, mix: Path) -> DeepSoundError:
-    separator = BSRoformerSeparator(path, config=TINY, chunking=CHUNKS, device="cpu")
+    separator = BSRoformerSeparator(path, config=TINY, windows=lambda _: CHUNKS, device="cpu")
     with pytest.raises(DeepSoundError) as caught:
         separator.separate(mix, mix.with_name("voice.wav"), mix.with_name("background.wav"), None)
     assert str(path) in str(caught.value)

@@ -54,7 +54,6 @@ class VideoLlama2Cot:
     """
 
     name = "videollama2-cot"
-    version = "1"
 
     def __init__(
         self,
@@ -69,6 +68,8 @@ class VideoLlama2Cot:
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._dtype = dtype or (torch.float16 if self._device.type == "cuda" else torch.bfloat16)
         self._turn = threading.Lock()
+        # Whatever changes the words belongs to the version, and so to the step key.
+        self.version = f"1/{str(self._dtype).removeprefix('torch.')}"
 
     @cached_property
     def models(self) -> Sequence[ModelIdentity]:

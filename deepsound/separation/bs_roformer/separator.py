@@ -27,7 +27,7 @@ from deepsound.media.audio import (
     write_float_wav,
 )
 from deepsound.models import find_file, known_model
-from deepsound.separation.bs_roformer.chunks import Chunking, Samples, voice_blocks
+from deepsound.separation.bs_roformer.chunks import Samples, Windows, reference_windows, voice_blocks
 from deepsound.separation.bs_roformer.config import EP_317, SAMPLE_RATE, BSRoformerConfig
 from deepsound.separation.bs_roformer.network import BSRoformer
 from deepsound.separation.envelope import gain, touched_spans
@@ -49,20 +49,21 @@ class BSRoformerSeparator:
     """
 
     name = "bs-roformer"
-    version = "1"
 
     def __init__(
         self,
         checkpoint: Path | None = None,
         *,
         config: BSRoformerConfig = EP_317,
-        chunking: Chunking | None = None,
+        windows: Windows = reference_windows,
         device: str | None = None,
         precision: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
         self._checkpoint = checkpoint or _official_file()
         self._config = config
-        self._chunking = chunking or Chunking()
+        self._windows = windows
+        # Whatever changes the samples belongs to the version, and so to the step key.
+        self.version = f"1/{windows.__name__}/{precision}"
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._precision = precision
         self._turn = threading.Lock()
@@ -110,7 +111,8 @@ class BSRoformerSeparator:
         def read(start: int, stop: int) -> Samples:
             return read_span(source, start, stop)[:, pair].T
 
-        for block in voice_blocks(read, sound.samples, wanted, self._estimate, self._chunking):
+        chunking = self._windows(sound.samples)
+        for block in voice_blocks(read, sound.samples, wanted, self._estimate, chunking):
             yield block.T if pair[0] != pair[1] else block.mean(axis=0)[:, None]
 
     def _estimate(self, chunks: Samples) -> Samples:
@@ -123,7 +125,7 @@ class BSRoformerSeparator:
             except torch.OutOfMemoryError as error:
                 raise DeepSoundError(
                     ErrorCode.OUT_OF_MEMORY,
-                    f"{at_once} chunks of {self._chunking.size} samples do not fit the {self._device.type}",
+                    f"{at_once} chunks of {chunks.shape[-1]} samples do not fit the {self._device.type}",
                     where=self.name,
                     remedy="free memory on the device, or separate on the CPU",
                 ) from error
