@@ -1,0 +1,177 @@
+"""Bad input gets one line naming file, step and remedy; the other videos are done."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from db.verify import verify_run
+from deepsound.pipeline import OutcomeKind
+from tests.archive import Archive
+from tests.clips import write_clip
+from tests.footage import silent_clip
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+
+def empty(path: Path) -> None:
+    path.touch()
+
+
+def text(path: Path) -> None:
+    path.write_text("this is a shopping list\n", encoding="utf-8")
+
+
+def headless(path: Path) -> None:
+    """An MP4 whose index was never written."""
+    whole = silent_clip(path.with_suffix(".whole.mp4"), seconds=0.5)
+    path.write_bytes(whole.read_bytes().replace(b"moov", b"free"))
+    whole.unlink()
+
+
+def playlist(path: Path) -> None:
+    path.write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", encoding="utf-8")
+
+
+BAD = {
+    empty: "source_empty",
+    text: "source_not_media",
+    headless: "source_corrupt",
+    playlist: "source_not_media",
+}
+
+
+def test_a_hundred_good_and_bad_files_in_one_run(archive: Archive):
+    reels = archive.folder / "reels"
+    reels.mkdir()
+    expected: dict[str, str | None] = {}
+    for number in range(100):
+        name = f"{number:03d} Tonband „ärgerlich“ 🎞"
+        make = list(BAD)[number // 5 % len(BAD)] if number % 5 == 4 else None
+        if make is None:
+            write_clip(reels / f"{name}.mp4", seconds=0.3, size=(64, 48))
+        else:
+            make(reels / f"{name}.mp4")
+        expected[name] = BAD[make] if make else None
+    results = archive.dub(reels)
+    assert len(results) == 100
+    codes = {item.output_name: item.attempts[-1].error_code for item in archive.items()}
+    assert codes == expected
+    for result in results:
+        if expected[result.name] is None:
+            assert result.outcome is OutcomeKind.DONE
+            assert result.outputs["video"].is_file()
+        else:
+            assert result.outcome is OutcomeKind.FAILED
+            assert "\n" not in result.error
+            assert result.name in result.error
+            assert ";" in result.error, "the line ends with a remedy"
+            assert not list(archive.out.glob(f"{result.name}*"))
+    assert archive.leftovers() == []
+    with archive.worker.ledger.read() as session:
+        assert verify_run(session, archive.items()[0].run_id) == []
+
+
+def test_the_command_says_what_failed_and_ends_with_1(archive: Archive):
+    good, bad = silent_clip(archive.folder / "good.mp4", seconds=0.4), archive.folder / "bad.mp4"
+    bad.write_bytes(b"")
+    done = archive.command("dub", good, bad, archive.folder / "missing.mp4", "--json")
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    outcomes = {Path(item["input"]).name: item["outcome"] for item in answer["items"]}
+    assert outcomes == {"good.mp4": "done", "bad.mp4": "failed", "missing.mp4": "failed"}
+    complaints = [line for line in done.stderr.splitlines() if ".mp4: " in line]
+    assert len(complaints) == 2
+    assert any("the file is empty" in line for line in complaints)
+    assert any("no such file" in line for line in complaints)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--generator", "nonesuch"], "nonesuch"),
+        (["--db", "nonsense"], "--db"),
+        (["--store", "ftp://there"], "ftp"),
+        (["--seed", "-1"], "seed"),
+    ],
+)
+def test_bad_settings_are_one_line_and_2(archive: Archive, arguments: list[str], said: str):
+    clip = silent_clip(archive.folder / "ball.mp4", seconds=0.4)
+    done = archive.command("dub", clip, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    [line] = done.stderr.strip().splitlines()
+    assert said in line
+
+
+def test_no_audio_to_take_a_narrator_off_is_a_clear_error(archive: Archive):
+    [result] = archive.dub(silent_clip(archive.folder / "ball.mp4"), generator="soundtrack", fallback="rep")
+    assert result.outcome is OutcomeKind.FAILED
+    assert "foley" in result.error
+    [item] = archive.items()
+    assert [(attempt.step, attempt.status) for attempt in item.attempts] == [
+        ("plan", "done"),
+        ("generate", "failed"),
+    ]
+    assert (item.attempts[-1].error_code, item.attempts[-1].is_retryable) == ("no_audio_stream", False)
+
+
+@pytest.mark.parametrize(
+    "name", ["-rf.mp4", "a%d.mp4", "http:evil.mp4", "line\nbreak.mp4", "'; DROP TABLE run.mp4"]
+)
+def test_hostile_names_are_data(archive: Archive, name: str):
+    [result] = archive.dub(silent_clip(archive.folder / name, seconds=0.4))
+    assert result.outcome is OutcomeKind.DONE
+    assert result.outputs["video"].parent == archive.out
+    assert result.outputs["video"].is_file()
+
+
+def test_a_name_that_is_no_text_is_data_too(archive: Archive):
+    path = Path(os.fsdecode(os.fsencode(archive.folder) + b"/reel\xff.mp4"))
+    silent_clip(archive.folder / "reel.mp4", seconds=0.4).rename(path)
+    done = archive.command("dub", path, "--json")
+    assert done.returncode == 0, done.stderr
+    [item] = json.loads(done.stdout)["items"]
+    assert Path(item["outputs"]["video"]).is_file()
+
+
+def test_results_that_cannot_be_written_are_a_clear_failure(archive: Archive):
+    archive.out.write_text("a file where the folder should be", encoding="utf-8")
+    [result] = archive.dub(silent_clip(archive.folder / "ball.mp4", seconds=0.4))
+    assert result.outcome is OutcomeKind.FAILED
+    assert "-o" in result.error
+    assert archive.items()[0].attempts[-1].error_code == "output_not_writable"
+
+
+def test_a_bug_in_a_backend_fails_its_video_and_no_other(archive: Archive):
+    """A generator of a third party that breaks on one video, installed as its users would install it."""
+    clips = [silent_clip(archive.folder / f"{name}.mp4", seconds=0.4) for name in ("fine", "broken")]
+    site = archive.folder / "site"
+    (site / "fragile-1.0.dist-info").mkdir(parents=True)
+    (site / "fragile-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: fragile\nVersion: 1.0\n"
+    )
+    points = "[deepsound.generators]\nfragile = fragile:Fragile\n"
+    (site / "fragile-1.0.dist-info" / "entry_points.txt").write_text(points)
+    (site / "fragile.py").write_text(
+        "from deepsound.generation.foley import Foley\n"
+        "class Fragile(Foley):\n"
+        "    name = 'fragile'\n"
+        "    def generate(self, request, target):\n"
+        "        if 'broken' in request.video.name:\n"
+        "            raise ZeroDivisionError('no frames a second')\n"
+        "        return super().generate(request, target)\n"
+    )
+    done = archive.command("dub", *clips, "--generator", "fragile", "--json", PYTHONPATH=str(site))
+    assert done.returncode == 1
+    items = {Path(item["input"]).stem: item for item in json.loads(done.stdout)["items"]}
+    assert items["fine"]["outcome"] == "done"
+    assert "ZeroDivisionError: no frames a second" in items["broken"]["error"]
+
+
+def test_digital_silence_is_sound_too(archive: Archive):
+    clip = write_clip(archive.folder / "silent_track.mp4", seconds=1.0, audio=np.zeros(48_000, np.float32))
+    [result] = archive.dub(clip, generator="soundtrack")
+    assert (result.outcome, result.loudness) == (OutcomeKind.DONE, None)
