@@ -37,7 +37,7 @@ class DecordStoppedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DecordReader:
-    """Frames in order, scaled; `times` are the presentation times of all of them in seconds."""
+    """Frames in order; `times` are the presentation times of all of them in seconds."""
 
     reader: Any
     times: Sequence[float]
@@ -52,15 +52,15 @@ class DecordReader:
             raise DecordStoppedError from error
 
 
-def trusted_reader(path: Path, info: VideoInfo, width: int, height: int) -> DecordReader | None:
-    """A reader that gives frames of width x height, or None where decord can't be trusted with the file."""
+def trusted_reader(path: Path, info: VideoInfo) -> DecordReader | None:
+    """A reader of the frames as coded, or None where decord can't be trusted with the file."""
     if decord is None or not _is_plain(info):
         return None
     decord.logging.set_level(decord.logging.QUIET)
     try:
         # fault_tol makes a repeated frame in place of a lost one an error instead of a silent lie.
         tolerance: Any = 1e-9
-        reader = decord.VideoReader(media_url(path), width=width, height=height, fault_tol=tolerance)
+        reader = decord.VideoReader(media_url(path), fault_tol=tolerance)
         told = reader.get_frame_timestamp(list(range(len(reader))))[:, 0]
     except _failures:
         return None

@@ -34,8 +34,7 @@ def look(path: Path, observers: Sequence[Observer], info: VideoInfo | None = Non
         raise ValueError(f"two observers share a name: {', '.join(sorted(names))}")
     info = info or probe(path)
     feeds = [_Feed(observer, shown_size(info, observer.sampling.long_side)) for observer in observers]
-    largest = max((feed.size for feed in feeds), default=shown_size(info, 2))
-    showing = Showing(path, info, lambda time, until: any(f.wants(time, until) for f in feeds), largest)
+    showing = Showing(path, info, lambda time, until: any(f.wants(time, until) for f in feeds))
     for picture in showing:
         _feed(picture, feeds)
     if not showing.frames:

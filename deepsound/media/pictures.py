@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -29,34 +28,41 @@ Wanted = Callable[[float, float], bool]
 class Picture:
     """A wanted frame, shown from `time` until `until` (seconds from the first shown frame).
 
-    `rgb((width, height))` is the frame upright and scaled, as RGB (height, width, 3).
+    `coded` is the frame as coded, RGB (height, width, 3); `rotation` in degrees clockwise sets it upright.
     """
 
     time: float
     until: float
-    rgb: Callable[[Size], Rgb]
+    coded: Rgb
+    rotation: int
+
+    def rgb(self, size: Size) -> Rgb:
+        """The frame upright and scaled to (width, height), which depends on nothing but the frame and the size."""
+        width, height = size if self.rotation % 180 == 0 else size[::-1]
+        image = self.coded
+        if image.shape[:2] != (height, width):
+            image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        return np.rot90(image, -self.rotation // 90)
 
 
 @dataclass(slots=True)
 class Showing:
     """One decoding pass over a video; iterate once.
 
-    Yields the frames for which `wanted(time, until)` holds. `largest` is the largest size (width, height) anyone
-    will ask for. Afterwards `decoder`, `frames` (decoded, wanted or not) and `damaged` (packets and frames lost)
-    say how it went.
+    Yields the frames for which `wanted(time, until)` holds. Afterwards `decoder`, `frames` (decoded, wanted or not)
+    and `damaged` (packets and frames lost) say how it went.
     """
 
     path: Path
     info: VideoInfo
     wanted: Wanted
-    largest: Size
     decoder: str = "pyav"
     frames: int = 0
     damaged: int = 0
     _last: float = field(default=-1.0)
 
     def __iter__(self) -> Iterator[Picture]:
-        reader = trusted_reader(self.path, self.info, *self.largest)
+        reader = trusted_reader(self.path, self.info)
         if reader is not None:
             try:
                 yield from self._by_decord(reader)
@@ -78,20 +84,27 @@ class Showing:
             self.frames += skipped + 1
             skipped = 0
             self._last = time
-            yield Picture(time, until, partial(_resized, image))
+            yield Picture(time, until, image, 0)
         self.frames += skipped
 
     def _by_pyav(self) -> Iterator[Picture]:
-        scaling = _Scaling(self.info.rotation)
-        held: tuple[float, VideoFrame] | None = None
-        for time, frame in self._timed_frames():
-            if held is not None and self.wanted(held[0], time):
-                yield Picture(held[0], time, partial(scaling.rgb, held[1]))
-            held = time, frame
-        if held is not None:
-            until = max(self.info.duration, held[0] + float(1 / self.info.frame_rate) / 2)
-            if self.wanted(held[0], until):
-                yield Picture(held[0], until, partial(scaling.rgb, held[1]))
+        converter = VideoReformatter()
+        for (time, frame), until in self._with_ends(self._timed_frames()):
+            if self.wanted(time, until):
+                coded = converter.reformat(frame, format="rgb24").to_ndarray()
+                yield Picture(time, until, np.asarray(coded, np.uint8), self.info.rotation)
+
+    def _with_ends(
+        self, frames: Iterator[tuple[float, VideoFrame]]
+    ) -> Iterator[tuple[tuple[float, VideoFrame], float]]:
+        """Each frame with the time at which the next one, or the end of the video, takes its place."""
+        held = next(frames, None)
+        if held is None:
+            return
+        for following in frames:
+            yield held, following[0]
+            held = following
+        yield held, max(self.info.duration, held[0] + float(1 / self.info.frame_rate) / 2)
 
     def _timed_frames(self) -> Iterator[tuple[float, VideoFrame]]:
         """Frames in order with their times; those out of order, or already given by decord, are left out."""
@@ -130,26 +143,6 @@ class Showing:
             yield from packets
         except FFmpegError:  # the file can't be read any further: what was seen counts
             self.damaged += 1
-
-
-def _resized(image: Rgb, size: Size) -> Rgb:
-    if (image.shape[1], image.shape[0]) == size:
-        return image
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-@dataclass(slots=True)
-class _Scaling:
-    """Scales and turns PyAV frames; keeps one scaler per size, as setting one up costs more than using it."""
-
-    rotation: int
-    _scalers: dict[Size, VideoReformatter] = field(default_factory=dict[Size, VideoReformatter])
-
-    def rgb(self, frame: VideoFrame, size: Size) -> Rgb:
-        width, height = size if self.rotation % 180 == 0 else size[::-1]
-        scaler = self._scalers.setdefault(size, VideoReformatter())
-        scaled = scaler.reformat(frame, width, height, "rgb24", interpolation="BICUBIC", threads=1)
-        return np.rot90(np.asarray(scaled.to_ndarray(), np.uint8), -self.rotation // 90)
 
 
 def _deinterlaced(frames: Iterator[VideoFrame], stream: VideoStream) -> Iterator[VideoFrame]:

@@ -57,7 +57,7 @@ class Track:
 def add_tracks(
     source: InputContainer, result: OutputContainer, picture: VideoStream, info: VideoInfo
 ) -> list[Track]:
-    """Make a track for the picture, which comes first, and for every subtitle and attachment that can come along."""
+    """A track for the picture, which comes first, and for every subtitle and attachment that can come along."""
     track = _picture_track(picture, result, info)
     track.metadata.update(lasting(picture.metadata))
     track.disposition = Disposition.default
@@ -120,7 +120,7 @@ def lasting(metadata: Mapping[str, str]) -> dict[str, str]:
 def copied_packets(
     source: InputContainer, tracks: list[Track], shift: Fraction, times: Sequence[tuple[int, int, int]] | None
 ) -> "Iterator[Packet[Any]]":
-    """The source's packets on the result's tracks, `shift` seconds earlier; `times` replace those of the picture."""
+    """The source's packets on the result's tracks, `shift` seconds earlier; `times` replace the picture's own."""
     by_index = {track.source.index: track for track in tracks}
     ticks = {track.source.index: round(shift / (track.source.time_base or 1)) for track in tracks}
     seen = 0
