@@ -1,7 +1,7 @@
-"""Clips for tests, made on the spot with the encoders inside PyAV: every odd thing an archive's files do, on demand.
+"""Clips for tests, made on the spot with the encoders inside PyAV: what an archive's files do, on demand.
 
-Pictures say what they are: `numbered` frames can be read back with `read_number`, and a `bouncing_ball` hits the floor
-at the instants it was told.
+Pictures say what they are: `numbered` frames can be read back with `read_number`, and a `bouncing_ball` hits the
+floor at the instants it was told.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -76,6 +76,7 @@ def _is_plain(info: VideoInfo) -> bool:
         info.container in _CONTAINERS
         and info.codec in _CODECS
         and info.pixel_format == "yuv420p"
-        and not (info.rotation or info.interlaced or info.variable_frame_rate or info.truncated)
+        and not (info.rotation or info.interlaced or info.variable_frame_rate)
+        and not (info.hidden_frames or info.truncated)
         and info.width % 2 == info.height % 2 == 0
     )

@@ -63,8 +63,9 @@ class PacketReading:
     """What one pass over the packets gathers; times in ticks of each stream's time base.
 
     `first` is the first shown frame and `start` its time; `times` and `durations` are those of the shown frames,
-    in the order of the packets. Sound is heard from `heard_from`, of which decoders drop the first
-    `skipped_samples`, until `heard_until`. `broke_off` is True where the file can't be read to its end.
+    in the order of the packets; `hidden` counts frames that an edit list hides. Sound is heard from `heard_from`,
+    of which decoders drop the first `skipped_samples`, until `heard_until`. `broke_off` is True where the file
+    can't be read to its end.
     """
 
     clock: FrameClock
@@ -72,6 +73,7 @@ class PacketReading:
     start: int = 0
     times: list[int] = field(default_factory=list[int])
     durations: list[int] = field(default_factory=list[int])
+    hidden: int = 0
     heard_from: int | None = None
     heard_until: int = 0
     skipped_samples: int = 0
@@ -84,7 +86,9 @@ class PacketReading:
             self.first = _first_frame(packet)
             self.start = 0 if self.first is None else self.clock.frame_time(self.first)
         time = self.clock.packet_time(packet)
-        if time is not None and not packet.is_discard:
+        if packet.is_discard:
+            self.hidden += 1
+        elif time is not None:
             self.times.append(time)
             self.durations.append(packet.duration or 0)
 

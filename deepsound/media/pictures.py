@@ -49,8 +49,8 @@ class Picture:
 class Showing:
     """One decoding pass over a video; iterate once.
 
-    Yields the frames for which `wanted(time, until)` holds. Afterwards `decoder`, `frames` (decoded, wanted or not)
-    and `damaged` (packets and frames lost) say how it went.
+    Yields the frames for which `wanted(time, until)` holds. Afterwards `decoder`, `frames` (decoded, wanted or
+    not) and `damaged` (packets and frames lost) say how it went.
     """
 
     path: Path

@@ -37,11 +37,12 @@ class AudioInfo:
 class VideoInfo:
     """The first video stream as a viewer sees it: rotation and edit lists applied.
 
-    `width` and `height` are those of the shown picture in square pixels, after sample aspect ratio and rotation.
-    `rotation` is how far the coded picture is turned clockwise to be shown: 0, 90, 180 or 270 degrees.
-    `frame_rate` is the mean rate where it varies. `duration` is the presented time in seconds, last frame's own
-    duration included. `frames` counts shown frames. `start` is the presentation time of the first shown frame
-    on the container's clock, in seconds. `truncated` is True where the headers promise more than the file holds.
+    `width` and `height` are those of the shown picture in square pixels, after sample aspect ratio and
+    rotation. `rotation` is how far the coded picture is turned clockwise to be shown: 0, 90, 180 or 270
+    degrees. `frame_rate` is the mean rate where it varies. `duration` is the presented time in seconds, last
+    frame's own duration included. `frames` counts shown frames. `start` is the presentation time of the first
+    shown frame on the container's clock, in seconds. `hidden_frames` counts coded frames that an edit list
+    hides. `truncated` is True where the headers promise more than the file holds.
     """
 
     container: str
@@ -57,6 +58,7 @@ class VideoInfo:
     start: float
     duration: float
     audio: AudioInfo | None
+    hidden_frames: int = 0
     truncated: bool = False
 
 
@@ -122,6 +124,7 @@ def _described(
         start=float(start * tick),
         duration=float(duration),
         audio=None,
+        hidden_frames=reading.hidden,
     )
 
 
