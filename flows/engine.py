@@ -104,9 +104,16 @@ def configured_server() -> str | None:
     return os.environ.get("PREFECT_API_URL") or None
 
 
-def use(api_url: str) -> None:
-    """Point Prefect at an API. Call before Prefect is imported: it reads its settings once."""
-    os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
+def use(api_url: str, *, private: bool) -> None:
+    """Point Prefect at an API. Call before Prefect is imported: it reads its settings once.
+
+    The terminal belongs to the command's own display, so Prefect's console log keeps off it; its log goes to the
+    server, unless that is private and ends with the command.
+    """
+    here = {**QUIET, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
+    if private:
+        here["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
+    os.environ.update({name: os.environ.get(name, value) for name, value in here.items()})
     os.environ["PREFECT_API_URL"] = api_url
 
 

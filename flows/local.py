@@ -6,7 +6,6 @@ While Prefect's server starts, models are loaded and the first videos decoded, s
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 
 from deepsound.pipeline import OutcomeKind
 from flows.engine import PrivateServer, configured_server, use
@@ -38,25 +37,33 @@ def _settle(job: Job) -> bool:
 
 
 def _drive_with_prefect(jobs: Sequence[Job], place: Place, run_id: str, say: Callable[[str], None]) -> None:
-    with ExitStack() as stack:
-        api_url = configured_server()
-        if api_url is None:
-            say(SERVER_STARTS)
-            server = stack.enter_context(PrivateServer())
-            api_url = server.api_url
-            ready = threading.Event()
-            ahead = threading.Thread(target=_look_ahead, args=(jobs, ready), daemon=True)
-            ahead.start()
-            use(api_url)
-            server.wait()
-            ready.set()
-        else:
-            use(api_url)
-        # Only now: Prefect reads its settings when it is imported.
-        from flows.dub import dub_archive
+    api_url = configured_server()
+    if api_url is not None:
+        use(api_url, private=False)
+        _run_archive(place, run_id, lambda: None)
+        return
+    say(SERVER_STARTS)
+    ready = threading.Event()
+    with PrivateServer() as server:
+        threading.Thread(target=_look_ahead, args=(jobs, ready), daemon=True).start()
+        use(server.api_url, private=True)
 
-        with working_at(place):
-            asyncio.run(dub_archive(run_id))
+        def until_ready() -> None:
+            try:
+                server.wait()
+            finally:
+                ready.set()
+
+        _run_archive(place, run_id, until_ready)
+
+
+def _run_archive(place: Place, run_id: str, until_ready: Callable[[], None]) -> None:
+    # Imported only now, since Prefect reads its settings on import, and before waiting, since that takes seconds.
+    from flows.dub import dub_archive
+
+    until_ready()
+    with working_at(place):
+        asyncio.run(dub_archive(run_id))
 
 
 def _look_ahead(jobs: Sequence[Job], ready: threading.Event) -> None:

@@ -94,10 +94,9 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Prefect server for the whole session; this process uses it from here on."""
     home = tmp_path_factory.mktemp("prefect")
     os.environ["PREFECT_HOME"] = str(home)
-    os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
     with PrivateServer() as server:
         server.wait()
-        use(server.api_url)
+        use(server.api_url, private=True)
         yield server.api_url
         del os.environ["PREFECT_API_URL"]
 
