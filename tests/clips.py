@@ -4,6 +4,7 @@ Pictures say what they are: `numbered` frames can be read back with `read_number
 floor at the instants it was told.
 """
 
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -220,3 +221,38 @@ def scratch(path: Path, begin: float, end: float, seed: int = 0) -> Path:
     data[first:last] = np.random.default_rng(seed).bytes(last - first)
     path.write_bytes(data)
     return path
+
+
+def edit_list(path: Path, edits: Sequence[tuple[float, float | None]]) -> Path:
+    """Give the first track of an MP4 or MOV file, as `write_clip` makes it, another edit list.
+
+    An edit is (duration, time in the media) in seconds; no time shows nothing. The file's own list is replaced.
+    """
+    data = path.read_bytes()
+    scales = {kind: int.from_bytes(data[data.index(kind) + 16 :][:4], "big") for kind in (b"mvhd", b"mdhd")}
+    entries = b"".join(
+        struct.pack(
+            ">IiI",
+            round(duration * scales[b"mvhd"]),
+            -1 if time is None else round(time * scales[b"mdhd"]),
+            1 << 16,
+        )
+        for duration, time in edits
+    )
+    elst = _box(b"elst", struct.pack(">II", 0, len(edits)) + entries)
+    path.write_bytes(_replaced(data, [b"moov", b"trak", b"edts"], _box(b"edts", elst)))
+    return path
+
+
+def _box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def _replaced(data: bytes, way: Sequence[bytes], box: bytes) -> bytes:
+    """`data`, a row of boxes, with the first box at the end of the way of nested boxes replaced."""
+    at = 0
+    while data[at + 4 : at + 8] != way[0]:
+        at += int.from_bytes(data[at : at + 4], "big")
+    end = at + int.from_bytes(data[at : at + 4], "big")
+    new = box if len(way) == 1 else _box(way[0], _replaced(data[at + 8 : end], way[1:], box))
+    return data[:at] + new + data[end:]

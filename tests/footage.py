@@ -35,7 +35,7 @@ def narrated_clip(path: Path, snr_db: float = 5.0, seconds: float = 6.0) -> Path
     """A narrator over rain, and nobody in the picture."""
     voice = place(speak(NARRATION), 0.8, seconds)
     mix = mix_at(voice, rain(seconds), snr_db)
-    return write_clip(path, seconds=seconds, audio=0.5 * mix.sound, audio_rate=RATE)
+    return write_clip(path, seconds=seconds, audio=0.5 * mix.mix, audio_rate=RATE)
 
 
 def narration_only_clip(path: Path, seconds: float = 6.0) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from deepsound.generation.mmaudio.synchformer import Synchformer
+from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerConfig
 from deepsound.weights import load_strict
 from tests.parity.filling import fill, floating_shapes, rand
 from tests.parity.golden import Comparison, Golden, compare, compare_digest
@@ -18,7 +18,7 @@ _UNUSED = {"patch_embed.proj.weight": (768, 3, 16, 16), "patch_embed.proj.bias":
 def check(golden: Golden) -> Iterator[Comparison]:
     """`y`, and `y_slow`: the same made by the reference without PyTorch's fused encoder layer."""
     with torch.device("meta"):
-        encoder = Synchformer().eval()
+        encoder = Synchformer(SynchformerConfig()).eval()
     filled = fill(floating_shapes(encoder.state_dict()) | _UNUSED, prefix=_PREFIX)
     yield compare_digest(filled.digest, golden)
     weights = {name: value for name, value in filled.tensors.items() if name not in _UNUSED}

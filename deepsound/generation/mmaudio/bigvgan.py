@@ -6,7 +6,7 @@ Always float32: snake activations lose their phase in half precision. Sequences 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from deepsound.generation.mmaudio.antialias import snake_twice_as_fine
-from deepsound.generation.mmaudio.config import AudioFormat
 from deepsound.weights import load_strict, read_state
 
 _KERNELS = (3, 7, 11)
@@ -115,28 +114,26 @@ class BigVGAN(nn.Module):
         x = self.conv_post(self.activation_post(x))
         return x.clamp(-1, 1) if self.config.second else x.tanh()
 
-    def in_pieces(self, mel: Tensor) -> Tensor:
-        """As `forward`, in pieces that stay in the allocator's reach: the same sound, memory flat.
+    def in_pieces(self, mel: Tensor) -> Iterator[Tensor]:
+        """As `forward`, piece by piece (batch, 1, samples): the same sound, memory flat.
 
         Whole clips make buffers so large that the C library returns them to the system after every layer, and
         most of the time on a CPU goes into mapping them anew.
         """
         frames = mel.shape[-1]
-        pieces: list[Tensor] = []
         for start in range(0, frames, _PIECE):
             stop = min(start + _PIECE, frames)
             first, last = max(start - _OVERLAP, 0), min(stop + _OVERLAP, frames)
             sound = self(mel[..., first:last])
-            pieces.append(sound[..., (start - first) * self.hop : (stop - first) * self.hop])
-        return torch.cat(pieces, dim=-1)
+            yield sound[..., (start - first) * self.hop : (stop - first) * self.hop]
 
 
-def load_bigvgan(path: Path, audio: AudioFormat) -> BigVGAN:
+def load_bigvgan(path: Path, config: BigVGANConfig) -> BigVGAN:
     """The generator from `best_netG.pt` (16 kHz) or `bigvgan_generator.pt` (44.1 kHz). Raises DeepSoundError."""
     with torch.device("meta"):
-        generator = BigVGAN(BIGVGAN_16K if audio.mel_bands == BIGVGAN_16K.mel_bands else BIGVGAN_44K)
+        generator = BigVGAN(config)
     state = fold_weight_norm(read_state(path, under="generator"))
-    load_strict(generator, state, network=f"the {audio.sample_rate} Hz BigVGAN", where=path)
+    load_strict(generator, state, network=f"the BigVGAN for {config.mel_bands} mel bands", where=path)
     return generator.eval()
 
 

@@ -38,16 +38,22 @@ def sample(
     pass over twice the batch, and the second is left out where guidance is 1 or less, as the reference does.
     The position stays in float32 whatever type the network computes in.
     """
-    weight = network.final_layer.conv.weight
-    guided = guidance > 1
-    both = conditions.joined(empty) if guided else conditions
-    x = noise.to(weight.device, torch.float32)
-    times = torch.linspace(0, 1, steps + 1, device=weight.device)
+    both = conditions.joined(empty) if guidance > 1 else conditions
+    x = noise.to(network.final_layer.conv.weight.device, torch.float32)
+    times = torch.linspace(0, 1, steps + 1, device=x.device)
     for now, following in pairwise(times):
-        position = (torch.cat([x, x]) if guided else x).to(weight.dtype)
-        flow = network(position, now.expand(position.shape[0]), both).float()
-        x = x + (following - now) * (guide(flow, guidance) if guided else flow)
+        x = x + (following - now) * guided_flow(network, x, now, both, guidance)
     return x
+
+
+def guided_flow(network: FlowNetwork, x: Tensor, now: Tensor, both: Conditions, guidance: float) -> Tensor:
+    """Flow of `x` (batch, latents, latent_dim) at time `now`, in float32.
+
+    `both`: conditions joined with the empty ones, or conditions alone where guidance is 1 or less.
+    """
+    position = torch.cat([x, x]) if guidance > 1 else x
+    flow = network(position.to(network.final_layer.conv.weight.dtype), now.expand(len(position)), both).float()
+    return guide(flow, guidance) if guidance > 1 else flow
 
 
 def guide(flow: Tensor, guidance: float) -> Tensor:

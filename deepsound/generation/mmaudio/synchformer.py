@@ -6,6 +6,7 @@ transformer layer that gathers the patches of each pair of frames into a token.
 # Torch's own annotations leave these partly unknown.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,9 +15,6 @@ from torch import Tensor, nn
 
 from deepsound.weights import load_strict, read_state
 
-WIDTH = 768
-_HEADS = 12
-_DEPTH = 12
 _PATCH = 16
 _GRID = 14
 _STEPS = 8
@@ -25,17 +23,27 @@ _PREFIX = "vfeat_extractor."
 _UNUSED = "patch_embed.proj."
 
 
+@dataclass(frozen=True, slots=True)
+class SynchformerConfig:
+    """Width, attention heads and depth; the defaults are the published encoder's."""
+
+    width: int = 768
+    heads: int = 12
+    depth: int = 12
+
+
 class DividedAttention(nn.Module):
     """Attention within groups of tokens; the class token is seen by all groups and sees every token."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: SynchformerConfig) -> None:
         super().__init__()
-        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
-        self.proj = nn.Linear(WIDTH, WIDTH)
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.proj = nn.Linear(config.width, config.width)
 
     def forward(self, x: Tensor, *, over_time: bool) -> Tensor:
         """(batch, 1 + steps · patches, width): patches of one step attend to each other, or steps of one."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, _HEADS, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         whole = F.scaled_dot_product_attention(q[:, :, :1], k, v)
         grouped = [_grouped(part, over_time=over_time) for part in (q, k, v)]
         class_k, class_v = (part[:, :, None, :1].expand(-1, -1, grouped[0].shape[2], -1, -1) for part in (k, v))
@@ -47,24 +55,24 @@ class DividedAttention(nn.Module):
 
 
 class _MLP(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(WIDTH, 4 * WIDTH)
-        self.fc2 = nn.Linear(4 * WIDTH, WIDTH)
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
 
 
 class _Block(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, config: SynchformerConfig) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(WIDTH, eps=_EPS)
-        self.attn = DividedAttention()
-        self.timeattn = DividedAttention()
-        self.norm2 = nn.LayerNorm(WIDTH, eps=_EPS)
-        self.mlp = _MLP()
-        self.norm3 = nn.LayerNorm(WIDTH, eps=_EPS)
+        self.norm1 = nn.LayerNorm(config.width, eps=_EPS)
+        self.attn = DividedAttention(config)
+        self.timeattn = DividedAttention(config)
+        self.norm2 = nn.LayerNorm(config.width, eps=_EPS)
+        self.mlp = _MLP(config.width)
+        self.norm3 = nn.LayerNorm(config.width, eps=_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.timeattn(self.norm3(x), over_time=True)
@@ -73,10 +81,10 @@ class _Block(nn.Module):
 
 
 class _PatchEmbed(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         size = (2, _PATCH, _PATCH)
-        self.proj = nn.Conv3d(3, WIDTH, size, stride=size)
+        self.proj = nn.Conv3d(3, width, size, stride=size)
 
     def forward(self, segments: Tensor) -> Tensor:
         """(batch, 3, frames, height, width) to (batch, steps · patches, width)."""
@@ -86,11 +94,12 @@ class _PatchEmbed(nn.Module):
 class _PatchGathering(nn.TransformerEncoderLayer):
     """One pre-norm transformer layer that gathers the patches of a step in a class token."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: SynchformerConfig) -> None:
+        width = config.width
         super().__init__(
-            WIDTH, _HEADS, 4 * WIDTH, 0.0, F.gelu, layer_norm_eps=_EPS, batch_first=True, norm_first=True
+            width, config.heads, 4 * width, 0.0, F.gelu, layer_norm_eps=_EPS, batch_first=True, norm_first=True
         )
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, WIDTH))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
 
     def gather(self, patches: Tensor) -> Tensor:
         """(batch, patches, width) to (batch, width)."""
@@ -101,18 +110,19 @@ class _PatchGathering(nn.TransformerEncoderLayer):
 class Synchformer(nn.Module):
     """The visual encoder alone; parameter names are the published file's, less their common prefix."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: SynchformerConfig) -> None:
         super().__init__()
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, WIDTH))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + _GRID * _GRID, WIDTH))
-        self.temp_embed = nn.Parameter(torch.zeros(1, _STEPS, WIDTH))
-        self.patch_embed_3d = _PatchEmbed()
-        self.blocks = nn.ModuleList(_Block() for _ in range(_DEPTH))
-        self.norm = nn.LayerNorm(WIDTH, eps=_EPS)
-        self.spatial_attn_agg = _PatchGathering()
+        width = config.width
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + _GRID * _GRID, width))
+        self.temp_embed = nn.Parameter(torch.zeros(1, _STEPS, width))
+        self.patch_embed_3d = _PatchEmbed(width)
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(width, eps=_EPS)
+        self.spatial_attn_agg = _PatchGathering(config)
 
     def forward(self, segments: Tensor) -> Tensor:
-        """Segments (batch, 16 frames, 3, 224, 224) in [-1, 1] to tokens (batch, 8, 768) in order of time."""
+        """Segments (batch, 16 frames, 3, 224, 224) in [-1, 1] to tokens (batch, 8, width) in order of time."""
         patches = self.patch_embed_3d(segments.transpose(1, 2)) + self._positions()
         start = (self.cls_token + self.pos_embed[:, :1]).expand(len(patches), -1, -1)
         x = torch.cat([start, patches], dim=1)
@@ -126,7 +136,7 @@ class Synchformer(nn.Module):
         return (places + times).flatten(1, 2)
 
 
-def load_synchformer(path: Path) -> Synchformer:
+def load_synchformer(path: Path, config: SynchformerConfig) -> Synchformer:
     """The encoder from `synchformer_state_dict.pth`, in float32. Raises DeepSoundError.
 
     The file's other half, and the two-dimensional patch embedding, are never used: they are left unread.
@@ -137,7 +147,7 @@ def load_synchformer(path: Path) -> Synchformer:
         if name.startswith(_PREFIX) and not name.startswith(_PREFIX + _UNUSED)
     }
     with torch.device("meta"):
-        encoder = Synchformer()
+        encoder = Synchformer(config)
     load_strict(encoder, state, network="Synchformer's visual encoder", where=path)
     return encoder.eval()
 

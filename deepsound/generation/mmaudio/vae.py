@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor, nn
 
-from deepsound.generation.mmaudio.config import AudioFormat
 from deepsound.weights import load_strict, read_state
 
 _EPS = 1e-4
@@ -204,16 +203,16 @@ class VAE(nn.Module):
         return self.encoder((mel - self.data_mean) / self.data_std)
 
 
-def load_vae_decoder(path: Path, audio: AudioFormat) -> VAE:
+def load_vae_decoder(path: Path, config: VAEConfig) -> VAE:
     """The decoding half of `v1-16.pth` or `v1-44.pth`, in float32; the encoder is left unread.
 
     Raises DeepSoundError.
     """
-    config = VAE_16K if audio.mel_bands == VAE_16K.mel_bands else VAE_44K
     state = {name: value for name, value in read_state(path).items() if not name.startswith("encoder.")}
     with torch.device("meta"):
         vae = VAE(config, with_encoder=False)
-    load_strict(vae, normalised_weights(state), network=f"the {audio.sample_rate} Hz VAE's decoder", where=path)
+    network = f"the VAE's decoder for {config.mel_bands} mel bands"
+    load_strict(vae, normalised_weights(state), network=network, where=path)
     return vae.eval()
 
 

@@ -167,8 +167,9 @@ class BSRoformer(nn.Module):
         x = self.band_split(torch.view_as_real(spectrum).flatten(-2))
         batch, frames, bands, _ = x.shape
         for time, band in (pair.children() for pair in self.layers):
-            x = time(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (batch, bands)).transpose(1, 2)
-            x = band(x.flatten(0, 1)).unflatten(0, (batch, frames))
+            # In order of memory, since a linear layer copies its weights once a sequence otherwise.
+            x = time(x.transpose(1, 2).flatten(0, 1).contiguous()).unflatten(0, (batch, bands))
+            x = band(x.transpose(1, 2).flatten(0, 1).contiguous()).unflatten(0, (batch, frames))
         return x
 
     def _transform(self, mix: Tensor) -> Tensor:
