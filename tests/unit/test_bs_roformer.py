@@ -1,6 +1,7 @@
 """BS-RoFormer: the reference's numbers, its checkpoint's layout, and what separation promises about sound."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,7 @@ def separator(checkpoint: Path) -> BSRoformerSeparator:
 def mix_file(folder: Path, seconds: float, rate: int = 44_100, channels: int = 2) -> Path:
     """A float WAV of noise."""
     noise = np.random.default_rng(5).normal(0, 0.2, (round(seconds * rate), channels))
+    folder.mkdir(exist_ok=True)
     path = folder / "mix.wav"
     soundfile.write(path, noise.astype(np.float32), rate, subtype="FLOAT")
     return path
@@ -168,6 +170,25 @@ def test_no_span_leaves_the_mix_as_it_is(separator: BSRoformerSeparator, tmp_pat
     mix, voice, background = stems(separator, mix_file(tmp_path, 0.3), [])
     assert np.array_equal(background, mix)
     assert not voice.any()
+
+
+def test_a_mix_that_is_not_numbers_is_named_and_leaves_nothing_behind(
+    separator: BSRoformerSeparator, tmp_path: Path
+) -> None:
+    mix = tmp_path / "mix.wav"
+    soundfile.write(mix, np.full((4000, 2), np.nan, np.float32), 44_100, subtype="FLOAT")
+    with pytest.raises(DeepSoundError, match=f"{re.escape(str(mix))}: .* not a number"):
+        separator.separate(mix, tmp_path / "voice.wav", tmp_path / "background.wav", None)
+    assert [path.name for path in tmp_path.iterdir()] == ["mix.wav"]
+
+
+def test_threads_that_ask_at_once_get_what_each_would_alone(checkpoint: Path, tmp_path: Path) -> None:
+    shared = BSRoformerSeparator(checkpoint, config=TINY, windows=lambda _: CHUNKS, device="cpu")
+    mixes = [mix_file(tmp_path / str(number), 0.1 * number + 0.1) for number in range(3)]
+    with ThreadPoolExecutor() as threads:
+        together = list(threads.map(lambda mix: stems(shared, mix)[1], mixes))
+    for mix, voice in zip(mixes, together, strict=True):
+        np.testing.assert_array_equal(stems(shared, mix)[1], voice)
 
 
 def test_bfloat16_is_near_float32(checkpoint: Path, tmp_path: Path) -> None:
