@@ -31,18 +31,18 @@ def deliver(job: Job, published: FinishedStep) -> None:
     folder = targets["sidecar"].parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for role, artifact in published.outputs.items():
+            _bring(job, artifact, targets[role])
+        with replacing(targets["sidecar"]) as temporary:
+            said = json.dumps(_sidecar(job, published, targets), indent=2, ensure_ascii=False)
+            temporary.write_text(said + "\n", encoding="utf-8")
     except OSError as error:
         raise DeepSoundError(
             ErrorCode.OUTPUT_NOT_WRITABLE,
-            f"the folder for results can't be made: {error.strerror}",
-            where=str(folder),
-            remedy="choose another folder with -o",
+            f"results can't be written here: {(error.strerror or 'refused').lower()}",
+            where=speakable(folder),
+            remedy="check the folder and its disk, or choose another with -o",
         ) from error
-    for role, artifact in published.outputs.items():
-        _bring(job, artifact, targets[role])
-    with replacing(targets["sidecar"]) as temporary:
-        said = json.dumps(_sidecar(job, published, targets), indent=2, ensure_ascii=False)
-        temporary.write_text(said + "\n", encoding="utf-8")
 
 
 def _bring(job: Job, artifact: Artifact, target: Path) -> None:

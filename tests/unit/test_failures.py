@@ -1,0 +1,80 @@
+"""Whatever breaks in a step becomes one line with a code; and only a test kills a process, at a point it names."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.pipeline import Action, Fallback, Step, VoicePolicy
+from tasks.faults import fault_point
+from tasks.job import Job
+from tasks.perform import as_failure
+from tasks.place import Place
+from tasks.settings import RunSettings
+from tasks.worker import worker_at
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    settings = RunSettings(
+        "foley", "evidence", "mix-minus", Fallback.NEG, VoicePolicy.ALL, "", "", 42, loudness=True, out=tmp_path
+    )
+    worker = worker_at(Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
+    return Job(
+        worker, run_id="run", item_id=1, source=Path("/archive/reel.mov"), output_name="reel",
+        video_sha256=None, settings=settings, done={},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MemoryError(), ErrorCode.OUT_OF_MEMORY),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"), ErrorCode.OUT_OF_MEMORY),
+        (OSError(errno.ENOSPC, "No space left on device"), ErrorCode.DISK_FULL),
+        (ZeroDivisionError("a bug\nof ours"), ErrorCode.INTERNAL),
+    ],
+)
+def test_a_failure_is_one_line_with_step_file_and_remedy(job: Job, error: Exception, code: ErrorCode):
+    failure = as_failure(error, job, Action(Step.JUDGE))
+    assert failure.code is code
+    assert str(failure).startswith("/archive/reel.mov: judge: ")
+    assert failure.remedy
+    assert "\n" not in str(failure)
+
+
+def test_a_failure_that_has_its_code_keeps_it(job: Job):
+    failure = DeepSoundError(ErrorCode.SOURCE_EMPTY, "the file is empty")
+    assert as_failure(failure, job, Action(Step.PLAN)) is failure
+
+
+def test_a_source_whose_name_is_no_text_can_still_be_spoken_of(job: Job):
+    job.source = Path(os.fsdecode(b"/archive/\xff.mov"))
+    assert "\\xff.mov" in str(as_failure(ValueError("x"), job, Action(Step.PLAN)))
+
+
+def test_a_fault_point_nobody_asked_for_does_nothing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("DEEPSOUND_FAULT", raising=False)
+    fault_point("judge.recorded")
+    monkeypatch.setenv("DEEPSOUND_FAULT", "judge.begun")
+    fault_point("judge.recorded")
+
+
+@pytest.mark.parametrize(("asked", "passes"), [("judge.recorded", 0), ("judge.recorded@3", 2)])
+def test_the_fault_point_that_was_asked_for_kills_the_process_the_time_that_was_asked_for(asked: str, passes: int):
+    code = (
+        "from tasks.faults import fault_point as at\nfor _ in range(9):\n at('judge.recorded'); print(flush=True)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "DEEPSOUND_FAULT": asked},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.count(b"\n")) == (-signal.SIGKILL, passes)

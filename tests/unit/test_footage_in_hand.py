@@ -1,0 +1,78 @@
+"""A video is decoded once by a process, however many threads ask for what was seen of it."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from deepsound.errors import DeepSoundError
+from deepsound.media.decode import look
+from deepsound.media.footage import Footage
+from tasks.looking import FootageInHand
+from tests.clips import write_clip
+
+THREADS = 8
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", seconds=0.2)
+
+
+def test_threads_that_ask_at_once_share_one_decode(clip: Path):
+    in_hand, started, looks = FootageInHand(), threading.Barrier(THREADS), []
+
+    def ask(_: int) -> Footage:
+        started.wait()
+        return in_hand.get("reel", lambda: looks.append(1) or look(clip, []))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        seen = list(pool.map(ask, range(THREADS)))
+    assert len(looks) == 1
+    assert all(footage is seen[0] for footage in seen)
+
+
+def test_videos_do_not_wait_for_each_other(clip: Path):
+    in_hand, second_done = FootageInHand(), threading.Event()
+
+    def slow() -> Footage:
+        assert second_done.wait(timeout=20)
+        return look(clip, [])
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(in_hand.get, "first", slow)
+        in_hand.get("second", lambda: look(clip, []))
+        second_done.set()
+        assert first.result(timeout=20).frames == 5
+
+
+def test_a_failure_is_told_to_all_who_waited_and_is_not_kept(clip: Path, tmp_path: Path):
+    in_hand, started, looks = FootageInHand(), threading.Barrier(THREADS), []
+
+    def fail() -> Footage:
+        looks.append(1)
+        waiting.wait(timeout=20)
+        return look(tmp_path / "missing.mp4", [])
+
+    def ask(_: int) -> str:
+        started.wait()
+        with pytest.raises(DeepSoundError) as caught:
+            in_hand.get("reel", fail)
+        return str(caught.value)
+
+    waiting = threading.Event()
+    with ThreadPoolExecutor(THREADS) as pool:
+        told = pool.map(ask, range(THREADS))
+        waiting.set()
+        assert all("missing.mp4" in line for line in told)
+    assert len(looks) <= THREADS
+    assert in_hand.get("reel", lambda: look(clip, [])).frames == 5
+
+
+def test_what_was_let_go_is_seen_anew(clip: Path):
+    in_hand = FootageInHand()
+    first = in_hand.get("reel", lambda: look(clip, []))
+    assert in_hand.get("reel", lambda: look(clip, [])) is first
+    in_hand.let_go("reel")
+    assert in_hand.get("reel", lambda: look(clip, [])) is not first
