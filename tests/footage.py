@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deepsound.media.audio import write_float_wav
+from deepsound.media.mux import mux
+from deepsound.media.probe import probe
 from tests.clips import bouncing_ball, write_clip
-from tests.voices import NARRATION, mix_at, place, rain, speak
+from tests.voices import NARRATION, Mix, mix_at, place, rain, speak
 
 RATE = 48_000
 SHARED = Path(__file__).parents[2] / "shared" / "media"
@@ -29,6 +32,17 @@ def shipped_clip(name: str) -> Path:
 def silent_clip(path: Path, seconds: float = 1.0) -> Path:
     """A ball that bounces, and no sound stream."""
     return write_clip(path, seconds=seconds, frames=bouncing_ball([0.5]))
+
+
+def narrated_footage(folder: Path, snr_db: float) -> tuple[Path, Mix]:
+    """A narrator over rain, laid under five seconds of a real clip without people; and the parts of its sound."""
+    picture = shipped_clip("bigbuckbunny.mp4")
+    seconds = probe(picture).duration
+    mix = mix_at(place(speak(NARRATION), 0.6, seconds), rain(seconds), snr_db)
+    sound, clip = folder / "mix.wav", folder / f"narrated{snr_db:+.0f}.mp4"
+    write_float_wav(sound, RATE, 1, [mix.mix[:, np.newaxis]])
+    mux(picture, sound, clip)
+    return clip, mix
 
 
 def narrated_clip(path: Path, snr_db: float = 5.0, seconds: float = 6.0) -> Path:
