@@ -1,0 +1,189 @@
+"""MMAudio as a generator: features from the footage, latents window by window, sound piece by piece."""
+# Torch's own annotations leave these partly unknown.
+# pyright: reportUnknownMemberType=false
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.generation.mmaudio.config import CLIP_RATE, SYNC_STRIDE
+from deepsound.generation.mmaudio.flow import Conditions
+from deepsound.generation.mmaudio.networks import Networks, official_networks
+from deepsound.generation.mmaudio.observers import (
+    CLIP_OBSERVATION,
+    SYNC_OBSERVATION,
+    ClipObserver,
+    SyncObserver,
+)
+from deepsound.generation.mmaudio.sampler import GUIDANCE, STEPS, draw_noise, unnormalise
+from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
+from deepsound.generation.mmaudio.windows import Window, blend, plan_windows, sample_windows
+from deepsound.generation.protocol import Generated, GenerationRequest
+from deepsound.identity import ModelIdentity
+from deepsound.media.audio import Block, write_float_wav
+from deepsound.media.footage import Observation, Observer
+
+_INSTANT = 1e-6
+_KEPT_CONDITIONS = 4
+"""Windows whose prepared features stay in memory: short videos prepare them once, long ones at every step."""
+
+
+class MMAudio:
+    """One variant of MMAudio, by default from the published files in the models folder.
+
+    Mono. The same footage, prompts and seed give the same samples; a negative prompt takes the place of the
+    empty text that guidance moves away from. Calls from several threads run one after the other.
+    """
+
+    name = "mmaudio-large-44k-v2"
+    regenerates_with: str | None = None
+
+    def __init__(self, networks: Networks | None = None) -> None:
+        self._networks = networks or official_networks(self.name)
+        # Whatever changes the samples belongs to the version, and so to the step key.
+        self.version = f"1/{STEPS} steps/guidance {GUIDANCE}/{self._networks.precision}"
+
+    @property
+    def models(self) -> Sequence[ModelIdentity]:
+        """The five checkpoints, hashed once."""
+        return self._networks.identities
+
+    def observers(self) -> Sequence[Observer]:
+        """CLIP at 8 and Synchformer at 25 frames a second."""
+        return ClipObserver(self._networks), SyncObserver(self._networks)
+
+    def generate(self, request: GenerationRequest, target: Path) -> Generated:
+        """Write mono float WAV as long as the picture.
+
+        Raises DeepSoundError: INTERNAL if the footage was not seen by this generator's observers,
+        OUT_OF_MEMORY, MODEL_FAILED if what comes out is no sound, and those of writing the file.
+        """
+        audio = self._networks.sizes.audio
+        duration = request.footage.info.duration
+        samples = round(duration * audio.sample_rate)
+        windows = plan_windows(duration, audio)
+        with self._networks.turn():
+            latents = self._latents(request, windows)
+            sound = _fitted(self._sound(latents, windows), samples, request.video)
+            write_float_wav(target, audio.sample_rate, 1, sound)
+        notes = {"windows": len(windows), "device": self._networks.device.type, "steps": STEPS}
+        return Generated(audio.sample_rate, 1, samples, notes)
+
+    def _latents(self, request: GenerationRequest, windows: Sequence[Window]) -> Tensor:
+        network = self._networks.flow
+        noise = draw_noise([request.seed], windows[-1].stop, network.config.latent_dim)
+        prepared = lru_cache(maxsize=_KEPT_CONDITIONS)(self._conditions(request))
+        return unnormalise(network, sample_windows(network, noise, windows, prepared))
+
+    def _conditions(self, request: GenerationRequest) -> Callable[[Window], Conditions]:
+        """What a window of the video shows, joined with what guidance moves away from."""
+        network, like = self._networks.flow, self._networks.flow.empty_clip_feat
+        seen, moved = _kept(request, CLIP_OBSERVATION), _kept(request, SYNC_OBSERVATION)
+        wanted, unwanted = self._text(request.prompt), self._text(request.negative_prompt)
+
+        def prepare(window: Window) -> Conditions:
+            lengths = window.lengths
+            clip = torch.from_numpy(_shown(seen, window.seconds, lengths.clip)).to(like)
+            sync = torch.from_numpy(_moving(moved, window.segment, lengths.sync // SYNC_STRIDE)).to(like)
+            conditions = network.conditions(clip[None], sync[None], wanted, lengths.latent)
+            return conditions.joined(
+                network.empty_conditions(lengths.clip, lengths.sync, unwanted, lengths.latent)
+            )
+
+        return prepare
+
+    def _text(self, text: str) -> Tensor:
+        """Features of a text (1, tokens, text_dim); those of the empty one are in the flow network's file."""
+        if not text.strip():
+            return self._networks.flow.empty_text(1)
+        tokenizer = read_tokenizer(self._networks.files.vocabulary)
+        tokens = tokenize(tokenizer, text, self._networks.flow.config.text_length)
+        features = self._networks.clip.texts(tokens.to(self._networks.device))
+        return features.to(self._networks.flow.empty_string_feat)
+
+    def _sound(self, latents: Tensor, windows: Sequence[Window]) -> Iterator[Block]:
+        """Mel of each window, blended, then sound in blocks (samples, 1)."""
+        vae = self._networks.vae
+
+        def mel(window: Window) -> Tensor:
+            return vae.decode(latents[:, window.start : window.stop].transpose(1, 2)).transpose(1, 2)
+
+        for piece in self._networks.vocoder.in_pieces(blend(windows, mel, scale=2).transpose(1, 2)):
+            yield piece[0].T.cpu().numpy()
+
+
+class MMAudioLarge44kV2(MMAudio):
+    """large-44k-v2."""
+
+
+class MMAudioLarge44k(MMAudio):
+    """large-44k."""
+
+    name = "mmaudio-large-44k"
+
+
+class MMAudioMedium44k(MMAudio):
+    """medium-44k."""
+
+    name = "mmaudio-medium-44k"
+
+
+class MMAudioSmall44k(MMAudio):
+    """small-44k."""
+
+    name = "mmaudio-small-44k"
+
+
+class MMAudioSmall16k(MMAudio):
+    """small-16k."""
+
+    name = "mmaudio-small-16k"
+
+
+def _kept(request: GenerationRequest, name: str) -> Observation:
+    try:
+        return request.footage.observations[name]
+    except KeyError as missing:
+        raise DeepSoundError(
+            ErrorCode.INTERNAL,
+            f"the footage lacks {name}",
+            where=str(request.video),
+            remedy="look at the video with this generator's observers first",
+        ) from missing
+
+
+def _shown(seen: Observation, start: float, count: int) -> NDArray[np.float32]:
+    """Features (count, clip_dim) of what is on show 8 times a second from `start` on."""
+    instants = start + np.arange(count) / CLIP_RATE
+    at = np.searchsorted(seen["time"], instants + _INSTANT, side="right") - 1
+    return seen["feature"][at.clip(min=0)].astype(np.float32)
+
+
+def _moving(moved: Observation, first: int, count: int) -> NDArray[np.float32]:
+    """Tokens (8 · count, sync_dim) of segments from `first` on; the last one stands for any after it."""
+    tokens = moved["token"]
+    at = (first + np.arange(count)).clip(max=len(tokens) - 1)
+    return tokens[at].reshape(count * SYNC_STRIDE, -1).astype(np.float32)
+
+
+def _fitted(blocks: Iterator[Block], samples: int, video: Path) -> Iterator[Block]:
+    """Exactly `samples`: latents come in whole numbers, pictures don't. MODEL_FAILED for what is no sound."""
+    lacking = samples
+    for block in blocks:
+        if not np.isfinite(block).all():
+            raise DeepSoundError(
+                ErrorCode.MODEL_FAILED,
+                f"the sound after {samples - lacking} samples is not a number",
+                where=str(video),
+                remedy="check the checkpoints' hashes, or generate in float32",
+            )
+        yield block[:lacking]
+        lacking -= len(block[:lacking])
+    if lacking:
+        yield np.zeros((lacking, 1), np.float32)

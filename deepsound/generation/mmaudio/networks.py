@@ -1,0 +1,179 @@
+"""The five networks that make up one MMAudio generator: their sizes, their files, and loading when first used."""
+
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+from torch import nn
+from transformers import CLIPConfig
+
+from deepsound.canonical import sha256_file
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.generation.mmaudio.bigvgan import (
+    BIGVGAN_16K,
+    BIGVGAN_44K,
+    BigVGAN,
+    BigVGANConfig,
+    load_bigvgan,
+)
+from deepsound.generation.mmaudio.clip import CLIP, load_clip, vit_h_14_378
+from deepsound.generation.mmaudio.config import AUDIO_16K, VARIANTS, AudioFormat, FlowConfig
+from deepsound.generation.mmaudio.flow import FlowNetwork, load_flow
+from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerConfig, load_synchformer
+from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAE_44K, VAEConfig, load_vae_decoder
+from deepsound.identity import ModelIdentity
+from deepsound.models import find_file, known_model
+
+Precision = Literal["float32", "bfloat16"]
+Part = TypeVar("Part", bound=nn.Module)
+
+_CLIP = "dfn5b-clip-vit-h-14-378"
+_VOCABULARY = "tokenizer.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Sizes of the networks that work together."""
+
+    audio: AudioFormat
+    flow: FlowConfig
+    clip: CLIPConfig
+    synchformer: SynchformerConfig
+    vae: VAEConfig
+    vocoder: BigVGANConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One network's file, and what is known of its origin."""
+
+    name: str
+    licence: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of one generator. `vocabulary` is CLIP's `tokenizer.json`."""
+
+    flow: Weights
+    clip: Weights
+    synchformer: Weights
+    vae: Weights
+    vocoder: Weights
+    vocabulary: Path
+
+    def weights(self) -> tuple[Weights, ...]:
+        """All weight files."""
+        return self.flow, self.clip, self.synchformer, self.vae, self.vocoder
+
+
+class Networks:
+    """Each network is loaded once, when it is first needed.
+
+    CLIP, Synchformer and the flow network compute in `precision`; the autoencoder and the vocoder, which cost
+    little or lose their phase, stay in float32.
+    """
+
+    def __init__(self, sizes: Sizes, files: Files, *, device: str | None, precision: Precision) -> None:
+        self.sizes = sizes
+        self.files = files
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.precision: Precision = precision
+        self._turn = threading.RLock()
+
+    @contextmanager
+    def turn(self) -> Generator[None]:
+        """One computation at a time, without gradients. Raises DeepSoundError OUT_OF_MEMORY."""
+        with self._turn, torch.inference_mode():
+            try:
+                yield
+            except torch.OutOfMemoryError as error:
+                raise DeepSoundError(
+                    ErrorCode.OUT_OF_MEMORY,
+                    f"the networks and what they work on do not fit the {self.device.type}",
+                    where=self.files.flow.name,
+                    remedy="free memory on the device, choose a smaller variant, or generate on the CPU",
+                ) from error
+
+    @cached_property
+    def identities(self) -> Sequence[ModelIdentity]:
+        """All weight files, hashed once."""
+        return tuple(
+            ModelIdentity(file.name, "1", file.licence, {file.path.name: sha256_file(file.path)})
+            for file in self.files.weights()
+        )
+
+    def sha256(self, weights: Weights) -> str:
+        """SHA-256 of one of the weight files."""
+        index = self.files.weights().index(weights)
+        return self.identities[index].files[weights.path.name]
+
+    @cached_property
+    def clip(self) -> CLIP:
+        """Picture and text features."""
+        return self._placed(lambda: load_clip(self.files.clip.path, self.sizes.clip))
+
+    @cached_property
+    def synchformer(self) -> Synchformer:
+        """Synchronisation features."""
+        return self._placed(lambda: load_synchformer(self.files.synchformer.path, self.sizes.synchformer))
+
+    @cached_property
+    def flow(self) -> FlowNetwork:
+        """The flow of latents."""
+        return self._placed(lambda: load_flow(self.files.flow.path, self.sizes.flow))
+
+    @cached_property
+    def vae(self) -> VAE:
+        """Latents to mel."""
+        with self._turn:
+            return load_vae_decoder(self.files.vae.path, self.sizes.vae).float().to(self.device)
+
+    @cached_property
+    def vocoder(self) -> BigVGAN:
+        """Mel to sound."""
+        with self._turn:
+            return load_bigvgan(self.files.vocoder.path, self.sizes.vocoder).float().to(self.device)
+
+    def _placed(self, load: Callable[[], Part]) -> Part:
+        # File tensors are mapped, so the change of type reads and converts them one by one.
+        with self._turn:
+            return load().to(self.device, torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
+
+
+def official_networks(name: str, *, device: str | None = None, precision: Precision = "float32") -> Networks:
+    """The networks of generator `name` (`mmaudio-...`) from the models folder.
+
+    Raises DeepSoundError MODEL_MISSING, saying what to put where.
+    """
+    variant = VARIANTS[name.removeprefix("mmaudio-")]
+    small = variant.audio == AUDIO_16K
+    sizes = Sizes(
+        audio=variant.audio,
+        flow=variant.flow,
+        clip=vit_h_14_378(),
+        synchformer=SynchformerConfig(),
+        vae=VAE_16K if small else VAE_44K,
+        vocoder=BIGVGAN_16K if small else BIGVGAN_44K,
+    )
+    clip = _known(_CLIP)
+    files = Files(
+        flow=_known(name),
+        clip=clip,
+        synchformer=_known("synchformer"),
+        vae=_known("mmaudio-vae-16k" if small else "mmaudio-vae-44k"),
+        vocoder=_known("mmaudio-vocoder-16k" if small else "bigvgan-v2-44khz-128band-512x"),
+        vocabulary=clip.path.with_name(_VOCABULARY),
+    )
+    return Networks(sizes, files, device=device, precision=precision)
+
+
+def _known(name: str) -> Weights:
+    model = known_model(name)
+    return Weights(name, model.licence, find_file(model, model.files[0]))

@@ -1,0 +1,115 @@
+"""What MMAudio sees of a video: CLIP features 8 times a second, Synchformer tokens from 25 frames a second.
+
+Both are computed while the video is decoded, and only the features are kept. A frame stays on show until the
+next: instant k of a rate shows the last frame that started by k / rate.
+"""
+# Torch's own annotations leave these partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepsound.generation.mmaudio.config import CLIP_RATE, SYNC_RATE, SYNC_SEGMENT, SYNC_STRIDE
+from deepsound.generation.mmaudio.networks import Networks
+from deepsound.generation.mmaudio.preprocessing import clip_frames, clip_pixels, sync_frames, sync_pixels
+from deepsound.media.footage import FrameSampling, Observation
+
+CLIP_OBSERVATION = "mmaudio-clip"
+SYNC_OBSERVATION = "mmaudio-sync"
+
+_AT_ONCE = 4
+"""Frames or segments in one pass: more gains a CPU nothing and costs memory."""
+_INSTANT = 1e-6
+
+Floats = NDArray[np.float32]
+
+
+class ClipObserver:
+    """Keeps `time` (n,) in seconds and `feature` (n, clip_dim) of each frame it saw."""
+
+    name = CLIP_OBSERVATION
+    # The networks' own preprocessing resizes, so frames come in full size.
+    sampling = FrameSampling(rate=CLIP_RATE, long_side=None)
+
+    def __init__(self, networks: Networks) -> None:
+        self._networks = networks
+        self.version = f"1/{networks.precision}/{networks.sha256(networks.files.clip)[:16]}"
+        self._times: list[NDArray[np.float64]] = []
+        self._features: list[Floats] = []
+
+    def see(self, frames: NDArray[np.uint8], times: NDArray[np.float64]) -> None:
+        """Take a block: RGB (n, height, width, 3), and presentation times (n,) in seconds."""
+        self._times.append(times)
+        for few in _channels_first(frames).split(_AT_ONCE):
+            pixels = clip_pixels(clip_frames(few))
+            with self._networks.turn():
+                clip = self._networks.clip
+                features = clip.pictures(pixels.to(self._networks.device, _type(clip)))
+                self._features.append(features.float().cpu().numpy())
+
+    def finish(self) -> Observation:
+        """Times and features of all frames."""
+        return {"time": np.concatenate(self._times), "feature": np.concatenate(self._features)}
+
+
+class SyncObserver:
+    """Keeps `token` (segments, 8, sync_dim): segment k covers 16 frames from k · 0.32 s on.
+
+    The last frame is held until its segment is full.
+    """
+
+    name = SYNC_OBSERVATION
+    sampling = FrameSampling(rate=SYNC_RATE, long_side=None)
+
+    def __init__(self, networks: Networks) -> None:
+        self._networks = networks
+        self.version = f"1/{networks.precision}/{networks.sha256(networks.files.synchformer)[:16]}"
+        self._held: Tensor | None = None
+        self._instants = 0
+        self._waiting: list[Tensor] = []
+        self._tokens: list[Floats] = []
+
+    def see(self, frames: NDArray[np.uint8], times: NDArray[np.float64]) -> None:
+        """Take a block: RGB (n, height, width, 3), and presentation times (n,) in seconds."""
+        for frame, time in zip(_channels_first(frames).split(1), times.tolist(), strict=True):
+            if self._held is not None:
+                self._hold_until(self._held, time)
+            self._held = sync_frames(frame)[0]
+            if len(self._waiting) >= SYNC_SEGMENT + (_AT_ONCE - 1) * SYNC_STRIDE:
+                self._encode()
+
+    def finish(self) -> Observation:
+        """Tokens of all segments; at least one where anything was seen."""
+        if self._held is not None:
+            self._waiting.append(self._held)
+            missing = max(SYNC_SEGMENT - len(self._waiting), -len(self._waiting) % SYNC_STRIDE)
+            self._waiting.extend([self._held] * missing)
+            self._encode()
+        return {"token": np.concatenate(self._tokens)}
+
+    def _hold_until(self, frame: Tensor, time: float) -> None:
+        """Show `frame` at every instant before `time`."""
+        while self._instants / SYNC_RATE < time - _INSTANT:
+            self._waiting.append(frame)
+            self._instants += 1
+
+    def _encode(self) -> None:
+        """Run all full segments; what the next ones share with them stays."""
+        starts = range(0, len(self._waiting) - SYNC_SEGMENT + 1, SYNC_STRIDE)
+        segments = [torch.stack(self._waiting[start : start + SYNC_SEGMENT]) for start in starts]
+        for few in torch.stack(segments).split(_AT_ONCE):
+            with self._networks.turn():
+                encoder = self._networks.synchformer
+                tokens = encoder(sync_pixels(few).to(self._networks.device, _type(encoder)))
+                self._tokens.append(tokens.float().cpu().numpy())
+        del self._waiting[: len(segments) * SYNC_STRIDE]
+
+
+def _channels_first(frames: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(frames).permute(0, 3, 1, 2)
+
+
+def _type(network: torch.nn.Module) -> torch.dtype:
+    return next(network.parameters()).dtype

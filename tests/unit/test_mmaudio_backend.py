@@ -1,0 +1,159 @@
+"""MMAudio from checkpoint files to a sound file, with small networks in the published layout."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.generation.mmaudio.backend import MMAudio
+from deepsound.generation.mmaudio.config import AUDIO_16K, AUDIO_44K, AudioFormat
+from deepsound.generation.mmaudio.networks import Files, Weights
+from deepsound.generation.mmaudio.observers import SyncObserver
+from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
+from deepsound.generation.mmaudio.windows import plan_windows
+from deepsound.generation.protocol import GenerationRequest
+from deepsound.media.decode import look
+from tests.clips import write_clip
+from tests.mmaudio_checkpoints import LETTERS, small_networks, write_small_files
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return write_small_files(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def generator(files: Files) -> MMAudio:
+    return MMAudio(small_networks(files))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", seconds=1.5)
+
+
+@pytest.fixture(scope="module")
+def request_for(generator: MMAudio, clip: Path) -> GenerationRequest:
+    return GenerationRequest(clip, look(clip, generator.observers()), "a knock", "", seed=3)
+
+
+def generated(generator: MMAudio, request: GenerationRequest, folder: Path) -> NDArray[np.float32]:
+    target = folder / "out.wav"
+    result = generator.generate(request, target)
+    samples, rate = soundfile.read(target, dtype="float32")
+    assert (rate, len(samples)) == (result.sample_rate, result.samples) == (RATE, result.samples)
+    return samples
+
+
+def distance(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    return float(np.linalg.norm(first - second) / np.linalg.norm(first))
+
+
+def test_the_same_request_gives_the_same_samples(
+    generator: MMAudio, files: Files, request_for: GenerationRequest, tmp_path: Path
+) -> None:
+    first = generated(generator, request_for, tmp_path)
+    assert np.abs(first).max() > 0
+    assert np.array_equal(first, generated(generator, request_for, tmp_path))
+    assert np.array_equal(first, generated(MMAudio(small_networks(files)), request_for, tmp_path))
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"prompt": "rain"}, {"negative_prompt": "human voice"}])
+def test_seed_and_prompts_change_the_sound(
+    generator: MMAudio, request_for: GenerationRequest, tmp_path: Path, change: dict[str, str | int]
+) -> None:
+    first = generated(generator, request_for, tmp_path)
+    assert distance(first, generated(generator, replace(request_for, **change), tmp_path)) > 1e-5
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [(0.2, 25), (1.0, 30), (1.37, 24), (2.0, 4)])
+def test_the_sound_is_as_long_as_the_picture(
+    generator: MMAudio, tmp_path: Path, seconds: float, rate: int
+) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", seconds=seconds, rate=rate)
+    footage = look(clip, generator.observers())
+    samples = generated(generator, GenerationRequest(clip, footage, "", "", seed=1), tmp_path)
+    assert len(samples) == round(footage.info.duration * RATE)
+
+
+def test_a_long_video_is_generated_in_windows(generator: MMAudio, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", seconds=11.0, rate=4, size=(64, 48))
+    request = GenerationRequest(clip, look(clip, generator.observers()), "", "", seed=1)
+    assert generator.generate(request, tmp_path / "out.wav").notes["windows"] == 2
+    samples = soundfile.read(tmp_path / "out.wav", dtype="float32")[0]
+    assert len(samples) == 11 * RATE
+    assert np.isfinite(samples).all()
+
+
+@pytest.mark.parametrize("audio", [AUDIO_16K, AUDIO_44K])
+@pytest.mark.parametrize("seconds", [0.1, 9.9, 10.1, 15.0, 600.3])
+def test_windows_cover_the_video_and_keep_in_step_with_it(seconds: float, audio: AudioFormat) -> None:
+    windows = plan_windows(seconds, audio)
+    latents_a_second = audio.sample_rate / audio.hop / 2
+    assert windows[-1].stop >= seconds * latents_a_second
+    for before, after in pairwise(windows):
+        assert before.stop - after.start >= 1.5 * latents_a_second
+    for window in windows:
+        assert abs(window.start / latents_a_second - window.seconds) < 0.02
+        assert window.seconds == pytest.approx(window.segment * 8 / 25)
+
+
+def test_bfloat16_makes_nearly_the_same_sound(
+    generator: MMAudio, files: Files, request_for: GenerationRequest, tmp_path: Path
+) -> None:
+    halved = MMAudio(small_networks(files, "bfloat16"))
+    assert halved.version != generator.version
+    first = generated(generator, request_for, tmp_path)
+    assert distance(first, generated(halved, request_for, tmp_path)) < 0.5
+
+
+def test_synchronisation_tokens_do_not_depend_on_the_blocks(generator: MMAudio, files: Files) -> None:
+    frames = np.random.default_rng(1).integers(0, 255, (45, 60, 80, 3)).astype(np.uint8)
+    times = np.arange(45) / 25
+    tokens = []
+    for size in (45, 7):
+        observer = SyncObserver(small_networks(files))
+        for start in range(0, 45, size):
+            observer.see(frames[start : start + size], times[start : start + size])
+        tokens.append(observer.finish()["token"])
+    assert tokens[0].shape == (5, 8, 16)
+    np.testing.assert_allclose(tokens[0], tokens[1], atol=1e-5)
+
+
+def test_footage_that_was_not_looked_at_is_refused(
+    generator: MMAudio, request_for: GenerationRequest, tmp_path: Path
+) -> None:
+    unseen = replace(request_for, footage=replace(request_for.footage, observations={}))
+    with pytest.raises(DeepSoundError, match="mmaudio-clip") as raised:
+        generator.generate(unseen, tmp_path / "out.wav")
+    assert raised.value.code is ErrorCode.INTERNAL
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_ledger_learns_every_checkpoint(generator: MMAudio, files: Files) -> None:
+    named = {name for identity in generator.models for name in identity.files}
+    assert named == {file.path.name for file in files.weights()}
+
+
+def test_a_checkpoint_of_another_network_is_named(
+    files: Files, request_for: GenerationRequest, tmp_path: Path
+) -> None:
+    mixed = replace(files, vae=Weights("vae", "CC0-1.0", files.vocoder.path))
+    with pytest.raises(DeepSoundError, match=r"best_netG\.pt") as raised:
+        MMAudio(small_networks(mixed)).generate(request_for, tmp_path / "out.wav")
+    assert raised.value.code is ErrorCode.MODEL_FAILED
+
+
+def test_texts_are_marked_cut_and_padded(files: Files) -> None:
+    tokenizer = read_tokenizer(files.vocabulary)
+    start, end = len(LETTERS), len(LETTERS) + 1
+    assert tokenize(tokenizer, "", 5).tolist() == [[start, end, 0, 0, 0]]
+    assert tokenize(tokenizer, "  B  &amp;#97; ", 6).tolist() == [[start, 1, 26, 0, end, 0]]
+    assert tokenize(tokenizer, "abcdef", 4).tolist() == [[start, 0, 1, end]]
