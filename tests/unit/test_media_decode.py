@@ -1,0 +1,329 @@
+"""One decoding pass: who sees which frame, when, how large, and what happens with damage."""
+
+import os
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.media import by_decord
+from deepsound.media.decode import load_observations, look, save_observations, shown_at_instant, shown_size
+from deepsound.media.footage import FrameSampling
+from deepsound.media.probe import probe
+from tests.clips import clicks, cut_off, edit_list, read_number, scratch, write_clip
+from tests.opens import counted_opens
+
+WHALE = Path(__file__).parents[3] / "shared/media/whale_edit_list.mp4"
+
+
+class Witness:
+    """An observer that remembers what it saw."""
+
+    version = "1"
+
+    def __init__(self, rate: float | None = None, long_side: int | None = None, name: str = "witness") -> None:
+        self.name = name
+        self.sampling = FrameSampling(rate, long_side)
+        self.frames: list[NDArray[np.uint8]] = []
+        self.times: list[float] = []
+        self.largest_block = 0
+
+    def see(self, frames: NDArray[np.uint8], times: NDArray[np.float64]) -> None:
+        self.frames.extend(frames)
+        self.times.extend(times)
+        self.largest_block = max(self.largest_block, len(frames))
+
+    def finish(self) -> Mapping[str, NDArray[np.generic]]:
+        return {"time": np.array(self.times), "number": np.array(self.numbers)}
+
+    @property
+    def numbers(self) -> list[int]:
+        return [read_number(frame) for frame in self.frames]
+
+
+@pytest.fixture
+def no_decord(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a processor for which decord has no wheel."""
+    monkeypatch.setattr(by_decord, "decord", None)
+
+
+def test_every_frame_is_seen_once_in_order_at_its_time(tmp_path: Path) -> None:
+    seen = Witness()
+    footage = look(write_clip(tmp_path / "a.mp4", seconds=2), [seen])
+    assert seen.numbers == list(range(50))
+    assert seen.times == pytest.approx([i / 25 for i in range(50)])
+    assert footage.frames == 50
+    assert footage.damage is None
+
+
+def test_blocks_stay_small_however_long_the_video(tmp_path: Path) -> None:
+    seen = Witness()
+    look(write_clip(tmp_path / "a.mp4", seconds=6, size=(32, 32)), [seen])
+    assert len(seen.frames) == 150
+    assert seen.largest_block <= 32
+
+
+@pytest.mark.parametrize("name", ["plain.mp4", "edited.mp4", "old.avi"])
+def test_the_file_is_opened_once_for_all_observers(tmp_path: Path, name: str) -> None:
+    start = -0.4 if name == "edited.mp4" else 0.0
+    codec = "mpeg4" if name == "old.avi" else "libx264"
+    clip = write_clip(tmp_path / name, video_start=start, codec=codec)
+    info = probe(clip)
+    observers = [Witness(name=f"w{i}", rate=rate) for i, rate in enumerate((None, 1.0, 25.0))]
+    with counted_opens(clip) as opens:
+        look(clip, observers, info)
+        assert opens() == 1
+
+
+def test_a_rate_hands_over_the_frame_on_show_at_each_instant(tmp_path: Path) -> None:
+    seen = Witness(rate=4.0)
+    look(write_clip(tmp_path / "a.mp4", seconds=2, rate=10), [seen])
+    assert seen.numbers == [0, 2, 5, 7, 10, 12, 15, 17]
+    assert seen.times == pytest.approx([0.0, 0.2, 0.5, 0.7, 1.0, 1.2, 1.5, 1.7])
+
+
+def test_a_rate_above_the_videos_hands_each_frame_over_once(tmp_path: Path) -> None:
+    seen = Witness(rate=60.0)
+    look(write_clip(tmp_path / "a.mp4", seconds=1, rate=10), [seen])
+    assert seen.numbers == list(range(10))
+
+
+def test_a_frame_shown_for_long_stands_for_all_its_instants(tmp_path: Path) -> None:
+    seen = Witness(rate=10.0)
+    look(write_clip(tmp_path / "a.mp4", times=[0, 0.05, 0.1, 0.55, 0.6]), [seen])
+    assert seen.numbers == [0, 2, 4]
+
+
+@given(
+    st.lists(st.floats(0.004, 2.0), min_size=1, max_size=40),
+    st.sampled_from([1.0, 4.0, 8.0, 23.976, 25.0, 30.0]),
+)
+def test_sampling_picks_exactly_the_frames_on_show_at_an_instant(steps: list[float], rate: float) -> None:
+    ends = np.cumsum(steps)
+    begins = ends - steps
+    instants = np.arange(int(ends[-1] * rate) + 2) / rate
+    for begin, end in zip(begins, ends, strict=True):
+        if np.abs(instants - begin).min() < 1e-5 or np.abs(instants - end).min() < 1e-5:
+            continue
+        expected = bool(((instants >= begin) & (instants < end)).any())
+        assert shown_at_instant(rate, begin, end) == expected
+
+
+def test_frames_are_scaled_to_the_long_side_and_never_enlarged(tmp_path: Path) -> None:
+    small, same, large = Witness(1, 80, "small"), Witness(1, None, "same"), Witness(1, 4000, "large")
+    look(write_clip(tmp_path / "a.mp4"), [small, same, large])
+    assert small.frames[0].shape == (60, 80, 3)
+    assert same.frames[0].shape == large.frames[0].shape == (120, 160, 3)
+
+
+def test_what_an_observer_sees_depends_on_no_other_observer(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4")
+    alone, together = Witness(None, 80), Witness(None, 80)
+    look(clip, [alone])
+    look(clip, [together, Witness(5, 120, "b"), Witness(None, None, "c")])
+    assert np.array_equal(alone.frames, together.frames)
+    assert alone.times == together.times
+
+
+def test_decord_decodes_a_plain_file_and_pyav_shows_the_very_same(tmp_path: Path, request) -> None:
+    clip = write_clip(tmp_path / "a.mp4", options={"bf": "2", "g": "10", "preset": "fast"}, seconds=2)
+    first, second = Witness(None, 96), Witness(None, 96)
+    assert look(clip, [first]).decoder == "decord"
+    request.getfixturevalue("no_decord")
+    assert look(clip, [second]).decoder == "pyav"
+    assert first.times == pytest.approx(second.times, abs=1e-9)
+    assert np.array_equal(first.frames, second.frames)
+
+
+@pytest.mark.skipif(not WHALE.exists(), reason="the whale clip is not beside this checkout")
+def test_hidden_frames_of_the_whale_clip_are_not_shown() -> None:
+    seen = Witness(None, 64)
+    footage = look(WHALE, [seen])
+    assert footage.decoder == "pyav"
+    assert len(seen.frames) == 251
+    assert seen.times == pytest.approx([i / 25 for i in range(251)])
+
+
+def test_hidden_frames_before_and_after_the_shown_ones_stay_hidden(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", seconds=2, options={"g": "12"})
+    seen = Witness()
+    look(edit_list(clip, [(0.6, 0.52)]), [seen])
+    assert seen.numbers == list(range(13, 28))
+    assert seen.times == pytest.approx([i / 25 for i in range(15)])
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_variable_rate_keeps_its_times(tmp_path: Path, suffix: str) -> None:
+    times = [0, 0.04, 0.1, 0.2, 0.21, 0.5, 0.9]
+    seen = Witness()
+    look(write_clip(tmp_path / f"a.{suffix}", times=times), [seen])
+    assert seen.numbers == list(range(7))
+    assert seen.times == pytest.approx(times, abs=0.0006)
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_rotated_video_is_seen_upright(tmp_path: Path, rotation: int) -> None:
+    seen = Witness()
+    look(write_clip(tmp_path / "a.mp4", rotation=rotation), [seen])
+    # Turned back anticlockwise by as much, the frames read as they were coded.
+    assert [read_number(np.rot90(frame, rotation // 90)) for frame in seen.frames] == list(range(25))
+
+
+def test_pixels_that_are_not_square_are_made_square(tmp_path: Path) -> None:
+    seen = Witness()
+    look(write_clip(tmp_path / "a.mp4", size=(180, 144), aspect=Fraction(16, 15)), [seen])
+    assert seen.frames[0].shape == (144, 192, 3)
+    assert seen.numbers == list(range(25))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("odd.avi", {"codec": "mpeg4", "size": (161, 121)}),
+        ("odd.mp4", {"size": (161, 121), "pixel_format": "yuv444p"}),
+        ("ten_bit.mp4", {"pixel_format": "yuv422p10le"}),
+        ("prores.mov", {"codec": "prores_ks", "pixel_format": "yuv422p10le"}),
+        ("reordered.avi", {"codec": "mpeg4", "options": {"bf": "2"}}),
+        ("h264.avi", {"options": {"bf": "2", "preset": "fast"}}),
+        ("late.mp4", {"video_start": 0.4, "audio": clicks([], 1.0)}),
+        ("transport.ts", {"audio": clicks([], 1.0)}),
+        ("dvd.mpg", {"codec": "mpeg2video", "audio": clicks([], 1.0), "audio_codec": "mp2"}),
+        ("broadcast.mxf", {"codec": "mpeg2video"}),
+        ("web.webm", {"codec": "libvpx"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_archives_have_is_shown_frame_by_frame(tmp_path: Path, name: str, options) -> None:
+    seen = Witness()
+    footage = look(write_clip(tmp_path / name, **options), [seen])
+    assert seen.numbers == list(range(25))
+    assert seen.times == pytest.approx([i / 25 for i in range(25)], abs=1e-6)
+    assert footage.damage is None
+
+
+def combed(time: float) -> NDArray[np.uint8]:
+    """Two fields a fiftieth apart: a bright bar that moves right, odd lines later than even ones."""
+    picture = np.full((120, 160, 3), 40, np.uint8)
+    for field in (0, 1):
+        left = int((time + field / 50) * 150)
+        picture[field::2, left : left + 20] = 220
+    return picture
+
+
+def test_interlaced_material_is_seen_without_combs(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", seconds=0.8, frames=combed, interlaced=True, options={"crf": "4"})
+    seen = Witness()
+    look(clip, [seen])
+    assert len(seen.frames) == 20
+    assert seen.times == pytest.approx([i / 25 for i in range(20)])
+    for time, frame in zip(seen.times[2:18], seen.frames[2:18], strict=True):
+        assert combing(frame) < 0.3 * combing(combed(time))
+
+
+def combing(picture: NDArray[np.uint8]) -> float:
+    lines = picture.astype(float)
+    return float(np.abs(2 * lines[1:-1] - lines[:-2] - lines[2:]).mean())
+
+
+def test_one_frame_is_seen(tmp_path: Path) -> None:
+    seen = Witness(rate=8.0)
+    assert look(write_clip(tmp_path / "a.mp4", seconds=0.04), [seen]).frames == 1
+    assert (seen.numbers, seen.times) == ([0], [0.0])
+
+
+def test_a_file_cut_off_in_the_middle_is_seen_as_far_as_it_goes_and_the_footage_says_so(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", seconds=4, container_options={"movflags": "faststart"})
+    seen = Witness()
+    footage = look(cut_off(clip, 0.6), [seen])
+    assert seen.numbers[:10] == list(range(10))
+    assert 10 < footage.frames < 90
+    assert footage.damage is not None
+    assert "ends before" in footage.damage
+
+
+def test_damage_in_the_middle_is_stepped_over_and_told(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mkv", seconds=4, options={"g": "10"})
+    seen = Witness()
+    footage = look(scratch(clip, 0.4, 0.5), [seen])
+    assert seen.numbers[:10] == list(range(10))
+    assert seen.numbers[-10:] == list(range(90, 100))
+    assert seen.times == sorted(seen.times)
+    assert footage.damage is not None
+
+
+def test_where_no_frame_decodes_the_source_is_corrupt(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", container_options={"movflags": "faststart"})
+    info = probe(clip)
+    size = clip.stat().st_size
+    scratch(clip, (clip.read_bytes().index(b"mdat") + 8) / size, 1.0)
+    with pytest.raises(DeepSoundError) as caught:
+        look(clip, [Witness()], info)
+    assert caught.value.code is ErrorCode.SOURCE_CORRUPT
+
+
+def test_two_observers_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="share a name"):
+        look(write_clip(tmp_path / "a.mp4", seconds=0.2), [Witness(), Witness()])
+
+
+def test_looking_without_observers_still_counts_frames(tmp_path: Path) -> None:
+    assert look(write_clip(tmp_path / "a.mp4"), []).frames == 25
+
+
+def test_a_thin_picture_keeps_at_least_one_pixel(tmp_path: Path) -> None:
+    info = probe(write_clip(tmp_path / "a.mp4", size=(640, 2), codec="mpeg4", seconds=0.2))
+    assert shown_size(info, 64) == (64, 1)
+
+
+def test_observations_are_stored_and_read_back_whole(tmp_path: Path) -> None:
+    kept = {
+        "flow": {"time": np.arange(3.0), "score": np.array([[1, 2], [3, 4]], np.uint8).T},
+        "faces": {"count": np.array(7)},
+        "blind": {},
+    }
+    save_observations(kept, tmp_path / "a.safetensors")
+    read = load_observations(tmp_path / "a.safetensors")
+    assert set(read) == set(kept)
+    assert np.array_equal(read["flow"]["score"], kept["flow"]["score"])
+    assert read["flow"]["score"].dtype == np.uint8
+    assert read["faces"]["count"] == 7
+    assert read["blind"] == {}
+
+
+def test_equal_observations_give_equal_bytes(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).standard_normal(100)
+    save_observations({"a": {"x": array, "y": array[:3]}, "b": {"z": array}}, tmp_path / "1")
+    save_observations({"b": {"z": array.copy()}, "a": {"y": array[:3], "x": array}}, tmp_path / "2")
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (None, ErrorCode.ARTIFACT_MISSING),
+        (b"", ErrorCode.ARTIFACT_DAMAGED),
+        (b"x" * 100, ErrorCode.ARTIFACT_DAMAGED),
+    ],
+)
+def test_stored_observations_that_are_gone_or_damaged_are_refused(tmp_path: Path, content, code) -> None:
+    path = tmp_path / "a.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DeepSoundError) as caught:
+        load_observations(path)
+    assert caught.value.code is code
+
+
+def test_a_half_stored_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_observations({"a": {"x": np.arange(1000)}}, path)
+    os.truncate(path, path.stat().st_size - 8)
+    with pytest.raises(DeepSoundError) as caught:
+        load_observations(path)
+    assert caught.value.code is ErrorCode.ARTIFACT_DAMAGED
