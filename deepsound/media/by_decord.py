@@ -62,7 +62,7 @@ def trusted_reader(path: Path, info: VideoInfo) -> DecordReader | None:
         tolerance: Any = 1e-9
         reader = decord.VideoReader(media_url(path), fault_tol=tolerance)
         told = reader.get_frame_timestamp(list(range(len(reader))))[:, 0]
-    except _failures:
+    except (*_failures, UnicodeEncodeError):  # the latter for a name that is no text
         return None
     # decord rounds times to single precision; at a constant rate the exact ones are known.
     times = np.arange(info.frames) / float(info.frame_rate)
