@@ -92,13 +92,14 @@ def voice_blocks(
 ) -> Iterator[Samples]:
     """The voice in a mix of `length` samples, block after block (2, n), from sample 0 to the last.
 
-    Only what lies in `wanted`, ranges [start, stop) of samples, is the voice; elsewhere the blocks hold
-    whatever a computed chunk left there, or 0. Memory is that of one group of chunks.
+    Only what lies in `wanted`, ranges [start, stop) of samples that may reach beyond the mix, is the voice;
+    elsewhere the blocks hold whatever a computed chunk left there, or 0. Memory is that of one group of chunks.
     """
+    within = [(max(start, 0), min(stop, length)) for start, stop in wanted]
     summed = np.zeros((CHANNELS, chunking.size), np.float32)
     weight = np.zeros(chunking.size, np.float32)
     for group in plan(length, chunking):
-        needed = [chunk for chunk in group if _touches(chunk, wanted)]
+        needed = [chunk for chunk in group if _touches(chunk, within)]
         voices = iter(estimate(np.stack([_cut(read, length, c, chunking) for c in needed])) if needed else ())
         for chunk in group:
             if chunk in needed:

@@ -3,7 +3,7 @@
 # pyright: reportUnknownMemberType=false
 
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,6 @@ from deepsound.media.audio import (
     audio_format,
     read_blocks,
     read_span,
-    regrouped,
     resampled_blocks,
     write_float_wav,
 )
@@ -30,8 +29,9 @@ from deepsound.models import find_file, known_model
 from deepsound.separation.bs_roformer.chunks import Samples, Windows, reference_windows, voice_blocks
 from deepsound.separation.bs_roformer.config import EP_317, SAMPLE_RATE, BSRoformerConfig
 from deepsound.separation.bs_roformer.network import BSRoformer
-from deepsound.separation.envelope import gain, touched_spans
+from deepsound.separation.envelope import touched_spans
 from deepsound.separation.protocol import Separated
+from deepsound.separation.stems import write_stems
 from deepsound.spans import Span
 from deepsound.weights import load_strict, read_state
 
@@ -86,11 +86,8 @@ class BSRoformerSeparator:
         sound = audio_format(mix)
         touched = touched_spans(spans, sound.duration)
         with _at_model_rate(mix, sound, beside=voice) as source:
-            estimated = resampled_blocks(self._voice(source, touched), SAMPLE_RATE, sound.sample_rate)
-            kept = _faded(_fitted(estimated, sound), touched, sound, mix)
-            write_float_wav(voice, sound.sample_rate, sound.channels, kept)
-        rest = _differences(mix, voice, sound.sample_rate)
-        write_float_wav(background, sound.sample_rate, sound.channels, rest)
+            estimate = resampled_blocks(self._voice(source, touched), SAMPLE_RATE, sound.sample_rate)
+            write_stems(estimate, touched, mix, sound, voice, background)
         return Separated(touched, {"device": self._device.type, "precision": self._precision})
 
     def _voice(self, source: Path, touched: Sequence[Span]) -> Iterator[Block]:
@@ -159,32 +156,3 @@ def _at_model_rate(mix: Path, sound: AudioFormat, *, beside: Path) -> Generator[
         yield copy
     finally:
         copy.unlink(missing_ok=True)
-
-
-def _fitted(blocks: Iterable[Block], sound: AudioFormat) -> Iterator[Block]:
-    """Exactly the mix's length: two resamplings may be a sample or two off."""
-    lacking = sound.samples
-    for block in regrouped(blocks, sound.sample_rate):
-        yield block[:lacking]
-        lacking -= len(block[:lacking])
-    if lacking:
-        yield np.zeros((lacking, sound.channels), np.float32)
-
-
-def _faded(blocks: Iterable[Block], touched: Sequence[Span], sound: AudioFormat, mix: Path) -> Iterator[Block]:
-    at = 0
-    for block in blocks:
-        if not np.isfinite(block).all():
-            raise DeepSoundError(
-                ErrorCode.MODEL_FAILED,
-                f"the voice after {at / sound.sample_rate:.1f} s is not a number",
-                where=str(mix),
-                remedy="check the mix for samples that are not numbers, and the checkpoint's hash",
-            )
-        yield block * gain(touched, sound.duration, sound.sample_rate, at, at + len(block))[:, None]
-        at += len(block)
-
-
-def _differences(mix: Path, voice: Path, block_samples: int) -> Iterator[Block]:
-    for whole, part in zip(read_blocks(mix, block_samples), read_blocks(voice, block_samples), strict=True):
-        yield whole - part
