@@ -32,6 +32,9 @@ SHARD_SIZE = 32
 SHARDS_IN_FLIGHT = 8
 """Enough to keep the workers of a pool busy; hundreds of waiting runs block a Prefect server (its issue 19403)."""
 
+VIDEOS_AT_ONCE = max(2, os.cpu_count() or 1)
+"""In one process: what one waits for on a disk or a network, another computes."""
+
 STEP_TIMEOUT_SECONDS = 6 * 3600
 """A step that takes longer than this on one video hangs."""
 
@@ -42,8 +45,7 @@ _jobs: ContextVar[dict[int, Job]] = ContextVar("jobs")
 
 def _may_pass(task: Task, run: TaskRun, state: State) -> bool:  # noqa: ARG001 - Prefect's signature
     """Retry what can pass by itself, and nothing else."""
-    error = state.result(raise_on_failure=False)
-    return isinstance(error, DeepSoundError) and error.code.is_retryable
+    return isinstance(state.data, DeepSoundError) and state.data.code.is_retryable
 
 
 @task(
@@ -72,7 +74,7 @@ async def dub_shard(run: str, items: list[int]) -> None:
     worker = await asyncio.to_thread(worker_at, current_place())
     jobs = await asyncio.to_thread(load_jobs, worker, run, items)
     _jobs.set({job.item_id: job for job in jobs})
-    at_once = asyncio.Semaphore(max(2, os.cpu_count() or 1))
+    at_once = asyncio.Semaphore(VIDEOS_AT_ONCE)
     await asyncio.gather(*(_drive(job, at_once) for job in jobs))
 
 

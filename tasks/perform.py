@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from db import queries, writes
 from db.owner import this_owner
 from db.records import AttemptRecord, DecisionRef, Effect, FinishedStep, MadeDecision, StepRef
@@ -155,7 +153,7 @@ def as_failure(error: Exception, job: Job, action: Action) -> DeepSoundError:
     match error:
         case DeepSoundError():
             return error
-        case MemoryError() | torch.OutOfMemoryError():
+        case _ if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's own
             code, what, remedy = ErrorCode.OUT_OF_MEMORY, "out of memory", "work on fewer videos at once"
         case OSError(errno=errno.ENOSPC):
             code, what, remedy = ErrorCode.DISK_FULL, "the disk is full", "free some space and run again"

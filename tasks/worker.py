@@ -4,14 +4,13 @@ import importlib.metadata
 import platform
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-import torch
 
 from db.engine import Ledger, open_ledger
 from db.records import CodeVersion, Environment, Workplace
@@ -46,10 +45,15 @@ def worker_at(place: Place) -> Worker:
 @cache
 def workplace() -> Workplace:
     """This process: host, device, program and packages."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     packages = {dist.name: dist.version for dist in importlib.metadata.distributions()}
     environment = Environment(platform.python_version(), platform.platform(), packages)
-    return Workplace(socket.gethostname(), device, _code_version(), environment)
+    return Workplace(socket.gethostname(), _device(), _code_version(), environment)
+
+
+def _device() -> str:
+    """What models run on. Importing torch takes seconds, so it is asked only where a backend has loaded it."""
+    torch = sys.modules.get("torch")
+    return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else "cpu"
 
 
 def _code_version() -> CodeVersion:

@@ -27,7 +27,7 @@ def text(path: Path) -> None:
 def headless(path: Path) -> None:
     """An MP4 whose index was never written."""
     whole = silent_clip(path.with_suffix(".whole.mp4"), seconds=0.5)
-    path.write_bytes(whole.read_bytes().replace(b"moov", b"free"))
+    path.write_bytes(whole.read_bytes().replace(b"moov", b"gone"))
     whole.unlink()
 
 
@@ -93,7 +93,7 @@ def test_the_command_says_what_failed_and_ends_with_1(archive: Archive):
     [
         (["--generator", "nonesuch"], "nonesuch"),
         (["--db", "nonsense"], "--db"),
-        (["--store", "ftp://there"], "ftp"),
+        (["--store", "ftp://there"], "store"),
         (["--seed", "-1"], "seed"),
     ],
 )
