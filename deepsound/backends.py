@@ -1,0 +1,78 @@
+"""The one place where backends are found: entry points, so that a third party adds one by installing it.
+
+A backend is a class that is called without arguments; its name is the entry point's. Each is made once a process
+and stays, with whatever models it holds.
+"""
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from threading import RLock
+from typing import cast
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.generation.protocol import Generator
+from deepsound.reasoning.protocol import Reasoner
+from deepsound.separation.protocol import Separator
+
+GENERATORS = "deepsound.generators"
+REASONERS = "deepsound.reasoners"
+SEPARATORS = "deepsound.separators"
+
+# Re-entrant, because a backend may be made of another one.
+_loading = RLock()
+
+
+def load_generator(name: str) -> Generator:
+    """The generator called `name`. Raises DeepSoundError (BAD_SETTINGS, and what its own loading raises)."""
+    return cast(Generator, _load(GENERATORS, name))
+
+
+def load_reasoner(name: str) -> Reasoner:
+    """The reasoner called `name`. Raises DeepSoundError (BAD_SETTINGS, and what its own loading raises)."""
+    return cast(Reasoner, _load(REASONERS, name))
+
+
+def load_separator(name: str) -> Separator:
+    """The separator called `name`. Raises DeepSoundError (BAD_SETTINGS, and what its own loading raises)."""
+    return cast(Separator, _load(SEPARATORS, name))
+
+
+def available(group: str) -> tuple[str, ...]:
+    """Names of the backends of a group, sorted; nothing is imported."""
+    return tuple(sorted(entry_points(group=group).names))
+
+
+def _load(group: str, name: str) -> object:
+    with _loading:
+        return _made(group, name)
+
+
+@cache
+def _made(group: str, name: str) -> object:
+    point = _find(group, name)
+    try:
+        backend = point.load()
+    except (ImportError, AttributeError) as error:
+        raise DeepSoundError(
+            ErrorCode.BAD_SETTINGS,
+            f"{_kind(group)} {name!r} cannot be imported ({error})",
+            where=point.value,
+            remedy="install what it needs, or choose another one",
+        ) from error
+    return backend()
+
+
+def _find(group: str, name: str) -> EntryPoint:
+    # An editable install may list the same class twice.
+    found = {point.value: point for point in entry_points(group=group, name=name)}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        what, remedy = f"named by several packages ({', '.join(sorted(found))})", "uninstall all but one"
+    else:
+        what, remedy = "not installed", f"choose one of: {', '.join(available(group)) or 'none is installed'}"
+    raise DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=f"{_kind(group)} {name!r}", remedy=remedy)
+
+
+def _kind(group: str) -> str:
+    return group.removeprefix("deepsound.").removesuffix("s")
