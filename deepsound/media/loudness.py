@@ -32,10 +32,10 @@ R128_TOLERANCE_LU: Final = 0.2
 _GATE_LUFS: Final = -70.0  # the absolute gate: what never rises above it has no loudness
 _OVERSAMPLING: Final = 4
 _TAIL_SECONDS: Final = 0.2  # of silence, so that the meter's last step covers the last sample
-_PASSES: Final = 6
+_PASSES: Final = 8
 _AIM_LU: Final = 0.05
 _MARGIN_DB: Final = 0.1
-_MOST_LOST_DB: Final = 6.0
+_LEAST_EFFECT: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +96,14 @@ def normalise(source: Path, target: Path) -> Normalised:
     limit = R128_PEAK_DBTP - _MARGIN_DB if _over(before, gain) else None
     with replacing(target) as partial:
         after = _render(source, partial, gain, limit)
+        last: tuple[float, Loudness] | None = None
         for _ in range(_PASSES):
             excess = (after.true_peak_dbtp or _GATE_LUFS) - R128_PEAK_DBTP
             miss = R128_LUFS - (after.integrated_lufs or R128_LUFS)
             if excess > 0:
                 limit = R128_PEAK_DBTP - _MARGIN_DB if limit is None else limit - excess - _MARGIN_DB
-            elif abs(miss) > _AIM_LU and not _futile(before, after, gain):
+            elif abs(miss) > _AIM_LU and not _futile(last, (gain, after)):
+                last = gain, after
                 gain += miss
             else:
                 break
@@ -109,11 +111,14 @@ def normalise(source: Path, target: Path) -> Normalised:
     return Normalised(before, after, gain, limit is not None)
 
 
-def _futile(before: Loudness, after: Loudness, gain: float) -> bool:
-    """Whether so much of the gain is limited away again that more of it would only crush peaks."""
-    if before.integrated_lufs is None or after.integrated_lufs is None:
+def _futile(last: tuple[float, Loudness] | None, now: tuple[float, Loudness]) -> bool:
+    """Whether the limiter took nearly all of the last rise in gain away again: more would only crush peaks."""
+    if now[1].integrated_lufs is None:
         return True
-    return gain - (after.integrated_lufs - before.integrated_lufs) > _MOST_LOST_DB
+    if last is None or last[1].integrated_lufs is None:
+        return False
+    rise = now[0] - last[0]
+    return rise > 0 and now[1].integrated_lufs - last[1].integrated_lufs < _LEAST_EFFECT * rise
 
 
 def _over(before: Loudness, gain: float) -> bool:

@@ -73,9 +73,11 @@ def test_a_peak_in_the_very_last_sample_counts(tmp_path: Path) -> None:
 
 
 def spiky(channels: int = 2) -> NDArray[np.float64]:
+    """Knocks over quiet noise, each with a sharp edge."""
     sound = noise(8, channels, 0.003)
     for begin in range(500, len(sound), 24_000):
-        sound[begin : begin + 200] += 8 * noise(0.01, channels)[:200]
+        sound[begin : begin + 2400] += noise(0.05, channels, 0.08)
+        sound[begin + 1200 : begin + 1204] = 0.99
     return sound
 
 
