@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from deepsound.separation.bs_roformer.chunks import (
     reference_windows,
     voice_blocks,
 )
+from deepsound.separation.bs_roformer.network import BSRoformer
 from deepsound.separation.bs_roformer.separator import BSRoformerSeparator
 from deepsound.spans import Span
 from tests.parity.__main__ import check_file
@@ -31,11 +33,16 @@ CHUNKS = Chunking(CHUNK, CHUNK // 2, 4)
 FIFTH_OF_A_SECOND = Chunking(8820, 4410, 4)
 
 
+@cache
+def small_network() -> BSRoformer:
+    return filled(TINY)[0]
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network in the official file's layout."""
     path = tmp_path_factory.mktemp("weights") / CHECKPOINT
-    torch.save(dict(filled(TINY)[0].state_dict()), path)
+    torch.save(dict(small_network().state_dict()), path)
     return path
 
 
@@ -128,12 +135,12 @@ def test_economical_windows_hear_nearly_everything_once(seconds: float, chunks: 
     assert sum(heard) <= 1.35 * length + 441
 
 
-@pytest.mark.parametrize("lengths", [1, 2, 3, 4])
+@pytest.mark.parametrize("lengths", [1, 2, 3])
 def test_mixes_of_a_whole_number_of_steps_come_out_whole(
     separator: BSRoformerSeparator, tmp_path: Path, lengths: int
 ) -> None:
     mix, voice, _ = stems(separator, mix_file(tmp_path, lengths * CHUNKS.step / 44_100))
-    expected = demixed(filled(TINY)[0], mix.T, CHUNKS).numpy()
+    expected = demixed(small_network(), mix.T, CHUNKS).numpy()
     np.testing.assert_allclose(voice.T, expected, atol=1e-6)
 
 
@@ -150,13 +157,13 @@ def test_voice_and_background_sum_to_the_mix_in_its_own_format(
 
 def test_the_files_hold_what_the_chunked_network_says(separator: BSRoformerSeparator, tmp_path: Path) -> None:
     mix, voice, _ = stems(separator, mix_file(tmp_path, 0.73))
-    expected = demixed(filled(TINY)[0], mix.T, CHUNKS).numpy()
+    expected = demixed(small_network(), mix.T, CHUNKS).numpy()
     np.testing.assert_allclose(voice.T, expected, atol=1e-6)
 
 
 def test_a_mono_mix_is_the_mean_of_two_equal_channels(separator: BSRoformerSeparator, tmp_path: Path) -> None:
     mix, voice, _ = stems(separator, mix_file(tmp_path, 0.4, channels=1))
-    expected = demixed(filled(TINY)[0], np.repeat(mix.T, 2, axis=0), CHUNKS).mean(0).numpy()
+    expected = demixed(small_network(), np.repeat(mix.T, 2, axis=0), CHUNKS).mean(0).numpy()
     np.testing.assert_allclose(voice[:, 0], expected, atol=1e-6)
 
 
@@ -193,7 +200,7 @@ def test_a_mix_that_is_not_numbers_is_named_and_leaves_nothing_behind(
 
 def test_threads_that_ask_at_once_get_what_each_would_alone(checkpoint: Path, tmp_path: Path) -> None:
     shared = BSRoformerSeparator(checkpoint, config=TINY, windows=lambda _: CHUNKS, device="cpu")
-    mixes = [mix_file(tmp_path / str(number), 0.1 * number + 0.1) for number in range(3)]
+    mixes = [mix_file(tmp_path / str(number), 0.05 * number + 0.05) for number in range(3)]
     with ThreadPoolExecutor() as threads:
         together = list(threads.map(lambda mix: stems(shared, mix)[1], mixes))
     for mix, voice in zip(mixes, together, strict=True):
@@ -205,7 +212,7 @@ def test_bfloat16_is_near_float32(checkpoint: Path, tmp_path: Path) -> None:
         checkpoint, config=TINY, windows=lambda _: CHUNKS, device="cpu", precision="bfloat16"
     )
     mix, voice, background = stems(half, mix_file(tmp_path, 0.5))
-    expected = demixed(filled(TINY)[0], mix.T, CHUNKS).numpy().T
+    expected = demixed(small_network(), mix.T, CHUNKS).numpy().T
     assert np.linalg.norm(voice - expected) < 0.05 * np.linalg.norm(expected)
     assert np.abs(voice + background - mix).max() <= 1e-6
 
