@@ -24,7 +24,8 @@ def small_sizes() -> Sizes:
     """Networks of the published shape that run in milliseconds."""
     tower = {"intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "hidden_act": "quick_gelu"}
     vision = {"hidden_size": 16, "patch_size": 14, "image_size": 378}
-    text = {"hidden_size": 20, "vocab_size": len(LETTERS) + 2, "eos_token_id": len(LETTERS) + 1}
+    marks = {"bos_token_id": len(LETTERS), "eos_token_id": len(LETTERS) + 1}
+    text = {"hidden_size": 20, "vocab_size": len(LETTERS) + 2} | marks
     return Sizes(
         audio=AUDIO_16K,
         flow=FlowConfig(8, 64, 4, 2, 2, clip_dim=24, sync_dim=16, text_dim=20),
