@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import String, or_, select, type_coerce
+from sqlalchemy import Text, or_, select, type_coerce
 from sqlalchemy.orm import Session, selectinload
 
 from db.columns import escape_name
@@ -21,7 +21,7 @@ _OWNED = (
     selectinload(Attempt.code_version),
     selectinload(Attempt.environment),
 )
-ATTEMPT_EVIDENCE = (*_OWNED, selectinload(Attempt.reused).options(*_OWNED))
+_EVIDENCE = (*_OWNED, selectinload(Attempt.reused).options(*_OWNED))
 """Loads with an attempt all that belongs to it, and the same of the attempt it reused."""
 
 
@@ -30,13 +30,14 @@ def find_items(session: Session, known: str) -> list[int]:
 
     Newest first. An artifact's items are those that read it, made it, or reused the attempt that made it.
     """
-    name = type_coerce(Item.source, String)
+    # As names are stored, so that any of them can be asked for; no id or hash needs escaping.
+    spelled, name = escape_name(known), type_coerce(Item.source, Text)
     ways = [
-        Item.run_id == known,
-        Item.video_sha256 == known,
-        Item.source == known,
-        name.endswith("/" + escape_name(known), autoescape=True),
-        Item.id.in_(_items_touching(session, known)),
+        Item.run_id == spelled,
+        Item.video_sha256 == spelled,
+        name == spelled,
+        name.endswith("/" + spelled, autoescape=True),
+        Item.id.in_(_items_touching(session, spelled)),
     ]
     if known.isascii() and known.isdigit() and int(known) < 2**63:
         ways.append(Item.id == int(known))
@@ -62,7 +63,7 @@ def item_evidence(session: Session, item_ids: Sequence[int]) -> list[Item]:
             selectinload(Item.run).selectinload(Run.code_version),
             selectinload(Item.video),
             selectinload(Item.reviews),
-            selectinload(Item.attempts).options(*ATTEMPT_EVIDENCE),
+            selectinload(Item.attempts).options(*_EVIDENCE),
         )
     )
     found = {item.id: item for item in session.scalars(load)}

@@ -62,9 +62,9 @@ class CodeVersion:
     is_modified: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Environment:
-    """What the program runs on. `packages`: version by name, of everything installed."""
+    """What the program runs on, made once a process. `packages`: version by name, of everything installed."""
 
     python: str
     platform: str

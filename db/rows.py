@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import lru_cache
 
 from db import schema
 from db.chain import content_sha256, document_sha256
@@ -96,6 +97,7 @@ def code_version_row(code: CodeVersion) -> Values:
     return _by_content(schema.CodeVersion, asdict(code))
 
 
+@lru_cache(maxsize=4)  # Hundreds of packages, the same for every attempt of a process.
 def _environment_row(environment: Environment) -> Values:
     columns = {"python": environment.python, "platform": environment.platform}
     return _by_content(schema.Environment, {**columns, "packages": environment.packages})

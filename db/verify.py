@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import chain
-from db.audit import ATTEMPT_EVIDENCE, item_evidence
+from db.audit import item_evidence
 from db.records import StepRef, WorkState
 from db.schema import Attempt, Base, Document, Item, Run, Work, row_values
 from db.work import states_after
@@ -89,7 +89,7 @@ def _find_unreadable(session: Session, item_ids: Sequence[int], error: ValueErro
     item_id, found = item_ids[0], False
     seqs = session.scalars(select(Attempt.seq).where(Attempt.item_id == item_id).order_by(Attempt.seq)).all()
     for seq in seqs:
-        only = select(Attempt).where(Attempt.item_id == item_id, Attempt.seq == seq).options(*ATTEMPT_EVIDENCE)
+        only = select(Attempt).where(Attempt.item_id == item_id, Attempt.seq == seq)
         try:
             session.scalars(only).all()
         except ValueError as reason:

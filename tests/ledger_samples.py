@@ -1,5 +1,6 @@
 """Runs and attempts for ledger tests: what a dubbing of an item writes, with everything that can belong to it."""
 
+import multiprocessing
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,6 +32,10 @@ from deepsound.cot import JUDGE_PROMPT, PARSER_VERSION, PLAN, PLAN_PROMPT, Stage
 from deepsound.identity import ModelIdentity, ShownFrame
 from deepsound.pipeline import OutcomeKind, Step
 from deepsound.spans import Span
+
+PROCESSES = multiprocessing.get_context("forkserver")
+"""Other processes, forked from one that has imported this module and started no thread."""
+PROCESSES.set_forkserver_preload([__name__])
 
 OWNER = "worker-1:4711:1"
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -104,18 +109,40 @@ def write(ledger: Ledger, record: AttemptRecord, owner: str = OWNER) -> int:
 
 def dub(ledger: Ledger, item_id: int, owner: str = OWNER) -> None:
     """Everything a voice-over item goes through, from plan to publish, as rich as it really is."""
-    name = f"item {item_id}"
-    coarse, background = bytes_of(f"{name} coarse"), bytes_of(f"{name} background")
-    write(ledger, _plan(item_id), owner)
-    generated = attempt(
-        item_id, GENERATE_STEP, JUDGE_STEP, seed=7, outputs={"coarse": coarse}, result={"samples": 44100}
-    )
-    write(ledger, generated, owner)
-    write(ledger, _judge(item_id, coarse), owner)
-    with ledger.read() as session:
-        judged = next(step for step in item_history(session, item_id) if step.at == JUDGE_STEP)
-    write(ledger, _separate(item_id, coarse, background, judged.decisions[0].ref), owner)
-    checked = attempt(
+    for at in (PLAN_STEP, GENERATE_STEP, JUDGE_STEP, SEPARATE_STEP, CHECK_STEP, PUBLISH_STEP):
+        write(ledger, record_of(ledger, item_id, at), owner)
+
+
+def record_of(ledger: Ledger, item_id: int, at: StepRef) -> AttemptRecord:
+    """What a step of that item writes; the steps before it must have been written."""
+    match at.step:
+        case Step.PLAN:
+            return _plan(item_id)
+        case Step.GENERATE:
+            made = {"coarse": _coarse(item_id)}
+            return attempt(item_id, at, JUDGE_STEP, seed=7, outputs=made, result={"samples": 44100})
+        case Step.JUDGE:
+            return _judge(item_id)
+        case Step.SEPARATE:
+            with ledger.read() as session:
+                judged = next(step for step in item_history(session, item_id) if step.at == JUDGE_STEP)
+            return _separate(item_id, judged.decisions[0].ref)
+        case Step.CHECK_SILENCE:
+            return _check(item_id)
+        case _:
+            return _publish(item_id)
+
+
+def _coarse(item_id: int) -> Artifact:
+    return bytes_of(f"item {item_id} coarse")
+
+
+def _background(item_id: int) -> Artifact:
+    return bytes_of(f"item {item_id} background")
+
+
+def _check(item_id: int) -> AttemptRecord:
+    return attempt(
         item_id,
         CHECK_STEP,
         PUBLISH_STEP,
@@ -123,17 +150,18 @@ def dub(ledger: Ledger, item_id: int, owner: str = OWNER) -> None:
         raw_output="12.5 % of 400 frames are below -50 dB",
         result={"silent": False},
         decisions=[Decision("silent", "no", 1.0, (0, 6), "1")],
-        inputs={"background": background},
+        inputs={"background": _background(item_id)},
     )
-    write(ledger, checked, owner)
-    published = {
-        "video": bytes_of(f"{name} mp4", "video/mp4"),
-        "sidecar": bytes_of(f"{name} json", "application/json"),
+
+
+def _publish(item_id: int) -> AttemptRecord:
+    outputs = {
+        "video": bytes_of(f"item {item_id} mp4", "video/mp4"),
+        "sidecar": bytes_of(f"item {item_id} json", "application/json"),
     }
-    publish = attempt(
-        item_id, PUBLISH_STEP, OutcomeKind.DONE, backend="mux", outputs=published, result={"outcome": "done"}
+    return attempt(
+        item_id, PUBLISH_STEP, OutcomeKind.DONE, backend="mux", outputs=outputs, result={"outcome": "done"}
     )
-    write(ledger, publish, owner)
 
 
 def _plan(item_id: int) -> AttemptRecord:
@@ -153,7 +181,7 @@ def _plan(item_id: int) -> AttemptRecord:
     )
 
 
-def _judge(item_id: int, coarse: Artifact) -> AttemptRecord:
+def _judge(item_id: int) -> AttemptRecord:
     judgement = parse_judgement(REPLY)
     frames = [ShownFrame(number / 2, sha256_bytes(f"{item_id} {number}".encode())) for number in range(20)]
     return attempt(
@@ -175,11 +203,12 @@ def _judge(item_id: int, coarse: Artifact) -> AttemptRecord:
         models=[VAD],
         thoughts=judgement.thoughts,
         decisions=[Decision("voice_over", "yes", 0.97, judgement.decided_at, PARSER_VERSION)],
-        inputs={"coarse": coarse},
+        inputs={"coarse": _coarse(item_id)},
     )
 
 
-def _separate(item_id: int, coarse: Artifact, background: Artifact, because: DecisionRef) -> AttemptRecord:
+def _separate(item_id: int, because: DecisionRef) -> AttemptRecord:
+    coarse, background = _coarse(item_id), _background(item_id)
     effects = [
         Effect(
             operation="remove_voice",

@@ -1,13 +1,13 @@
-"""A real PostgreSQL server for tests, from a package. Use with `pytest_plugins = ("tests.postgres",)`.
+"""A real PostgreSQL server for tests, from a package, and ledgers in it and in SQLite files.
 
-Fixtures: `postgres_url` is an empty database of its own for each test, `ledger_url` an empty SQLite file or
-such a database, `ledger` an open ledger in it.
+`postgres_url` is an empty database of its own for each test, `ledger_url` an empty SQLite file or such a
+database, `ledger` an open ledger in it.
 """
 
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,6 +16,8 @@ import pytest
 from sqlalchemy import make_url
 
 from db.engine import Ledger, open_ledger
+
+NewLedger = Callable[[str], AbstractContextManager[Ledger]]
 
 
 @pytest.fixture(scope="session")
@@ -60,15 +62,27 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return request.getfixturevalue("postgres_url")
 
 
+@pytest.fixture(scope="session")
+def new_ledger(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> NewLedger:
+    """Makes an open, empty ledger of a kind, for a `with` block."""
+
+    @contextmanager
+    def make(kind: str) -> Iterator[Ledger]:
+        with ExitStack() as stack:
+            url = f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.sqlite3'}"
+            if kind == "postgresql":
+                template = request.getfixturevalue("postgres_template")
+                url = stack.enter_context(_database(request.getfixturevalue("postgres_server"), template))
+            yield stack.enter_context(closing(open_ledger(url)))
+
+    return make
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+def ledger(request: pytest.FixtureRequest, new_ledger: NewLedger) -> Iterator[Ledger]:
     """An open, empty ledger, once of each kind."""
-    with ExitStack() as stack:
-        url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
-        if request.param == "postgresql":
-            template = request.getfixturevalue("postgres_template")
-            url = stack.enter_context(_database(request.getfixturevalue("postgres_server"), template))
-        yield stack.enter_context(closing(open_ledger(url)))
+    with new_ledger(request.param) as opened:
+        yield opened
 
 
 @contextmanager

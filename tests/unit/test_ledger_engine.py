@@ -1,6 +1,5 @@
 """Opening a ledger: new, old, newer, by many at once, and not at all."""
 
-import multiprocessing
 import sqlite3
 import threading
 from pathlib import Path
@@ -13,9 +12,7 @@ from sqlalchemy import create_engine, func, insert, make_url, select, text
 from db.engine import Ledger, open_ledger
 from db.schema import Base, Document, Run
 from deepsound.errors import DeepSoundError, ErrorCode
-from tests.ledger_samples import a_run, begin
-
-SPAWN = multiprocessing.get_context("spawn")
+from tests.ledger_samples import PROCESSES, a_run, begin
 
 
 def test_migrations_from_nothing_make_exactly_the_schema(ledger: Ledger) -> None:
@@ -35,8 +32,8 @@ def test_a_ledger_opened_again_is_as_it_was_left(ledger_url: str) -> None:
 
 
 def test_two_processes_may_start_a_new_ledger_at_once(ledger_url: str) -> None:
-    start = SPAWN.Barrier(3)
-    processes = [SPAWN.Process(target=_begin_a_run, args=(ledger_url, start)) for _ in range(2)]
+    start = PROCESSES.Barrier(3)
+    processes = [PROCESSES.Process(target=_begin_a_run, args=(ledger_url, start)) for _ in range(2)]
     for process in processes:
         process.start()
     start.wait(60)

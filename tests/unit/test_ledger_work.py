@@ -1,0 +1,134 @@
+"""The to-do list: one holder a step, whatever dies, and nothing in it that the attempts don't say."""
+
+import threading
+import time
+from multiprocessing.queues import Queue
+
+from sqlalchemy import delete, select
+
+from db.engine import Ledger, open_ledger
+from db.owner import this_owner
+from db.queries import unfinished
+from db.records import OpenStep, StepRef, WorkState
+from db.schema import Work
+from db.work import claim, rebuild_work, release, release_dead
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.pipeline import OutcomeKind, Step
+from tests.ledger_samples import (
+    GENERATE_STEP,
+    JUDGE_STEP,
+    OWNER,
+    PLAN_STEP,
+    PROCESSES,
+    a_run,
+    attempt,
+    begin,
+    dub,
+    write,
+)
+
+OTHER = "worker-2:4711:1"
+
+
+def take(ledger: Ledger, item_id: int, owner: str, seconds: float = 60.0) -> bool:
+    with ledger.write() as session:
+        return claim(session, item_id, PLAN_STEP, owner, seconds)
+
+
+def test_a_step_has_one_holder_who_may_renew(ledger: Ledger) -> None:
+    _, (item_id,) = begin(ledger, a_run("a.mp4"))
+    assert take(ledger, item_id, OWNER)
+    assert not take(ledger, item_id, OTHER)
+    assert take(ledger, item_id, OWNER)
+
+
+def test_a_step_that_is_not_open_cannot_be_taken(ledger: Ledger) -> None:
+    _, (item_id,) = begin(ledger, a_run("a.mp4"))
+    with ledger.write() as session:
+        assert not claim(session, item_id, GENERATE_STEP, OWNER, 60)
+    write(ledger, attempt(item_id, PLAN_STEP, GENERATE_STEP))
+    assert not take(ledger, item_id, OWNER)
+
+
+def test_a_lease_that_ran_out_is_anybodys(ledger: Ledger) -> None:
+    run_id, (item_id,) = begin(ledger, a_run("a.mp4"))
+    assert take(ledger, item_id, OWNER, seconds=0.01)
+    time.sleep(0.05)
+    with ledger.read() as session:
+        assert unfinished(session, run_id) == [OpenStep(item_id, PLAN_STEP, WorkState.PENDING, OWNER)]
+    assert take(ledger, item_id, OTHER)
+    assert not take(ledger, item_id, OWNER)
+
+
+def test_a_step_given_back_is_open_again_and_only_its_holder_gives_it_back(ledger: Ledger) -> None:
+    _, (item_id,) = begin(ledger, a_run("a.mp4"))
+    take(ledger, item_id, OWNER)
+    for owner in (OTHER, OWNER):
+        with ledger.write() as session:
+            release(session, item_id, PLAN_STEP, owner)
+        assert take(ledger, item_id, OTHER) is (owner is OWNER)
+
+
+def test_of_two_processes_after_the_same_steps_each_step_goes_to_one(ledger_url: str) -> None:
+    ledger = open_ledger(ledger_url)
+    _, items = begin(ledger, a_run(*(f"{number}.mp4" for number in range(40))))
+    start, taken = PROCESSES.Barrier(3), PROCESSES.Queue()
+    processes = [PROCESSES.Process(target=_take_all, args=(ledger_url, items, start, taken)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    start.wait(60)
+    (first, of_first), (second, of_second) = taken.get(timeout=60), taken.get(timeout=60)
+    for process in processes:
+        process.join(60)
+    assert first != second
+    assert sorted(of_first + of_second) == list(items)
+    with ledger.read() as session:
+        holders = {row.item_id: row.lease_owner for row in session.scalars(select(Work))}
+    assert holders == dict.fromkeys(of_first, first) | dict.fromkeys(of_second, second)
+    ledger.close()
+
+
+def _take_all(url: str, items: list[int], start: threading.Barrier, taken: "Queue[tuple[str, list[int]]]") -> None:
+    ledger = open_ledger(url)
+    start.wait(60)
+    taken.put((this_owner(), [item_id for item_id in items if take(ledger, item_id, this_owner())]))
+
+
+def test_what_a_dead_process_held_is_given_back_and_what_a_living_one_holds_is_not(ledger: Ledger) -> None:
+    run_id, (dead, alive, elsewhere) = begin(ledger, a_run("a.mp4", "b.mp4", "c.mp4"))
+    host, pid, start = this_owner().rsplit(":", 2)
+    take(ledger, dead, f"{host}:{pid}:{int(start) - 1}")
+    take(ledger, alive, this_owner())
+    take(ledger, elsewhere, OTHER)
+    with ledger.write() as session:
+        assert release_dead(session, run_id) == 1
+    with ledger.read() as session:
+        states = [(step.item_id, step.state) for step in unfinished(session, run_id)]
+    assert states == [(dead, WorkState.PENDING), (alive, WorkState.RUNNING), (elsewhere, WorkState.RUNNING)]
+
+
+def test_the_to_do_list_can_be_rebuilt_from_the_attempts(ledger: Ledger) -> None:
+    run_id, (done, halfway, broken, retried, fallen_back, _untouched) = begin(
+        ledger, a_run(*(f"{number}.mp4" for number in range(6)))
+    )
+    _, (other_run,) = begin(ledger, a_run("other.mp4"))
+    down = DeepSoundError(ErrorCode.STORE_UNREACHABLE, "no answer")
+    dub(ledger, done)
+    write(ledger, attempt(halfway, PLAN_STEP, GENERATE_STEP))
+    write(ledger, attempt(broken, PLAN_STEP, OutcomeKind.FAILED, failure=down))
+    write(ledger, attempt(retried, PLAN_STEP, PLAN_STEP, failure=down))
+    second_round = StepRef(Step.GENERATE, 2)
+    for at, then in ((PLAN_STEP, JUDGE_STEP), (JUDGE_STEP, second_round), (second_round, StepRef(Step.JUDGE, 2))):
+        write(ledger, attempt(fallen_back, at, then))
+    before = _work(ledger)
+    assert len(before) == 16
+    with ledger.write() as session:
+        session.execute(delete(Work).where(Work.item_id != other_run))
+        rebuild_work(session, run_id)
+    assert _work(ledger) == before
+
+
+def _work(ledger: Ledger) -> list[tuple[int, str, int, str]]:
+    columns = (Work.item_id, Work.step, Work.round, Work.state)
+    with ledger.read() as session:
+        return [tuple(row) for row in session.execute(select(*columns).order_by(*columns))]
