@@ -126,7 +126,7 @@ def _decided(attempt: Attempt, decision: Decision) -> str:
 def _changed(effect: Effect) -> str:
     measured = [
         _change("speech", effect.speech_seconds_before, effect.speech_seconds_after, "s"),
-        _change("speech level", effect.speech_level_before, effect.speech_level_after, "dBFS"),
+        _change("level there", effect.speech_level_before, effect.speech_level_after, "dBFS"),
         _change("loudness", effect.loudness_before, effect.loudness_after, "LUFS"),
     ]
     said = "; ".join(part for part in measured if part)
