@@ -60,16 +60,12 @@ def recorded_sha256(distribution: str, file: str) -> str | None:
     return urlsafe_b64decode(f"{found.value}=").hex()
 
 
+@cache
 def packaged_identity(name: str, distribution: str, files: tuple[str, ...], licence: str) -> ModelIdentity:
     """The identity of weights that ship inside an installed distribution; its version is the revision.
 
     `files` are relative to site-packages. Hashes are of the bytes on this machine, taken once per process.
     Raises DeepSoundError MODEL_MISSING as `packaged_file` does.
     """
-    hashes = {file: _sha256_once(packaged_file(distribution, file)) for file in files}
+    hashes = {file: sha256_file(packaged_file(distribution, file)) for file in files}
     return ModelIdentity(name, metadata.version(distribution), licence, hashes)
-
-
-@cache
-def _sha256_once(path: Path) -> str:
-    return sha256_file(path)
