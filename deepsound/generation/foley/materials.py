@@ -14,8 +14,8 @@ from deepsound.generation.foley.scenes import Scene
 from deepsound.generation.foley.steering import IMPACTS, Steering
 from deepsound.generation.foley.synthesis import amplitude, place, stream
 
-_FAINTEST, _FIERCEST = 0.005, 1.0  # changes of motion that sound at −30 and −6 dBFS
-_QUIETEST, _LOUDEST = -30.0, -6.0
+_FAINTEST, _FIERCEST = 0.005, 1.0  # changes of motion that sound at −27 and −6 dBFS
+_QUIETEST, _LOUDEST = -27.0, -6.0
 _ASKED_FOR = 2.0
 
 
@@ -57,9 +57,9 @@ def _choose(onset: Onset, allowed: list[str], steering: Steering, wetness: float
 def _likeness(onset: Onset, force: float, wetness: float) -> dict[str, float]:
     """How well each material fits what moves: a rule of thumb each, in 0..1."""
     hue, saturation, value = colorsys.rgb_to_hsv(*onset.colour)
-    warm = float(hue < 0.13 or hue > 0.95)
+    warm = float(hue < 0.13 or hue > 0.92)
     grey = 1.0 - min(1.0, saturation / 0.3)
-    small = 1.0 - min(1.0, onset.area / 0.1)
+    small = 1.0 - min(1.0, onset.area / 0.2)
     gentle = 1.0 - force
     return {
         "wood": 0.6 * warm * min(1.0, saturation / 0.3) + 0.2 * force,

@@ -6,7 +6,7 @@ bounce (lost downward, gained upward) stands out from a swing, and motion is mea
 frames, so that variable frame rates and held frames do not look like stops.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,14 @@ _APART = 0.12  # seconds; closer onsets are one event
 _HOLD = 0.15  # seconds; a repeated frame no longer than this between moving ones is a cadence, not a stop
 _LEAST_CHANGE = 0.005  # long sides a second over the picture; less is noise of the flow
 _LEAST_SHARE = 0.65  # of the fastest motion nearby that has to be lost or gained at once
+_LEAST_SHARE_TO_REST = 0.5  # the same where nothing moves afterwards
 _ABOVE_USUAL = 2.0  # times the median change nearby: flicker and water change all the time
 _HELD_CHANGE = 0.0005  # mean luma change below which a frame repeats the one before
-_CROSSING_SHARE = 0.05  # of the movement lies at the border where something goes out of or comes into view
+_CROSSING_SHARE = 0.03  # of the movement lies at the border where something goes out of or comes into view
 _SETTLED_SHARE = 0.25  # of the movement is left once something has been put down
 _SETTLED_MOTION = 0.05  # long sides a second over the picture that had to move before
 _SETTLED_APART = 0.5  # seconds
+_STRETCH, _MARGIN = 300.0, 2.0  # seconds looked at together, so that memory does not grow with length
 _WHOLE_PICTURE = 0.6  # of the picture; where more moves at once it is the camera
 _GENTLE = 0.3  # how hard a settling counts beside a stop of the same movement
 
@@ -88,20 +90,31 @@ def find_cuts(curves: Curves) -> Indices:
 
 def find_onsets(curves: Curves) -> tuple[Onset, ...]:
     """The visual onsets in order, at least 0.12 s apart; scene cuts are none."""
+    starts = np.arange(0.0, curves.time[-1] + 1e-9, _STRETCH) if len(curves.time) else np.zeros(0)
+    return tuple(onset for start in starts for onset in _onsets_between(curves, start, start + _STRETCH))
+
+
+def _onsets_between(curves: Curves, start: float, end: float) -> list[Onset]:
+    first, last = (int(frame) for frame in np.searchsorted(curves.time, (start - _MARGIN, end + _MARGIN)))
+    onsets = (replace(onset, frame=first + onset.frame) for onset in _onsets_of(curves.part(first, last)))
+    return [onset for onset in onsets if start <= onset.time < end]
+
+
+def _onsets_of(curves: Curves) -> list[Onset]:
     track = _track(curves)
     if len(track.frame) < 3:
-        return ()
+        return []
     window = max(_WINDOW, 1.5 * float(np.median(np.diff(track.time))))
     before, after = track.speed(-window, 0.0), track.speed(0.0, window)
     hits = _hits(curves, track, before, after)
     columns = np.abs(after - before).sum(axis=2)
     onsets = [_onset(curves, int(track.frame[k]), columns[k], float(columns[k].sum())) for k in hits]
-    fast, slow = _settling(track)
+    fast, slow = track.speed(-0.35, -0.1), track.speed(0.0, 0.25)
     for k in _settled(curves, track, fast, slow, hits):
         lost = _GENTLE * float((fast - slow)[k].sum())
         onsets.append(_onset(curves, int(track.frame[k]), fast[k].sum(axis=1), lost))
     in_picture = (onset for onset in onsets if onset.area <= _WHOLE_PICTURE)
-    return tuple(sorted(in_picture, key=lambda onset: onset.time))
+    return sorted(in_picture, key=lambda onset: onset.time)
 
 
 def _track(curves: Curves) -> _Track:
@@ -134,20 +147,19 @@ def _hits(curves: Curves, track: _Track, before: Doubles, after: Doubles) -> lis
     only_seen = (goes_out & (gained < 0.3 * lost)) | (comes_in & (lost < 0.3 * gained))
     change = (lost + gained) * ~only_seen
     reach = 2 * _frames(track, _NEIGHBOURHOOD) + 1
-    speed = np.maximum(before.sum(axis=(1, 2)), after.sum(axis=(1, 2)))
-    needed = np.maximum(_LEAST_CHANGE, _LEAST_SHARE * running_maximum(speed, reach))
+    speed, left = before.sum(axis=(1, 2)), after.sum(axis=(1, 2))
+    share = np.where(left < 0.1 * speed, _LEAST_SHARE_TO_REST, _LEAST_SHARE)
+    needed = np.maximum(_LEAST_CHANGE, share * running_maximum(np.maximum(speed, left), reach))
     usual = running_median(change, 2 * reach + 1)
     stands_out = (change >= needed) & (change >= _ABOVE_USUAL * usual)
     return _strongest(track, change, stands_out & _far_from_cuts(curves, track, 0.08), _APART)
 
 
-def _settling(track: _Track) -> tuple[Doubles, Doubles]:
-    """Mean movement shortly before and right after each frame."""
-    return track.speed(-0.35, -0.1), track.speed(0.0, 0.25)
-
-
 def _settled(curves: Curves, track: _Track, fast: Doubles, slow: Doubles, hits: list[int]) -> list[int]:
-    """Positions where a larger movement has come to rest gently, as when something is put down."""
+    """Positions where a larger movement has come to rest gently, as when something is put down.
+
+    `fast` and `slow` are the movement shortly before each frame and right after it.
+    """
     moved, left = fast.sum(axis=(1, 2)), slow.sum(axis=(1, 2))
     goes_out = track.share(track.out, -0.35, 0.0) > _CROSSING_SHARE
     rests = (moved > _SETTLED_MOTION) & (left < _SETTLED_SHARE * moved) & ~goes_out

@@ -13,7 +13,7 @@ from deepsound.generation.foley.synthesis import CONTROL_RATE, amplitude
 
 LEVELS = {  # dBFS at full weight
     ROOM_TONE: -41.0,
-    "wind": -31.0,
+    "wind": -33.0,
     "water": -28.0,
     "rain": -29.0,
     "foliage": -27.0,
@@ -90,12 +90,15 @@ def _seen(curves: Curves, speed: Doubles, frames: slice) -> dict[str, Bed]:
     """Weight and reason of every bed that the picture itself can ask for."""
     upper, lower = curves.hues[frames].mean(axis=0)
     wet = float(lower[HUES.index("cyan")] + lower[HUES.index("blue")])
-    calm = 1.0 - _ramp(float(curves.edges[frames].mean()), 0.1, 0.25)
+    smooth = 1.0 - _ramp(float(curves.edges[frames].mean()), 0.1, 0.25)
+    restless = _ramp(float(np.median(curves.change[frames])), 0.002, 0.006)
     green = float((upper + lower)[HUES.index("green")]) / 2
     open_air = float(upper[_OPEN_AIR_HUES].sum())
     usual = float(np.median(speed[frames]))
     return {
-        "water": Bed(_ramp(wet, 0.4, 0.8) * calm, f"lower half {wet:.0%} blue or cyan, few edges"),
+        "water": Bed(
+            _ramp(wet, 0.4, 0.8) * smooth * restless, f"lower half {wet:.0%} blue or cyan, few edges, never still"
+        ),
         "foliage": Bed(_ramp(green, 0.1, 0.4), f"{green:.0%} green"),
         "wind": Bed(0.8 * _ramp(open_air, 0.2, 0.7), f"upper half {open_air:.0%} green, cyan or blue"),
         "rumble": Bed(_ramp(usual, 0.06, 0.5), f"moves {usual:.2f} picture lengths a second throughout"),

@@ -1,6 +1,6 @@
 """What the foley generator sees: a few numbers a frame about motion, colour and texture, and nothing more."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import cast
 
 import cv2
@@ -14,6 +14,8 @@ COLUMNS = 3
 HUES = ("warm", "yellow", "green", "cyan", "blue", "magenta")
 
 _UNMOVED_PIXELS = 0.25  # flow below this at the working size is sensor noise or compression
+_CHANGED_LUMA = 8  # of 255
+_AROUND = np.ones((5, 5), np.uint8)
 _BORDER = 0.05  # of the long side: how wide the band is in which something comes into or goes out of view
 _VIVID_SATURATION, _VIVID_VALUE = 50, 40  # of 255; below these a hue means nothing
 _HUE_ENDS = (20, 35, 78, 96, 130, 165)  # upper ends in OpenCV's half degrees; the last share wraps to warm
@@ -61,6 +63,10 @@ class Curves:
             time=observation["time"].astype(np.float64),
             **{name: observation[name].astype(np.float32) for name in _SHAPES},
         )
+
+    def part(self, first: int, last: int) -> "Curves":
+        """The curves of frames `first` up to, but not including, `last`."""
+        return Curves(**{field.name: getattr(self, field.name)[first:last] for field in fields(self)})
 
 
 _SHAPES: dict[str, tuple[int, ...]] = {
@@ -127,7 +133,7 @@ class MotionObserver:
         return {
             "change": float(cv2.norm(luma, before.luma, cv2.NORM_L1)) / (255.0 * luma.size),
             "histogram_change": 0.5 * float(np.abs(now.histogram - before.histogram).sum()),
-            **_movement(self._displacement(before, now), frame),
+            **_movement(self._displacement(before, now), frame, _changed(before, now)),
             **_appearance(frame, luma),
         }
 
@@ -163,22 +169,31 @@ def _histogram(frame: NDArray[np.uint8]) -> Floats:
     return counts.astype(np.float32) / (frame.shape[0] * frame.shape[1])
 
 
-def _movement(flow: Floats, frame: NDArray[np.uint8]) -> dict[str, NDArray[np.generic] | float]:
+def _changed(before: _Look, now: _Look) -> NDArray[np.bool_]:
+    """Where the picture changed, and a little around: flow spills far over flat ground, change does not."""
+    difference = cv2.absdiff(before.luma, now.luma)
+    return cv2.dilate((difference > _CHANGED_LUMA).astype(np.uint8), _AROUND).astype(bool)
+
+
+def _movement(
+    flow: Floats, frame: NDArray[np.uint8], changed: NDArray[np.bool_]
+) -> dict[str, NDArray[np.generic] | float]:
     height, width = flow.shape[:2]
     long_side = float(max(height, width))
     camera = np.median(flow[::2, ::2].reshape(-1, 2), axis=0)
     own = flow - camera
     speed = np.hypot(own[..., 0], own[..., 1])
-    moves = speed > _UNMOVED_PIXELS
-    own[~moves] = 0.0
+    flows = speed > _UNMOVED_PIXELS
+    own[~flows] = 0.0
+    moves = flows & changed
     along = np.maximum(own.reshape(-1, 2) @ _COMPASS, 0.0).reshape(height, width, DIRECTIONS).mean(axis=0)
     rows, columns = np.ogrid[-1.0 : 1.0 : height * 1j, -1.0 : 1.0 : width * 1j]
     outward = flow[..., 0] * columns + flow[..., 1] * rows
     return {
         "camera": camera / long_side,
         "motion": _columns(width) @ along / (width * long_side),
-        "leaving": _across_border(own) / (speed.size * long_side),
-        "entering": _across_border(-own) / (speed.size * long_side),
+        "leaving": _across_border(own * moves[..., None]) / (speed.size * long_side),
+        "entering": _across_border(-own * moves[..., None]) / (speed.size * long_side),
         "zoom": float(outward.mean()) / long_side,
         "moving": float(moves.mean()),
         "moving_colour": _mean_colour(frame, moves),
