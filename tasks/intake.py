@@ -46,6 +46,13 @@ def collect(inputs: Sequence[Path]) -> Intake:
     wanted: list[_Wanted] = []
     left_out: list[Path] = []
     for given in inputs:
+        if str(given).startswith("s3:/"):
+            raise DeepSoundError(
+                ErrorCode.BAD_SETTINGS,
+                "videos in a bucket can't be read yet",
+                where=str(given),
+                remedy="copy them to a folder first",
+            )
         if given.is_dir():
             videos, others = _walk(given)
             left_out += others

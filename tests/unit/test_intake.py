@@ -103,3 +103,8 @@ def test_a_list_that_is_no_text_is_one_clear_line(tmp_path: Path):
     manifest.write_bytes(b"\xff\xfe\x00rubbish")
     with pytest.raises(DeepSoundError, match="save it as UTF-8"):
         collect([manifest])
+
+
+def test_a_bucket_is_refused_in_one_line(tmp_path: Path):
+    with pytest.raises(DeepSoundError, match="can't be read yet"):
+        collect([Path("s3://reels/1950s")])

@@ -1,0 +1,84 @@
+"""What an auditor gets to see: everything that was done to a video, from whatever is known of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from console.app import app
+from deepsound.canonical import sha256_file
+from tests.archive import Archive
+from tests.footage import narrated_clip, silent_clip
+
+pytestmark = pytest.mark.integration
+
+
+def audit(archive: Archive, *arguments: object) -> str:
+    books = ["--db", archive.place.db]
+    done = CliRunner().invoke(app, ["audit", *map(str, arguments), *books], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.fixture
+def narrated(archive: Archive) -> Archive:
+    archive.dub(narrated_clip(archive.folder / "reel <b>041.mp4", seconds=3.0), generator="soundtrack")
+    return archive
+
+
+def test_show_finds_a_video_by_whatever_is_known_of_it(narrated: Archive):
+    [item] = narrated.items()
+    [delivered] = [path for path in narrated.out.glob("*.wav") if ".voice." not in path.name]
+    known = [item.id, item.run_id, Path(item.source).name, item.video_sha256, sha256_file(delivered)]
+    for name in known:
+        [shown] = json.loads(audit(narrated, "show", name, "--json"))["items"]
+        assert shown["item"] == item.id
+
+
+def test_show_tells_inputs_words_decisions_and_effects(narrated: Archive):
+    [item] = narrated.items()
+    [shown] = json.loads(audit(narrated, "show", item.id, "--json"))["items"]
+    attempts = {attempt["step"]: attempt for attempt in shown["attempts"]}
+    judged = attempts["judge"]
+    assert judged["prompt"].startswith("Given a video and its corresponding audio")
+    assert judged["raw_output"].count("<CONCLUSION>") == 1
+    assert judged["frames"]
+    assert {model["name"] for model in judged["models"]} >= {"silero-vad-16k", "centerface"}
+    [decision] = judged["decisions"]
+    assert judged["raw_output"][decision["span_start"] : decision["span_end"]] == "A"
+    effect = attempts["separate"]["effects"][0]
+    assert effect["decision_attempt_id"] == judged["id"]
+    assert effect["after_sha256"] in {link["sha256"] for link in attempts["separate"]["artifacts"]}
+    for attempt, before in zip(shown["attempts"][1:], shown["attempts"], strict=False):
+        assert attempt["previous_hash"] == before["hash"]
+
+
+def test_show_reads_well_in_a_terminal(narrated: Archive):
+    told = audit(narrated, "show", narrated.items()[0].id)
+    assert "decided voice-over = yes" in told
+    assert "remove_voice" in told
+    assert "CAPTION" in told
+
+
+def test_what_nobody_knows_is_one_clear_line(archive: Archive):
+    archive.dub(silent_clip(archive.folder / "ball.mp4", seconds=0.4))
+    done = archive.command("audit", "show", "nonesuch")
+    assert done.returncode == 2
+    [line] = done.stderr.strip().splitlines()
+    assert "nothing is known of 'nonesuch'" in line
+
+
+def test_the_report_shows_the_sounds_the_words_and_the_hashes(narrated: Archive):
+    [item] = narrated.items()
+    page = narrated.folder / "report" / "report.html"
+    audit(narrated, "report", item.run_id, "-o", page, "--store", narrated.place.store)
+    text = page.read_text(encoding="utf-8")
+    assert "<b>041" not in text, "names are data"
+    assert text.count("data:image/png;base64,") == 3, "coarse audio, the voice taken out, and what was published"
+    for attempt in item.attempts:
+        assert attempt.hash in text
+        for thought in attempt.thoughts:
+            assert thought.text[:60] in text
+    for link in ("before", "after"):
+        assert f"<figcaption>{link}</figcaption>" in text
