@@ -5,6 +5,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISREG
 from uuid import uuid4
 
 import av
@@ -53,8 +54,6 @@ def open_media(path: Path, *, edited: bool = True) -> InputContainer:
         options["ignore_editlist"] = "1"
     try:
         return av.open(media_url(path), "r", container_options=options, metadata_errors="replace")
-    except PermissionError as error:
-        raise unreadable(path) from error
     except (FFmpegError, OSError, ValueError) as error:
         raise _not_opened(path) from error
 
@@ -62,46 +61,36 @@ def open_media(path: Path, *, edited: bool = True) -> InputContainer:
 def check_source(path: Path) -> None:
     """Raise what `open_media` raises for a path that is no readable, non-empty regular file."""
     try:
-        if not path.exists():
-            raise DeepSoundError(
-                ErrorCode.SOURCE_MISSING, "there is no such file", where=str(path), remedy="check the path"
-            )
-        if not path.is_file():
-            raise DeepSoundError(
-                ErrorCode.SOURCE_NOT_MEDIA, "not a regular file", where=str(path), remedy="name a media file"
-            )
-        size = path.stat().st_size
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise _refused(ErrorCode.SOURCE_MISSING, "there is no such file", path, "check the path") from error
     except OSError as error:
-        raise unreadable(path) from error
-    if size == 0:
-        raise DeepSoundError(
-            ErrorCode.SOURCE_EMPTY, "the file is empty (0 bytes)", where=str(path), remedy="copy it again"
-        )
+        raise _unreadable(path) from error
+    if not S_ISREG(status.st_mode):
+        raise _refused(ErrorCode.SOURCE_NOT_MEDIA, "not a regular file", path, "name a media file")
+    if status.st_size == 0:
+        raise _refused(ErrorCode.SOURCE_EMPTY, "the file is empty (0 bytes)", path, "copy it again")
+    if not os.access(path, os.R_OK):
+        raise _unreadable(path)
 
 
-def unreadable(path: Path) -> DeepSoundError:
-    """The error for a source the operating system does not let us read."""
-    return DeepSoundError(
-        ErrorCode.SOURCE_MISSING, "the file can't be read", where=str(path), remedy="check its permissions"
-    )
+def _refused(code: ErrorCode, what: str, path: Path, remedy: str) -> DeepSoundError:
+    return DeepSoundError(code, what, where=str(path), remedy=remedy)
+
+
+def _unreadable(path: Path) -> DeepSoundError:
+    return _refused(ErrorCode.SOURCE_MISSING, "the file can't be read", path, "check its permissions")
 
 
 def _not_opened(path: Path) -> DeepSoundError:
     with path.open("rb") as file:
         head = file.read(16)
     if any(head[at:].startswith(mark) for at, mark in _SIGNATURES):
-        return DeepSoundError(
-            ErrorCode.SOURCE_CORRUPT,
-            "the file is damaged: its headers can't be read",
-            where=str(path),
-            remedy="copy it again, or repair it",
-        )
-    return DeepSoundError(
-        ErrorCode.SOURCE_NOT_MEDIA,
-        "not a media file, or a playlist that points at other files",
-        where=str(path),
-        remedy="name a video file such as .mp4, .mov, .mkv, .avi, .mxf or .mpg",
-    )
+        what = "the file is damaged: its headers can't be read"
+        return _refused(ErrorCode.SOURCE_CORRUPT, what, path, "copy it again, or repair it")
+    what = "not a media file, or a playlist that points at other files"
+    remedy = "name a video file such as .mp4, .mov, .mkv, .avi, .mxf or .mpg"
+    return _refused(ErrorCode.SOURCE_NOT_MEDIA, what, path, remedy)
 
 
 @contextmanager

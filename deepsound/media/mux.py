@@ -38,6 +38,7 @@ _AAC_RATES: Final = frozenset({96000, 88200, 64000, 48000, 44100, 32000, 24000, 
 _AAC_BITS_A_CHANNEL: Final = 128_000
 _SECONDS_A_BLOCK: Final = 0.25
 _MATROSKA: Final = {"allow_raw_vfw": "1"}
+_LONGEST_LEAD: Final = 10.0  # seconds of silence before the first frame
 _LARGEST_CLOCK: Final = 1 << 31
 
 
@@ -67,7 +68,9 @@ def mux(video: Path, audio: Path, target: Path, info: VideoInfo | None = None) -
             where=str(target),
             remedy=f"use {', '.join(_FORMATS)}",
         )
-    edits = None if container_format == "matroska" else read_edit_lists(video)
+    # A picture that waits long for its first frame (clocks of recorders, damage) starts at once instead.
+    carries = container_format != "matroska" and info.start < _LONGEST_LEAD
+    edits = read_edit_lists(video) if carries else None
     with replacing(target) as partial:
         try:
             carried = _written(video, audio, partial, container_format, info, edits)

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 
 import cv2
@@ -9,6 +11,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.filter import Graph
 from av.packet import Packet
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -90,9 +93,14 @@ class Showing:
     def _by_pyav(self) -> Iterator[Picture]:
         converter = VideoReformatter()
         for (time, frame), until in self._with_ends(self._timed_frames()):
-            if self.wanted(time, until):
+            if not self.wanted(time, until):
+                continue
+            try:
                 coded = converter.reformat(frame, format="rgb24").to_ndarray()
-                yield Picture(time, until, np.asarray(coded, np.uint8), self.info.rotation)
+            except FFmpegError:  # damage can make a frame claim colours that do not exist
+                self.damaged += 1
+                continue
+            yield Picture(time, until, np.asarray(coded, np.uint8), self.info.rotation)
 
     def _with_ends(
         self, frames: Iterator[tuple[float, VideoFrame]]
@@ -113,7 +121,7 @@ class Showing:
             stream.thread_type = "AUTO"
             frames = self._decoded(container.demux(stream), FrameClock(stores_times(container)))
             if self.info.interlaced:
-                frames = _deinterlaced(frames, stream)
+                frames = _deinterlaced(frames)
             for frame in frames:
                 tick = frame.time_base or stream.time_base or 0
                 time = float((frame.pts or 0) * tick) - self.info.start
@@ -145,19 +153,24 @@ class Showing:
             self.damaged += 1
 
 
-def _deinterlaced(frames: Iterator[VideoFrame], stream: VideoStream) -> Iterator[VideoFrame]:
+def _deinterlaced(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
     """One progressive frame for each frame; those not marked interlaced pass through."""
-    graph = Graph()
-    graph.link_nodes(
-        graph.add_buffer(template=stream),
-        graph.add("bwdif", "mode=send_frame:deint=interlaced"),
-        graph.add("buffersink"),
-    ).configure()
-    for frame in frames:
-        graph.push(frame)
+    for (width, height, pixel_format, tick), run in groupby(frames, _shape):
+        graph = Graph()
+        graph.link_nodes(
+            graph.add_buffer(width=width, height=height, format=VideoFormat(pixel_format), time_base=tick),
+            graph.add("bwdif", "mode=send_frame:deint=interlaced"),
+            graph.add("buffersink"),
+        ).configure()
+        for frame in run:
+            graph.push(frame)
+            yield from _pulled(graph)
+        graph.push(None)
         yield from _pulled(graph)
-    graph.push(None)
-    yield from _pulled(graph)
+
+
+def _shape(frame: VideoFrame) -> tuple[int, int, str, Fraction]:
+    return frame.width, frame.height, frame.format.name, frame.time_base or Fraction(1, 90_000)
 
 
 def _pulled(graph: Graph) -> Iterator[VideoFrame]:

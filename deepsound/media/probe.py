@@ -19,6 +19,7 @@ from deepsound.media.packets import PacketReading, read_packets
 
 _PROGRESSIVE: Final = 1  # AVFieldOrder: 0 unknown, 1 progressive, above that some order of fields
 _STEADY: Final = Fraction(11, 10_000)  # containers that count milliseconds round each step by up to one
+_LONGEST_FRAME: Final = 600  # seconds a frame on average, beyond which times are damaged, not slow
 _SHORT: Final = 0.5  # seconds by which headers may round up
 
 
@@ -73,16 +74,17 @@ def probe(path: Path) -> VideoInfo:
         audio = audio_stream(container)
         reading = read_packets(container, video, audio)
         if reading.first is None:
-            raise DeepSoundError(
-                ErrorCode.SOURCE_CORRUPT,
-                "no picture in it can be decoded",
-                where=str(path),
-                remedy="copy it again, or repair it",
-            )
+            raise _damaged(path, "no picture in it can be decoded")
         info = _described(container, video, reading.first, reading)
+        if info.duration > info.frames * _LONGEST_FRAME:
+            raise _damaged(path, f"its clock jumps: {info.frames} frames over {info.duration / 3600:.0f} hours")
         sound = None if audio is None else _sound(audio, reading, info.start)
         short = reading.broke_off or _promises_more(container, video, info)
         return replace(info, audio=sound, truncated=short)
+
+
+def _damaged(path: Path, what: str) -> DeepSoundError:
+    return DeepSoundError(ErrorCode.SOURCE_CORRUPT, what, where=str(path), remedy="copy it again, or repair it")
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -150,11 +152,16 @@ def _pace(
     shown = (times[-1] - times[0]) * tick
     if steps and max(steps[-1] - usual, usual - steps[0]) > rounding:
         duration = shown + (last * tick or usual)
-        return (len(times) / duration).limit_denominator(1001), duration, True
+        return _mean(len(times), duration), duration, True
     duration = shown + usual
     if nominal and abs(len(times) / nominal - duration) < 2 * rounding:
         return nominal, len(times) / nominal, False
-    return (len(times) / duration).limit_denominator(1001), duration, False
+    return _mean(len(times), duration), duration, False
+
+
+def _mean(frames: int, duration: Fraction) -> Fraction:
+    rate = frames / duration
+    return rate.limit_denominator(1001) or rate
 
 
 def _shown_size(video: VideoStream, first: VideoFrame) -> tuple[int, int]:

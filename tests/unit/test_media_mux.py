@@ -100,6 +100,9 @@ ARCHIVE = {
     "late.mkv": {"video_start": 0.4, "audio": tone(300, 1.0)},
     "one_frame.mp4": {"seconds": 0.04},
     "hidden.mp4": {"video_start": -0.4, "options": REORDERED},
+    "negative_offsets.mp4": {"options": REORDERED, "container_options": {"movflags": "negative_cts_offsets"}},
+    "fragments.mp4": {"options": REORDERED, "container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "no_edit_list.mp4": {"options": REORDERED, "container_options": {"use_editlist": "0"}},
     "-i a%d:\n.mp4": {},
 }
 
@@ -174,6 +177,16 @@ def test_the_whale_clip_keeps_its_hidden_frames_hidden(tmp_path: Path) -> None:
         both = [[(p.pts, p.dts, p.duration) for p in c.demux(video=0)] for c in (source, result)]
     assert both[0] == both[1]
     assert click_times(target, info) == pytest.approx([0.5, 9.5], abs=0.001)
+
+
+def test_a_picture_that_waits_long_for_its_first_frame_starts_at_once(tmp_path: Path) -> None:
+    clip = write_clip(
+        tmp_path / "recorder.mp4", video_start=86_400.0, container_options={"movflags": "frag_keyframe"}
+    )
+    result, info = dubbed(clip, [0.5])
+    assert info.start == 0.0
+    assert result.stat().st_size < 100_000
+    assert click_times(result, info) == pytest.approx([0.5], abs=0.001)
 
 
 @pytest.mark.parametrize("name", ["a.ts", "a.avi"])
