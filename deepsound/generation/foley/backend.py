@@ -77,7 +77,7 @@ def _notes(impacts: Sequence[Impact], scenes: Sequence[Scene], steering: Steerin
         "asked_for": tuple(sorted(steering.wanted)),
         "switched_off": tuple(sorted(steering.unwanted)),
         "not_understood": steering.unknown,
-        "remarks": _remarks(impacts, steering),
+        "remarks": tuple(_remarks(impacts, steering)),
     }
 
 

@@ -192,19 +192,21 @@ def _movement(
     return {
         "camera": camera / long_side,
         "motion": _columns(width) @ along / (width * long_side),
-        "leaving": _across_border(own * moves[..., None]) / (speed.size * long_side),
-        "entering": _across_border(-own * moves[..., None]) / (speed.size * long_side),
+        "leaving": _across_border(own, moves) * float(speed[flows].sum()) / (speed.size * long_side),
+        "entering": _across_border(-own, moves) * float(speed[flows].sum()) / (speed.size * long_side),
         "zoom": float(outward.mean()) / long_side,
         "moving": float(moves.mean()),
         "moving_colour": _mean_colour(frame, moves),
     }
 
 
-def _across_border(flow: Floats) -> float:
-    """Summed outward displacement in a band along the four sides."""
+def _across_border(flow: Floats, moves: NDArray[np.bool_]) -> float:
+    """Share of the displacement of what moves that points outward in a band along the four sides."""
+    total = float(np.hypot(flow[moves, 0], flow[moves, 1]).sum())
+    moving = flow * moves[..., None]
     band = max(1, round(max(flow.shape[:2]) * _BORDER))
-    sides = (-flow[:, :band, 0], flow[:, -band:, 0], -flow[:band, :, 1], flow[-band:, :, 1])
-    return float(sum(np.maximum(side, 0.0).sum() for side in sides))
+    sides = (-moving[:, :band, 0], moving[:, -band:, 0], -moving[:band, :, 1], moving[-band:, :, 1])
+    return float(sum(np.maximum(side, 0.0).sum() for side in sides)) / total if total else 0.0
 
 
 _ANGLES = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
