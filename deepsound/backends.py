@@ -1,11 +1,14 @@
 """The one place where backends are found: entry points, so that a third party adds one by installing it.
 
-A backend is a class that is called without arguments; its name is the entry point's. Each is made once a process
-and stays, with whatever models it holds.
+A backend is a class that is called without arguments; its name is the entry point's. A class that requires one
+argument is named with it, `kind:argument` (`served:http://gpu-7:8000`), and called with it. Each is made once a
+process and stays, with whatever models it holds.
 """
 
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from inspect import Parameter, signature
 from threading import RLock
 from typing import cast
 
@@ -49,17 +52,38 @@ def _load(group: str, name: str) -> object:
 
 @cache
 def _made(group: str, name: str) -> object:
-    point = _find(group, name)
+    kind, colon, argument = name.partition(":")
+    point = _find(group, kind)
     try:
         backend = point.load()
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, OSError) as error:
         raise DeepSoundError(
             ErrorCode.BAD_SETTINGS,
-            f"{_kind(group)} {name!r} cannot be imported ({error})",
+            f"{_kind(group)} {kind!r} cannot be imported ({error})",
             where=point.value,
             remedy="install what it needs, or choose another one",
         ) from error
-    return backend()
+    return _called(backend, kind, [argument] if colon else [], where=f"{_kind(group)} {kind!r}")
+
+
+def _called(backend: Callable[..., object], kind: str, arguments: list[str], *, where: str) -> object:
+    required = _required(backend)
+    if len(required) == len(arguments):
+        return backend(*arguments)
+    if required:
+        what, remedy = "needs to be told more", f"name it as {kind}:<{required[0]}>"
+    else:
+        what, remedy = "takes nothing after its name", f"name it as {kind}"
+    raise DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=where, remedy=remedy)
+
+
+def _required(backend: Callable[..., object]) -> list[str]:
+    """Names of the arguments it can't be called without."""
+    return [
+        parameter.name
+        for parameter in signature(backend).parameters.values()
+        if parameter.default is Parameter.empty and parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
+    ]
 
 
 def _find(group: str, name: str) -> EntryPoint:
