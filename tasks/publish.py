@@ -50,11 +50,13 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
     files["audio"] = MadeFile(scratch / "audio.wav", "audio/wav")
     files["video"] = MadeFile(scratch / f"video{suffix}", mimetypes.types_map[suffix])
     with job.worker.store.local(sound.sha256) as unmastered:
-        before = after = measure(unmastered)
         mastered = unmastered
         if job.settings.loudness:
             mastered = scratch / "mastered.wav"
-            after = normalise(unmastered, mastered).after
+            levelled = normalise(unmastered, mastered)
+            before, after = levelled.before, levelled.after
+        else:
+            before = after = measure(unmastered)
         write_bwf(mastered, files["audio"].path, info.duration, _notes(job, "sound"))
         mux(job.source, mastered, files["video"].path, info)
     result |= {"suffix": suffix, "loudness": _loudness(after), "loudness_before": _loudness(before)}
