@@ -1,14 +1,16 @@
-"""Named points where a test may kill or fail this process. They do nothing unless the environment names one.
+"""Named points where a test may kill this process. They do nothing unless the environment names one.
 
-DEEPSOUND_FAULT="judge.recorded" kills the process (SIGKILL) when it gets there; "judge.recorded@3" at the
-third time it gets there.
+DEEPSOUND_FAULT="judge.recorded" kills the process (SIGKILL) when it gets there; "*@7" at the seventh point it
+gets to, whichever that is.
 """
 
+import itertools
 import os
 import signal
-from collections import Counter
+import threading
 
-_seen: Counter[str] = Counter()
+_reached = itertools.count(1)
+_lock = threading.Lock()
 
 
 def fault_point(name: str) -> None:
@@ -16,8 +18,7 @@ def fault_point(name: str) -> None:
     asked = os.environ.get("DEEPSOUND_FAULT")
     if not asked:
         return
-    point, _, times = asked.partition("@")
-    if point == name:
-        _seen[name] += 1
-        if _seen[name] >= int(times or 1):
+    point, _, number = asked.partition("@")
+    with _lock:
+        if point == name or (point == "*" and next(_reached) == int(number)):
             os.kill(os.getpid(), signal.SIGKILL)
