@@ -32,6 +32,8 @@ _NULLABLE_JSON = JSON(none_as_null=True)
 _OPEN = text("state IN ('pending', 'running')")
 _DONE = text("status = 'done'")
 _FAILED = text("status = 'failed'")
+_ASKED = text("prompt_sha256 IS NOT NULL")
+_REUSED = text("reused_attempt_id IS NOT NULL")
 
 
 class Base(DeclarativeBase):
@@ -180,7 +182,19 @@ class Attempt(Base):
         UniqueConstraint("item_id", "seq"),
         Index("ix_attempt_step_key", "step_key", postgresql_where=_DONE, sqlite_where=_DONE),
         Index("ix_attempt_error_code", "error_code", postgresql_where=_FAILED, sqlite_where=_FAILED),
-        Index("ix_attempt_prompt_sha256", "prompt_sha256", "started_at"),
+        Index(
+            "ix_attempt_prompt_sha256",
+            "prompt_sha256",
+            "started_at",
+            postgresql_where=_ASKED,
+            sqlite_where=_ASKED,
+        ),
+        Index(
+            "ix_attempt_reused_attempt_id",
+            "reused_attempt_id",
+            postgresql_where=_REUSED,
+            sqlite_where=_REUSED,
+        ),
     )
 
     id: Mapped[int] = mapped_column(ROW_ID, primary_key=True)
@@ -190,7 +204,7 @@ class Attempt(Base):
     round: Mapped[int] = mapped_column(SmallInteger)
     number: Mapped[int] = mapped_column(Integer)
     status: Mapped[str] = mapped_column(Text)
-    reused_attempt_id: Mapped[int | None] = mapped_column(ForeignKey("attempt.id"), index=True)
+    reused_attempt_id: Mapped[int | None] = mapped_column(ForeignKey("attempt.id"))
     next_step: Mapped[str | None] = mapped_column(Text)
     next_round: Mapped[int | None] = mapped_column(SmallInteger)
     outcome: Mapped[str | None] = mapped_column(Text)

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session, load_only
 from db.columns import UtcDateTime, Values
 from db.owner import is_dead
 from db.records import FIRST_STEP, AttemptStatus, StepRef, WorkState
-from db.schema import Attempt, Item, Work
+from db.schema import Attempt, Item, Work, table_of
 from deepsound.pipeline import Step
 
 _SAYS_WHAT_FOLLOWS = (
@@ -74,7 +74,7 @@ def reopen(session: Session, item_id: int, at: StepRef) -> None:
     """Make a step pending, whatever became of it before."""
     if _set(session, _step(item_id, at), WorkState.PENDING, _NOBODY) == 0:
         row: Values = {"item_id": item_id, "step": at.step.value, "round": at.round}
-        session.execute(insert(Work), {**row, "state": WorkState.PENDING.value})
+        session.execute(insert(table_of(Work)), {**row, "state": WorkState.PENDING.value})
 
 
 def open_first_steps(session: Session, run_id: str) -> None:
@@ -101,7 +101,7 @@ def rebuild_work(session: Session, run_id: str) -> None:
         for at, state in states_after(made).items()
     ]
     if rows:
-        session.execute(insert(Work), rows)
+        session.execute(insert(table_of(Work)), rows)
 
 
 def states_after(attempts: Iterable[Attempt]) -> dict[StepRef, WorkState]:

@@ -41,11 +41,11 @@ def register_run(session: Session, new: NewRun) -> str:
             "code_version_sha256": code["sha256"],
         },
     )
-    session.execute(insert(Run), run)
+    session.execute(insert(table_of(Run)), run)
     videos = _enter_videos(session, new.items)
     items = [_item_row(place, item, run, videos) for place, item in enumerate(new.items)]
     if items:
-        session.execute(insert(Item), items)
+        session.execute(insert(table_of(Item)), items)
     open_first_steps(session, run["id"])
     return run["id"]
 
@@ -64,9 +64,9 @@ def record_attempt(session: Session, record: AttemptRecord, owner: str) -> int:
     attempt = attempt_row(record) | _place_in_chain(session, record) | {"digests": _digests(session, owned)}
     reused = record.reused_attempt_id
     attempt["hash"] = attempt_hash(attempt, None if reused is None else _hashes(session, [reused])[reused])
-    attempt_id = session.scalars(insert(Attempt).returning(Attempt.id), attempt).one()
+    attempt_id = session.scalars(insert(table_of(Attempt)).returning(Attempt.id), attempt).one()
     for kind, rows in owned.items():
-        session.execute(insert(kind), [{"attempt_id": attempt_id, **row} for row in rows])
+        session.execute(insert(table_of(kind)), [{"attempt_id": attempt_id, **row} for row in rows])
     if isinstance(record.then, StepRef) and record.then != record.at:
         reopen(session, record.item_id, record.then)
     return attempt_id

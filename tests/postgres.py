@@ -4,6 +4,7 @@
 database, `ledger` an open ledger in it.
 """
 
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -47,6 +48,14 @@ def postgres_template(postgres_server: str) -> str:
     return "empty_ledger"
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with an empty ledger in it, to be copied."""
+    file = tmp_path_factory.mktemp("template") / "ledger.sqlite3"
+    open_ledger(f"sqlite:///{file}").close()
+    return file
+
+
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """URL of an empty database."""
@@ -69,10 +78,12 @@ def new_ledger(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     @contextmanager
     def make(kind: str) -> Iterator[Ledger]:
         with ExitStack() as stack:
-            url = f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.sqlite3'}"
             if kind == "postgresql":
                 template = request.getfixturevalue("postgres_template")
                 url = stack.enter_context(_database(request.getfixturevalue("postgres_server"), template))
+            else:
+                file = tmp_path_factory.mktemp("ledger") / "ledger.sqlite3"
+                url = f"sqlite:///{shutil.copy(request.getfixturevalue('sqlite_template'), file)}"
             yield stack.enter_context(closing(open_ledger(url)))
 
     return make

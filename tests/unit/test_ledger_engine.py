@@ -106,6 +106,24 @@ def _driver(url: str) -> str:
     return "sqlite+pysqlite" if url.startswith("sqlite") else "postgresql+psycopg"
 
 
+def test_a_connection_lost_half_way_is_worth_a_retry_and_the_next_one_is_new(postgres_url: str) -> None:
+    ledger = open_ledger(postgres_url)
+
+    def write_while_the_server_goes_away() -> None:
+        with ledger.write() as session:
+            session.execute(insert(Document), {"sha256": "0" * 64, "body": ""})
+            own = session.scalar(text("SELECT pg_backend_pid()"))
+            with ledger.read() as other:
+                other.execute(text("SELECT pg_terminate_backend(:own, 5000)"), {"own": own})
+
+    with pytest.raises(DeepSoundError, match="check that it runs") as caught:
+        write_while_the_server_goes_away()
+    assert caught.value.code is ErrorCode.LEDGER_UNREACHABLE
+    with ledger.write() as session:
+        assert session.scalar(select(func.count()).select_from(Document)) == 0
+    ledger.close()
+
+
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [

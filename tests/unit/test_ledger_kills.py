@@ -50,7 +50,7 @@ def _write_and_wait(url: str, item_id: int, says: Connection) -> None:
 
 def test_a_run_whose_workers_are_killed_again_and_again_is_finished_without_a_trace(ledger_url: str) -> None:
     ledger = open_ledger(ledger_url)
-    run = a_run(*(f"{number}.mp4" for number in range(20)))
+    run = a_run(*(f"{number}.mp4" for number in range(14)))
     run_id, items = begin(ledger, run)
     chance = random.Random(7)
     for _ in range(6):

@@ -90,14 +90,14 @@ def test_two_items_never_write_the_same_output(ledger: Ledger) -> None:
         assert session.scalar(select(func.count()).select_from(Run)) == 0
 
 
-def test_ten_thousand_items_are_registered_in_seconds(ledger: Ledger) -> None:
-    run = a_run(*(f"reel-{number:05}.mp4" for number in range(10_000)))
+def test_thousands_of_items_are_registered_in_seconds(ledger: Ledger) -> None:
+    run = a_run(*(f"reel-{number:05}.mp4" for number in range(2_000)))
     started = time.monotonic()
     with ledger.write() as session:
         register_run(session, run)
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 10
     with ledger.read() as session:
-        assert session.scalar(select(func.count()).select_from(Work)) == 10_000
+        assert session.scalar(select(func.count()).select_from(Work)) == 2_000
 
 
 def test_an_attempt_is_written_whole(ledger: Ledger) -> None:

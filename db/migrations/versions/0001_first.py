@@ -217,8 +217,20 @@ def _create_attempts() -> None:
         postgresql_where=sa.text("status = 'failed'"),
         sqlite_where=sa.text("status = 'failed'"),
     )
-    op.create_index("ix_attempt_prompt_sha256", "attempt", ["prompt_sha256", "started_at"])
-    op.create_index(op.f("ix_attempt_reused_attempt_id"), "attempt", ["reused_attempt_id"])
+    op.create_index(
+        "ix_attempt_prompt_sha256",
+        "attempt",
+        ["prompt_sha256", "started_at"],
+        postgresql_where=sa.text("prompt_sha256 IS NOT NULL"),
+        sqlite_where=sa.text("prompt_sha256 IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_attempt_reused_attempt_id",
+        "attempt",
+        ["reused_attempt_id"],
+        postgresql_where=sa.text("reused_attempt_id IS NOT NULL"),
+        sqlite_where=sa.text("reused_attempt_id IS NOT NULL"),
+    )
     op.create_index(
         "ix_attempt_step_key",
         "attempt",
