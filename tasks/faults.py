@@ -1,15 +1,15 @@
 """Named points where a test may kill this process. They do nothing unless the environment names one.
 
-DEEPSOUND_FAULT="judge.recorded" kills the process (SIGKILL) when it gets there; "*@7" at the seventh point it
-gets to, whichever that is.
+DEEPSOUND_FAULT="judge.recorded" kills the process (SIGKILL) when it gets there, "judge.recorded@3" at the third
+time, "*@7" at the seventh point it gets to, whichever that is.
 """
 
-import itertools
 import os
 import signal
 import threading
+from collections import Counter
 
-_reached = itertools.count(1)
+_reached: Counter[str] = Counter()
 _lock = threading.Lock()
 
 
@@ -20,5 +20,6 @@ def fault_point(name: str) -> None:
         return
     point, _, number = asked.partition("@")
     with _lock:
-        if point == name or (point == "*" and next(_reached) == int(number)):
+        _reached.update((name, "*"))
+        if point in (name, "*") and _reached[point] >= int(number or 1):
             os.kill(os.getpid(), signal.SIGKILL)
