@@ -20,7 +20,8 @@ class KnownFile:
 class KnownModel:
     """A checkpoint. `package` is the distribution it ships in, None where somebody has to fetch it.
 
-    `licence` is SPDX where there is such a name, "unstated" where the publisher gives none.
+    `licence` is SPDX where there is such a name, "unstated" where the publisher gives none. `needs` names the
+    other models it does not work without. Of a `whole_release`, all that the source publishes belongs to it.
     """
 
     name: str
@@ -30,6 +31,8 @@ class KnownModel:
     licence: str
     commercial_use: bool | None
     package: str | None = None
+    needs: tuple[str, ...] = ()
+    whole_release: bool = False
 
 
 def _packaged(name: str, purpose: str, package: str, licence: str, *files: str) -> KnownModel:
@@ -74,8 +77,14 @@ _PACKAGED = (
 _MMAUDIO_SOURCE = "https://huggingface.co/hkchengrex/MMAudio"
 
 
-def _mmaudio(name: str, purpose: str, file: KnownFile) -> KnownModel:
-    return KnownModel(name, purpose, (file,), _MMAUDIO_SOURCE, "CC-BY-NC-4.0", False)
+_CLIP = "dfn5b-clip-vit-h-14-378"
+_SEES = ("synchformer", _CLIP)
+_NEEDS_16K = ("mmaudio-vae-16k", "mmaudio-vocoder-16k", *_SEES)
+_NEEDS_44K = ("mmaudio-vae-44k", "bigvgan-v2-44khz-128band-512x", *_SEES)
+
+
+def _mmaudio(name: str, purpose: str, file: KnownFile, *needs: str) -> KnownModel:
+    return KnownModel(name, purpose, (file,), _MMAUDIO_SOURCE, "CC-BY-NC-4.0", False, needs=needs)
 
 
 _MMAUDIO = (
@@ -86,21 +95,25 @@ _MMAUDIO = (
             "mmaudio/weights/mmaudio_small_16k.pth",
             sha256="61987bcbd6fc689af063075d7efaef29425f65df155dac589c07fa8173a03c1c",
         ),
+        *_NEEDS_16K,
     ),
     _mmaudio(
         "mmaudio-small-44k",
         "generates sound for video, 44.1 kHz",
         KnownFile("mmaudio/weights/mmaudio_small_44k.pth"),
+        *_NEEDS_44K,
     ),
     _mmaudio(
         "mmaudio-medium-44k",
         "generates sound for video, 44.1 kHz",
         KnownFile("mmaudio/weights/mmaudio_medium_44k.pth"),
+        *_NEEDS_44K,
     ),
     _mmaudio(
         "mmaudio-large-44k",
         "generates sound for video, 44.1 kHz",
         KnownFile("mmaudio/weights/mmaudio_large_44k.pth", 4_120_388_840),
+        *_NEEDS_44K,
     ),
     _mmaudio(
         "mmaudio-large-44k-v2",
@@ -110,6 +123,7 @@ _MMAUDIO = (
             4_122_474_715,
             "a6bf693424fbd4ce0244fff8c412347714d5ac586e28dbeffadfa0f2b647af74",
         ),
+        *_NEEDS_44K,
     ),
     _mmaudio(
         "mmaudio-vae-16k",
@@ -148,7 +162,7 @@ _MMAUDIO = (
         ),
     ),
     KnownModel(
-        "dfn5b-clip-vit-h-14-378",
+        _CLIP,
         "what is seen and what is asked for, for MMAudio",
         (
             KnownFile(
@@ -156,6 +170,8 @@ _MMAUDIO = (
                 3_947_081_637,
                 "c07a17b547d461c60a3cce5062b26bf8545b13de602c4c59d8490361eb716033",
             ),
+            # Read when there is a prompt.
+            KnownFile("DFN5B-CLIP-ViT-H-14-378/tokenizer.json"),
         ),
         "https://huggingface.co/apple/DFN5B-CLIP-ViT-H-14-378",
         "LicenseRef-apple-amlr",
@@ -198,7 +214,8 @@ _SEPARATION = (
 def _videollama2(name: str, release: str, purpose: str) -> KnownModel:
     # The shards are named by the release's own index, and checked against it when it is loaded.
     files = (KnownFile(f"{release}/config.json"),)
-    return KnownModel(name, purpose, files, f"https://huggingface.co/lym0302/{release}", "unstated", None)
+    source = f"https://huggingface.co/lym0302/{release}"
+    return KnownModel(name, purpose, files, source, "unstated", None, whole_release=True)
 
 
 _REASONING = (

@@ -10,7 +10,18 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.folders import data_folder
 from deepsound.identity import packaged_file, recorded_sha256
 
-__all__ = ["KnownFile", "KnownModel", "find_faults", "find_file", "known_model", "known_models", "models_folder"]
+__all__ = [
+    "KnownFile",
+    "KnownModel",
+    "find_fault",
+    "find_faults",
+    "find_file",
+    "known_model",
+    "known_models",
+    "models_folder",
+    "permission",
+    "with_needs",
+]
 
 
 def known_models() -> tuple[KnownModel, ...]:
@@ -25,6 +36,12 @@ def known_model(name: str) -> KnownModel:
         remedy = f"choose one of: {', '.join(model.name for model in KNOWN_MODELS)}"
         raise DeepSoundError(ErrorCode.BAD_SETTINGS, "no such model is known", where=name, remedy=remedy)
     return found
+
+
+def with_needs(name: str) -> tuple[KnownModel, ...]:
+    """The model called `name` and those it does not work without; nothing where no such model is known."""
+    found = next((model for model in KNOWN_MODELS if model.name == name), None)
+    return () if found is None else (found, *map(known_model, found.needs))
 
 
 def models_folder() -> Path:
@@ -43,7 +60,8 @@ def find_file(model: KnownModel, file: KnownFile) -> Path:
     path = models_folder() / file.path
     if not path.is_file():
         what = f"{model.name} is not on this machine"
-        remedy = f"put it there, from {model.source} (licence {model.licence}; {_permission(model)})"
+        terms = f"licence {model.licence}; {permission(model.commercial_use)}"
+        remedy = f"run `deepsound models pull {model.name}`, or put it there, from {model.source} ({terms})"
         raise DeepSoundError(ErrorCode.MODEL_MISSING, what, where=str(path), remedy=remedy)
     size = path.stat().st_size
     if file.size not in (None, size):
@@ -57,24 +75,34 @@ def find_faults(model: KnownModel) -> Iterator[DeepSoundError]:
     Reads all of it. Packaged files are held against the hashes their package was installed with.
     """
     for file in model.files:
-        try:
-            path = find_file(model, file)
-        except DeepSoundError as fault:
+        fault = find_fault(model, file)
+        if fault is not None:
             yield fault
-            continue
-        published = recorded_sha256(model.package, file.path) if model.package else file.sha256
-        if published is not None and sha256_file(path) != published:
-            yield _not_official(model, path, "the bytes are not those of the official file")
+
+
+def find_fault(model: KnownModel, file: KnownFile) -> DeepSoundError | None:
+    """What is wrong with one file of a model here; None where nothing is. Reads all of it."""
+    try:
+        path = find_file(model, file)
+    except DeepSoundError as fault:
+        return fault
+    published = recorded_sha256(model.package, file.path) if model.package else file.sha256
+    if published is not None and sha256_file(path) != published:
+        return _not_official(model, path, "the bytes are not those of the official file")
+    return None
 
 
 def _not_official(model: KnownModel, path: Path, what: str) -> DeepSoundError:
     fetch = (
-        f"run `pip install --force-reinstall {model.package}`" if model.package else f"get it from {model.source}"
+        f"run `pip install --force-reinstall {model.package}`"
+        if model.package
+        else f"run `deepsound models pull {model.name}`, or get it from {model.source}"
     )
     return DeepSoundError(ErrorCode.MODEL_FAILED, what, where=str(path), remedy=fetch)
 
 
-def _permission(model: KnownModel) -> str:
-    if model.commercial_use is None:
+def permission(commercial_use: bool | None) -> str:
+    """What a licence says of commercial use, in words."""
+    if commercial_use is None:
         return "ask its authors before using it"
-    return "commercial use allowed" if model.commercial_use else "no commercial use"
+    return "commercial use allowed" if commercial_use else "no commercial use"
