@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
+from console.backends import check_backends
 from console.display import showing_progress
 from console.results import ItemResult, as_json, read_results, summary_table
 from console.settings import Settings, settings_from
 from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, err, out, say
-from deepsound.backends import load_generator, load_reasoner, load_separator
+from deepsound.licences import LicencePolicy
 from deepsound.pipeline import Fallback, OutcomeKind, VoicePolicy
 from flows.local import drive_run
 from tasks.deliver import speakable
@@ -39,6 +40,9 @@ def dub(
     loudness: Annotated[
         bool | None, typer.Option("--loudness/--no-loudness", help="EBU R 128 (-23 LUFS), or levels as they are.")
     ] = None,
+    licence: Annotated[
+        LicencePolicy | None, typer.Option(help="Weights of any licence, or of those that allow commercial use.")
+    ] = None,
     db: Annotated[str | None, typer.Option(help="URL of the ledger's database.")] = None,
     store: Annotated[str | None, typer.Option(help="Artifact store: a folder, or s3://bucket/prefix.")] = None,
     as_json_object: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -55,10 +59,11 @@ def dub(
         negative_prompt=negative_prompt,
         seed=seed,
         loudness=loudness,
+        licence=licence,
         db=db,
         store=store,
     )
-    _check_backends(settings)
+    check_backends(settings)
     intake = collect(inputs)
     refuse_overwriting_sources(intake.sources, settings.out)
     if intake.left_out:
@@ -70,13 +75,6 @@ def dub(
     results = read_results(worker, run_id)
     _report(run_id, results, as_json_object)
     raise typer.Exit(EXIT_SOME_FAILED if any(result.is_failure for result in results) else EXIT_DONE)
-
-
-def _check_backends(settings: Settings) -> None:
-    """An unknown name or missing weights stop the command before anything is registered."""
-    load_generator(settings.generator)
-    load_reasoner(settings.reasoner)
-    load_separator(settings.separator)
 
 
 def _begin(worker: Worker, settings: Settings, sources: tuple[Source, ...]) -> str:

@@ -1,19 +1,32 @@
-"""`deepsound models list`: what each model is for, whether it is here, and what its licence allows."""
+"""`deepsound models list` and `check`: what each model is for, what its licence allows, is it here and whole."""
 
 import json
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from console.terminal import out
+from console.pull import pull_models
+from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, complain, err, out
 from deepsound.canonical import Json
-from deepsound.errors import DeepSoundError
-from deepsound.models import KnownModel, find_file, known_models, models_folder
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.models import (
+    KnownModel,
+    find_faults,
+    find_file,
+    known_model,
+    known_models,
+    models_folder,
+)
 
 app = typer.Typer(no_args_is_help=True)
+app.command("pull")(pull_models)
 
 _COMMERCIAL = {True: "yes", False: "[red]no[/]", None: "[yellow]ask[/]"}
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Models; all, where none is named.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 @app.callback()
@@ -22,17 +35,80 @@ def models() -> None:
 
 
 @app.command("list")
-def list_models(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
-) -> None:
-    """List every model that can be used, embedded ones first."""
+def list_models(names: Names = None, as_json: AsJson = False) -> None:
+    """List every model that can be used, embedded ones first; of named ones, all files."""
+    chosen = _chosen(names)
     if as_json:
-        out.file.write(json.dumps({"models": [_model_json(model) for model in known_models()]}) + "\n")
+        _write_json([_model_json(model) for model in chosen])
         return
+    out.print(_table_of_models(chosen))
+    if names:
+        out.print(_table_of_files(chosen))
+    out.print(f"Files that do not ship inside packages are looked for in {models_folder()}", style="dim")
+
+
+@app.command("check")
+def check_models(names: Names = None, as_json: AsJson = False) -> None:
+    """Read every file and hold it against the official one. A model that is not here is a fault if it is named."""
+    chosen = _chosen(names)
+    found: list[tuple[KnownModel, str, Sequence[DeepSoundError]]] = []
+    for model in chosen:
+        with err.status(f"reading {model.name}"):
+            found.append((model, *_state(model, is_wanted=bool(names))))
+    if as_json:
+        _write_json([_checked_json(*one) for one in found])
+    else:
+        out.print(_table_of_states(found))
+        for fault in (fault for _, _, faults in found for fault in faults):
+            complain(fault)
+    raise typer.Exit(EXIT_SOME_FAILED if any(faults for _, _, faults in found) else EXIT_DONE)
+
+
+def _chosen(names: list[str] | None) -> Sequence[KnownModel]:
+    return [known_model(name) for name in dict.fromkeys(names)] if names else known_models()
+
+
+def _state(model: KnownModel, *, is_wanted: bool) -> tuple[str, Sequence[DeepSoundError]]:
+    """What to say of a model, and its faults."""
+    faults = list(find_faults(model))
+    if not faults:
+        is_known = model.package is not None or all(file.sha256 for file in model.files)
+        return "whole" if is_known else "here", ()
+    is_absent = model.package is None and _are_missing(faults) and len(faults) == len(model.files)
+    if is_absent:
+        return "not here", faults if is_wanted else ()
+    return "faulty", faults
+
+
+def _are_missing(faults: Iterable[DeepSoundError]) -> bool:
+    return all(fault.code is ErrorCode.MODEL_MISSING for fault in faults)
+
+
+_STATES = {
+    "whole": "[green]whole[/]",
+    "here": "[yellow]here, no official hash is known[/]",
+    "not here": "not here",
+    "faulty": "[red]faulty[/]",
+}
+
+
+def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("model", "what for", "here", "size", "licence", "commercial use", "from"):
+    for heading in headings:
         table.add_column(heading)
-    for model in known_models():
+    return table
+
+
+def _table_of_states(found: Iterable[tuple[KnownModel, str, Sequence[DeepSoundError]]]) -> Table:
+    table = _table("model", "state", "files")
+    for model, state, _ in found:
+        table.add_row(model.name, _STATES[state], ", ".join(file.path for file in model.files))
+    return table
+
+
+def _table_of_models(chosen: Iterable[KnownModel]) -> Table:
+    table = _table("model", "what for", "here", "size", "licence", "commercial use", "from")
+    for model in chosen:
         table.add_row(
             model.name,
             model.purpose,
@@ -42,8 +118,14 @@ def list_models(
             _COMMERCIAL[model.commercial_use],
             model.package or model.source,
         )
-    out.print(table)
-    out.print(f"Files that do not ship inside packages are looked for in {models_folder()}", style="dim")
+    return table
+
+
+def _table_of_files(chosen: Iterable[KnownModel]) -> Table:
+    table = _table("file", "bytes", "SHA-256")
+    for file in (file for model in chosen for file in model.files):
+        table.add_row(file.path, f"{file.size:,}" if file.size else "–", file.sha256 or "–")
+    return table
 
 
 def _is_here(model: KnownModel) -> bool:
@@ -66,6 +148,10 @@ def _size(model: KnownModel) -> str:
     return f"{total / 1e9:.1f} GB" if total >= 1e9 else f"{total / 1e6:.1f} MB"
 
 
+def _write_json(chosen: list[Json]) -> None:
+    out.file.write(json.dumps({"models": chosen}, ensure_ascii=False) + "\n")
+
+
 def _model_json(model: KnownModel) -> Json:
     return {
         "name": model.name,
@@ -74,6 +160,15 @@ def _model_json(model: KnownModel) -> Json:
         "files": [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in model.files],
         "licence": model.licence,
         "commercial_use": model.commercial_use,
+        "needs": list(model.needs),
         "source": model.source,
         "package": model.package,
     }
+
+
+def _checked_json(model: KnownModel, state: str, faults: Iterable[DeepSoundError]) -> Json:
+    complaints: list[Json] = [
+        {"code": fault.code.value, "what": fault.what, "where": fault.where, "remedy": fault.remedy}
+        for fault in faults
+    ]
+    return {"name": model.name, "state": state, "faults": complaints}

@@ -12,6 +12,7 @@ from pydantic_settings import (
 )
 
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.licences import LicencePolicy
 from deepsound.pipeline import Fallback, VoicePolicy
 from tasks.place import Place, default_place
 from tasks.settings import RunSettings
@@ -32,6 +33,7 @@ class Settings(BaseSettings):
     negative_prompt: str = ""
     seed: int = Field(default=42, ge=0, lt=2**63)
     loudness: bool = True
+    licence: LicencePolicy = LicencePolicy.ANY
     db: str = Field(default_factory=lambda: default_place().db)
     store: str = Field(default_factory=lambda: default_place().store)
 
@@ -53,6 +55,7 @@ class Settings(BaseSettings):
             seed=self.seed,
             loudness=self.loudness,
             out=self.out.absolute(),
+            licence=self.licence,
         )
 
     @classmethod

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deepsound.canonical import Json
+from deepsound.licences import LicencePolicy
 from deepsound.pipeline import Fallback, Policy, VoicePolicy
 
 
@@ -23,6 +24,8 @@ class RunSettings:
     seed: int
     loudness: bool
     out: Path
+    # Runs registered before there was this setting have none.
+    licence: LicencePolicy = LicencePolicy.ANY
 
     @property
     def policy(self) -> Policy:
@@ -44,6 +47,7 @@ class RunSettings:
         values["fallback"] = Fallback(values["fallback"])
         values["voice"] = VoicePolicy(values["voice"])
         values["out"] = Path(values["out"])
+        values["licence"] = LicencePolicy(values.get("licence", LicencePolicy.ANY))
         return cls(**values)
 
 

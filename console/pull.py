@@ -1,0 +1,58 @@
+"""`deepsound models pull`: what a model needs and is not here yet, from its publisher into the models folder."""
+
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, complain, err, say
+from deepsound.errors import DeepSoundError
+from deepsound.licences import restrictions, terms_of
+from deepsound.models import KnownFile, KnownModel, find_file, known_model, with_needs
+
+
+def pull_models(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Models; what they need comes with them.")],
+) -> None:
+    """Fetch what is not in the models folder yet, and go on with what was interrupted."""
+    for name in names:
+        known_model(name)
+    chosen = list(dict.fromkeys(model for name in names for model in with_needs(name)))
+    for restriction in restrictions(map(terms_of, chosen)):
+        say(restriction)
+    is_whole = [_pull(model) for model in chosen]
+    raise typer.Exit(EXIT_DONE if all(is_whole) else EXIT_SOME_FAILED)
+
+
+def _pull(model: KnownModel) -> bool:
+    """Have all of a model here; False once complaints were made."""
+    # Imported only now: nothing else of the command speaks to publishers.
+    from deepsound.pulling import files_to_pull
+
+    try:
+        files = files_to_pull(model)
+    except DeepSoundError as error:
+        complain(error)
+        return False
+    if model.whole_release:
+        # The file that tells it is here stands last, and comes only once the others did.
+        return all(_pull_file(model, file) for file in files)
+    return all([_pull_file(model, file) for file in files])
+
+
+def _pull_file(model: KnownModel, file: KnownFile) -> bool:
+    from deepsound.pulling import pull_file
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    try:
+        with Progress(
+            *columns, TransferSpeedColumn(), TimeRemainingColumn(), console=err, transient=True
+        ) as shown:
+            task = shown.add_task(file.path, total=file.size)
+            fetched = pull_file(model, file, lambda here, of: shown.update(task, completed=here, total=of))
+    except DeepSoundError as error:
+        complain(error)
+        return False
+    doubt = "" if model.package or file.sha256 else " (no official hash is known to hold it against)"
+    say(f"{find_file(model, file)}: {'fetched' if fetched else 'was here'}{doubt}")
+    return True
