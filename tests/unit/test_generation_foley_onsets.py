@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -78,17 +79,37 @@ def test_leaving_the_picture_is_no_onset() -> None:
     assert find_onsets(curves) == ()
 
 
+def texture(seed: int) -> Frame:
+    """Soft coloured blotches, wider than the picture."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (12, 30, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (2 * SIZE[0], SIZE[1]), interpolation=cv2.INTER_CUBIC)
+
+
 def test_a_scene_cut_is_a_cut_and_no_onset() -> None:
-    curves = filmed(lambda time: flat(40, 60, 200) if time < 1.0 else flat(200, 180, 40), 2.0)
+    """Half of the picture is black, so that the change at the cut is not taken for a moving camera."""
+    before, after = texture(1) // 2, 255 - texture(2) // 2
+
+    def scene(time: float) -> Frame:
+        shown, shift = (before, round(30 * time)) if time < 1.0 else (after, round(30 * (2.0 - time)))
+        picture = flat(0, 0, 0)
+        picture[:, 80:] = shown[:, shift : shift + 80]
+        return picture
+
+    curves = filmed(scene, 2.0)
     assert curves.time[find_cuts(curves)].tolist() == pytest.approx([1.0])
     assert find_onsets(curves) == ()
 
 
-def test_frames_repeated_to_fit_a_rate_are_no_stops() -> None:
-    """24 frames a second shown at 30: every fifth frame is the one before."""
-    steady = [float(time) for time in np.arange(0.0, 1.0, 1 / 30)]
-    frames = [box(10 + 100 * np.floor(time * 24 + 1e-6) / 24, 35) for time in steady]
-    assert find_onsets(observe(frames, steady)) == ()
+def test_what_shivers_all_the_time_hits_nothing() -> None:
+    curves = filmed(lambda time: box(70 + 3 * np.sin(2 * np.pi * 6 * time), 35), 3.0, 30.0)
+    assert [time for time in times_of(find_onsets(curves)) if time > 0.3] == []
+
+
+def test_a_movement_drawn_on_threes_does_not_stop_at_every_drawing() -> None:
+    """Eight pictures a second, each shown three times."""
+    curves = filmed(lambda time: box(10 + 80 * np.floor(time * 8 + 1e-6) / 8, 35), 1.0, 24.0)
+    assert find_onsets(curves) == ()
 
 
 def test_onsets_follow_presentation_times_at_a_variable_rate() -> None:
