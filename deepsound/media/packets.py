@@ -9,6 +9,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
+from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -16,6 +17,14 @@ from av.video.stream import VideoStream
 def stores_times(container: InputContainer) -> bool:
     """Whether a container stores presentation times. AVI does not, and FFmpeg's guesses for it are wrong."""
     return container.format.name != "avi"
+
+
+def demuxed(container: InputContainer, *streams: Stream) -> Iterator[Any]:
+    """The packets of some streams, and after them an empty one for each, which drains its decoder."""
+    try:
+        yield from container.demux(*streams)
+    except IndexError:  # PyAV trips over streams that MPEG shows late, but only after all packets were given
+        return
 
 
 def readable(packets: Iterator[Any]) -> Iterator[Any]:
@@ -108,7 +117,7 @@ def read_packets(container: InputContainer, video: VideoStream, audio: AudioStre
     reading = PacketReading(FrameClock(stores_times(container)))
     wanted = (video,) if audio is None else (video, audio)
     try:
-        for packet in container.demux(*wanted):
+        for packet in demuxed(container, *wanted):
             if packet.stream_index == video.index:
                 reading.see(packet)
             else:

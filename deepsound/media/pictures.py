@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from deepsound.media.by_decord import DecordReader, DecordStoppedError, trusted_reader
 from deepsound.media.files import open_media
-from deepsound.media.packets import FrameClock, stores_times
+from deepsound.media.packets import FrameClock, demuxed, stores_times
 from deepsound.media.probe import VideoInfo, video_stream
 
 Rgb = NDArray[np.uint8]
@@ -119,7 +119,7 @@ class Showing:
         with open_media(self.path) as container:
             stream = video_stream(container, self.path)
             stream.thread_type = "AUTO"
-            frames = self._decoded(container.demux(stream), FrameClock(stores_times(container)))
+            frames = self._decoded(demuxed(container, stream), FrameClock(stores_times(container)))
             if self.info.interlaced:
                 frames = _deinterlaced(frames)
             for frame in frames:

@@ -12,6 +12,8 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
+from deepsound.media.packets import demuxed
+
 Block = NDArray[np.float32]
 
 
@@ -33,11 +35,11 @@ class DecodedSound:
     _shape: tuple[str, str, int] | None = field(default=None)
 
     def __iter__(self) -> Iterator[tuple[Fraction | None, Block]]:
-        packets = self.container.demux(self.stream)
+        packets = demuxed(self.container, self.stream)
         while True:
             try:
                 packet = next(packets, None)
-                frames = [] if packet is None else packet.decode()
+                frames: list[AudioFrame] = [] if packet is None else packet.decode()
             except FFmpegError:
                 self.damaged_packets += 1
                 continue

@@ -9,7 +9,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 
 from deepsound.media.files import open_media
-from deepsound.media.packets import stores_times
+from deepsound.media.packets import demuxed, readable, stores_times
 from deepsound.media.probe import video_stream
 
 
@@ -29,7 +29,7 @@ def rebuilt_times(path: Path, rate: Fraction) -> Sequence[tuple[int, int, int]] 
         step = max(round(1 / (rate * (stream.time_base or 1))), 1)
         times: list[int] = []
         shown: list[int] = []
-        for packet in container.demux(stream):
+        for packet in readable(demuxed(container, stream)):
             if packet.size:
                 packet.opaque = len(times)
                 times.append(packet.dts if packet.dts is not None else len(times))

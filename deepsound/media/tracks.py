@@ -14,7 +14,7 @@ from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
 from deepsound.media.edit_lists import Edit, EditList
-from deepsound.media.packets import readable
+from deepsound.media.packets import demuxed, readable
 from deepsound.media.probe import VideoInfo
 
 _MP4_TAGS: Final = frozenset({"avc1", "avc3", "hvc1", "hev1"})
@@ -29,6 +29,16 @@ class Track:
     result: Stream
     began: Fraction | None = None
     ended: Fraction = Fraction()
+    decoded_last: int | None = None
+
+    def mend(self, packet: "Packet[Any]") -> None:
+        """Give a packet whose time a damaged file lost, or set back, the next time that can be written."""
+        if packet.dts is None:
+            return
+        if self.decoded_last is not None and packet.dts <= self.decoded_last:
+            packet.dts = self.decoded_last + 1
+        packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+        self.decoded_last = packet.dts
 
     def note(self, packet: "Packet[Any]") -> None:
         """Remember a packet's time."""
@@ -124,7 +134,7 @@ def copied_packets(
     by_index = {track.source.index: track for track in tracks}
     ticks = {track.source.index: round(shift / (track.source.time_base or 1)) for track in tracks}
     seen = 0
-    for packet in readable(source.demux(*(track.source for track in tracks))):
+    for packet in readable(demuxed(source, *(track.source for track in tracks))):
         if not packet.size:
             continue
         track = by_index[packet.stream_index]
@@ -134,6 +144,7 @@ def copied_packets(
         ahead = ticks[packet.stream_index]
         packet.pts = None if packet.pts is None else packet.pts - ahead
         packet.dts = None if packet.dts is None else packet.dts - ahead
+        track.mend(packet)
         track.note(packet)
         packet.stream = track.result
         yield packet
