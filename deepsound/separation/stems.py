@@ -51,9 +51,8 @@ def _faded(blocks: Iterable[Block], touched: Sequence[Span], sound: AudioFormat,
                 remedy="check the mix for samples that are not numbers, and the model's files",
             )
         stop = at + len(block)
-        near = [
-            span for span in touched if span.start * sound.sample_rate < stop and at < span.end * sound.sample_rate
-        ]
+        here = Span(at / sound.sample_rate, stop / sound.sample_rate)
+        near = [span for span in touched if span.start < here.end and here.start < span.end]
         yield block * gain(near, sound.duration, sound.sample_rate, at, stop)[:, None]
         at = stop
 

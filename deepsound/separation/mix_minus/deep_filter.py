@@ -9,7 +9,7 @@ import ctypes
 import os
 from collections.abc import Iterable, Iterator
 from functools import cache
-from itertools import chain, tee
+from itertools import chain
 from threading import Lock
 from weakref import finalize
 
@@ -45,26 +45,31 @@ def deep_filter_identity() -> ModelIdentity:
     return packaged_identity("DeepFilterNet3", _PACKAGE, (_WEIGHTS,), "MIT OR Apache-2.0")
 
 
-def without_speech(blocks: Iterable[Block], samples: int, channels: int) -> Iterator[Block]:
-    """A sound of `samples` samples at 48 kHz minus the speech in it; every channel is heard alone.
+def without_speech(pairs: Iterable[Block], samples: int, channels: int) -> Iterator[Block]:
+    """Take the speech out of a sound at 48 kHz, `samples` long, and keep another in step with it.
 
-    Raises DeepSoundError: MODEL_MISSING, MODEL_FAILED.
+    Blocks are (n, 2 * channels): first the sound that is only kept in step, then the one that is heard, each
+    of its channels alone. Raises DeepSoundError: MODEL_MISSING, MODEL_FAILED.
     """
-    whole, heard = tee(regrouped(blocks, BLOCK))
-    speech = regrouped(_speech(heard, samples, channels), BLOCK)
-    return (mixed - spoken for mixed, spoken in zip(whole, speech, strict=True))
+    return cut(_late_without_speech(pairs, channels), _DELAY, samples)
 
 
-def _speech(blocks: Iterable[Block], samples: int, channels: int) -> Iterator[Block]:
+def _late_without_speech(pairs: Iterable[Block], channels: int) -> Iterator[Block]:
     streams = [_Stream() for _ in range(channels)]
-    tail = np.zeros((_DELAY, channels), np.float32)
-    return cut((_heard(block, streams) for block in regrouped(chain(blocks, [tail]), BLOCK)), _DELAY, samples)
+    silence = np.zeros((_DELAY, 2 * channels), np.float32)
+    waiting = silence
+    for block in regrouped(chain(pairs, [silence]), BLOCK):
+        late = np.concatenate((waiting, block))
+        answered, waiting = late[: len(block)], late[len(block) :]
+        answered[:, channels:] -= _heard(block[:, channels:], streams)
+        yield answered
 
 
 def _heard(block: Block, streams: list["_Stream"]) -> Block:
     whole_frames = np.pad(block, ((0, -len(block) % _FRAME), (0, 0)))
     channels = zip(streams, whole_frames.T, strict=True)
-    return np.stack([stream.hear(np.ascontiguousarray(channel)) for stream, channel in channels], axis=1)
+    heard = [stream.hear(np.ascontiguousarray(channel)) for stream, channel in channels]
+    return np.stack(heard, axis=1)[: len(block)]
 
 
 class _Stream:

@@ -38,7 +38,11 @@ class MixMinus:
 
     Any sample rate and channels in, the same out; nothing of the background's band is lost. Speech is heard
     at 48 kHz. Each channel of the mix loses its own voice, so the stereo image stays. Instances share loaded
-    weights and may be used by several threads at once.
+    weights and may be used by several threads at once; the same mix and spans give the same samples.
+
+    DeepFilterNet3 runs through a stretch without a seam, so only Spleeter's windows meet: beyond the sound
+    that two of them share, they differ by less than a tenth of the voice (−20 dB). Each stretch around spans
+    is heard afresh, so its samples differ by about as much from those of a run over everything.
     """
 
     name = "mix-minus"

