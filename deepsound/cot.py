@@ -79,8 +79,8 @@ class Judgement:
     """A parsed reply to `JUDGE_PROMPT`.
 
     `thoughts` holds every stage that could be read, in the order spoken; all four where the verdict is
-    decided. `reason` says in a sentence why a verdict is undecided, and is empty otherwise. `decided_at` is
-    the range of characters of `raw` that the verdict was read from.
+    decided, and none where a bare letter was asked for. `reason` says in a sentence why a verdict is undecided,
+    and is empty otherwise. `decided_at` is the range of characters of `raw` that the verdict was read from.
     """
 
     raw: str
@@ -164,17 +164,28 @@ def parse_judgement(text: str) -> Judgement:
     if defect:
         return Judgement(text, Verdict.UNDECIDED, thoughts, defect)
     reasoning, conclusion = thoughts[2], thoughts[3]
-    answer = _ANSWER.fullmatch(conclusion.text)
+    answer = _answer(conclusion.text)
     if answer is None:
         return Judgement(text, Verdict.UNDECIDED, thoughts, "the conclusion is neither A nor B")
-    verdict = Verdict.YES if answer.group(1) else Verdict.NO
-    letter = answer.span(1) if answer.group(1) else answer.span(2)
-    decided_at = (conclusion.start + letter[0], conclusion.start + letter[1])
+    verdict, (first, last) = answer
+    decided_at = (conclusion.start + first, conclusion.start + last)
     reasoned = _reasoned_verdict(reasoning.text)
     if reasoned not in (None, verdict):
         why = f"the conclusion says {verdict}, but the reasoning says {reasoned}"
         return Judgement(text, Verdict.UNDECIDED, thoughts, why, decided_at)
     return Judgement(text, verdict, thoughts, "", decided_at)
+
+
+def parse_answer(text: str) -> Judgement:
+    """Read the reply of a model that answers `JUDGE_PROMPT` with the letter alone, as the `qa` checkpoint does.
+
+    The whole reply is A or B as a conclusion may word it, or it is undecided; there are no thoughts.
+    """
+    answer = _answer(text)
+    if answer is None:
+        return Judgement(text, Verdict.UNDECIDED, (), "the reply is neither A nor B")
+    verdict, decided_at = answer
+    return Judgement(text, verdict, (), "", decided_at)
 
 
 def format_judgement(said: dict[Stage, str]) -> str:
@@ -220,6 +231,14 @@ def _thought(stage: Stage, text: str, start: int, end: int) -> Thought:
     inner = body.strip()
     offset = start + (len(body) - len(body.lstrip())) if inner else start
     return Thought(stage, inner, offset, offset + len(inner))
+
+
+def _answer(text: str) -> tuple[Verdict, tuple[int, int]] | None:
+    """The verdict that the whole of `text` is, and where its letter stands; None where it is anything else."""
+    answer = _ANSWER.fullmatch(text)
+    if answer is None:
+        return None
+    return (Verdict.YES, answer.span(1)) if answer.group(1) else (Verdict.NO, answer.span(2))
 
 
 def _reasoned_verdict(reasoning: str) -> Verdict | None:

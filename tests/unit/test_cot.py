@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepsound import cot
-from deepsound.cot import Stage, Verdict, format_judgement, parse_judgement, parse_plan
+from deepsound.cot import Stage, Verdict, format_judgement, parse_answer, parse_judgement, parse_plan
 
 WORDS = {
     Stage.SUMMARY: "I will determine whether there are people in the video and in the audio.",
@@ -115,6 +115,30 @@ def test_a_soup_of_tags_never_raises_and_decides_only_when_it_is_well_formed(pie
 def test_words_inside_a_stage_never_turn_the_verdict(stage: Stage, noise: str):
     words = {**WORDS, stage: WORDS[stage] + noise}
     assert parse_judgement(format_judgement(words)).verdict in (Verdict.YES, Verdict.UNDECIDED)
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"), [("A", Verdict.YES), ("A. Yes", Verdict.YES), ("B.", Verdict.NO), (" B\n", Verdict.NO)]
+)
+def test_a_bare_letter_is_a_verdict_without_thoughts(text: str, verdict: Verdict):
+    judgement = parse_answer(text)
+    assert (judgement.verdict, judgement.thoughts, judgement.reason, judgement.raw) == (verdict, (), "", text)
+    assert judgement.decided_at is not None
+    start, end = judgement.decided_at
+    assert text[start:end] == text.strip()[0]
+
+
+@pytest.mark.parametrize("text", ["", "a", "C", "AB", "A B", "A. No", "Yes", "I choose A", "А", GOOD])
+def test_anything_but_a_bare_letter_is_undecided_with_a_reason(text: str):
+    judgement = parse_answer(text)
+    assert (judgement.verdict, judgement.decided_at, judgement.raw) == (Verdict.UNDECIDED, None, text)
+    assert judgement.reason
+
+
+@given(st.text())
+def test_a_reply_is_a_letter_only_if_nothing_else_is_said(text: str):
+    if parse_answer(text).verdict is not Verdict.UNDECIDED:
+        assert text.strip() in ("A", "B", "A.", "B.", "A. Yes", "B. No", "A. Yes.", "B. No.")
 
 
 def test_the_protocols_plan_is_accepted():
