@@ -86,6 +86,34 @@ def test_a_third_party_adds_one_by_installing_it(site: Path) -> None:
     assert "third-party" not in available(GENERATORS)
 
 
+NAMED = """
+class Named:
+    def __init__(self, model, *, folder=None):
+        self.name = f"named:{model}"
+"""
+
+
+def test_one_that_requires_an_argument_is_called_with_what_follows_the_colon(site: Path) -> None:
+    install(site, "third_party_named", REASONERS, {"named": "third_party_named:Named"}, NAMED)
+    assert load_reasoner("named:org/Model:7b").name == "named:org/Model:7b"
+    assert load_reasoner("named:org/Model:7b") is load_reasoner("named:org/Model:7b")
+    assert load_reasoner("named:other") is not load_reasoner("named:org/Model:7b")
+    with pytest.raises(DeepSoundError, match="reasoner 'named': needs to be told more; name it as named:<model>"):
+        load_reasoner("named")
+
+
+def test_one_that_requires_none_takes_none(site: Path) -> None:
+    with pytest.raises(DeepSoundError, match="generator 'foley': takes nothing after its name") as caught:
+        load_generator("foley:loud")
+    assert caught.value.code is ErrorCode.BAD_SETTINGS
+
+
+def test_what_follows_the_colon_may_be_a_secret_and_is_not_repeated() -> None:
+    with pytest.raises(DeepSoundError, match="reasoner 'foly'") as caught:
+        load_reasoner("foly:http://me:hush@gpu-7")
+    assert "hush" not in str(caught.value)
+
+
 def test_threads_that_ask_at_once_share_one(site: Path) -> None:
     points = {"slow": "third_party_slow:Slow"}
     install(site, "third_party_slow", REASONERS, points, BACKEND.format(name="Slow"))
