@@ -15,6 +15,7 @@ class ErrorCode(StrEnum):
     SOURCE_CHANGED = "source_changed"
     MODEL_MISSING = "model_missing"
     MODEL_FAILED = "model_failed"
+    SERVER_UNAVAILABLE = "server_unavailable"
     OUT_OF_MEMORY = "out_of_memory"
     STORE_UNREACHABLE = "store_unreachable"
     STORE_REFUSED = "store_refused"
@@ -37,6 +38,7 @@ class ErrorCode(StrEnum):
 
 _RETRYABLE = frozenset(
     {
+        ErrorCode.SERVER_UNAVAILABLE,
         ErrorCode.OUT_OF_MEMORY,
         ErrorCode.STORE_UNREACHABLE,
         ErrorCode.LEDGER_UNREACHABLE,

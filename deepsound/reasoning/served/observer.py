@@ -1,0 +1,90 @@
+"""The frames a served model is shown, kept as the JPEG files that are sent."""
+
+import hashlib
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deepsound.media.footage import FrameSampling, Observation
+
+FRAMES_SEEN = "served.frames"
+"""Name of the observation."""
+
+FRAMES = 16
+"""Most frames shown, evenly spread over the video; a video under four seconds has fewer to show."""
+
+LONG_SIDE = 512
+"""Their longer side in pixels."""
+
+JPEG_QUALITY = 85
+
+LOOKS_PER_SECOND = 4.0
+
+SAMPLING = FrameSampling(rate=LOOKS_PER_SECOND, long_side=LONG_SIDE)
+
+_REVISION = "1"  # raise it whenever the same frames would give other arrays
+_HELD = 8 * FRAMES
+
+
+class JpegObserver:
+    """One per video. Its observation, one row a chosen frame:
+
+    `time` (n,) presentation time in seconds; `sha256` (n, 32) of the frame's RGB bytes; `size` (n,) of its JPEG
+    file in bytes; `jpeg` (sum of sizes,) these files one after the other, as uint8.
+
+    How long the video is shows at its end alone, so up to 128 frames are held; whenever there are more, every
+    second one is let go, and only half as many are held from there on.
+    """
+
+    name = FRAMES_SEEN
+    sampling = SAMPLING
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._gap = 1
+        self._end = 0.0
+        self._held: list[tuple[float, bytes, bytes]] = []
+
+    @property
+    def version(self) -> str:
+        """The rule, the number of frames, their size and quality."""
+        return f"{_REVISION}/{FRAMES}/{LONG_SIDE}/{JPEG_QUALITY}"
+
+    def see(self, frames: NDArray[np.uint8], times: NDArray[np.float64]) -> None:
+        """Hold the frames that fall on the gap."""
+        for frame, time in zip(frames, times, strict=True):
+            if self._seen % self._gap == 0:
+                pixels = np.ascontiguousarray(frame)
+                self._held.append((float(time), hashlib.sha256(pixels.data).digest(), _jpeg(pixels)))
+            self._seen += 1
+            self._end = float(time) + 1 / LOOKS_PER_SECOND
+            if len(self._held) > _HELD:
+                del self._held[1::2]
+                self._gap *= 2
+
+    def finish(self) -> Observation:
+        """Choose the frame on show in the middle of each of `FRAMES` equal parts, each once."""
+        held = np.array([time for time, _, _ in self._held])
+        middles = (np.arange(FRAMES) + 0.5) / FRAMES * self._end
+        on_show = np.unique(np.searchsorted(held, middles, side="right") - 1).clip(0)
+        chosen = [self._held[int(place)] for place in on_show] if self._held else []
+        return {
+            "time": np.array([time for time, _, _ in chosen], np.float64),
+            "sha256": np.frombuffer(b"".join(digest for _, digest, _ in chosen), np.uint8).reshape(-1, 32),
+            "size": np.array([len(jpeg) for _, _, jpeg in chosen], np.int64),
+            "jpeg": np.frombuffer(b"".join(jpeg for _, _, jpeg in chosen), np.uint8),
+        }
+
+
+def jpegs(observation: Observation) -> list[bytes]:
+    """The JPEG files of an observation, in order."""
+    ends = np.cumsum(observation["size"].astype(np.int64))
+    return [part.tobytes() for part in np.split(observation["jpeg"], ends[:-1])]
+
+
+def _jpeg(frame: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, "JPEG", quality=JPEG_QUALITY)
+    return file.getvalue()

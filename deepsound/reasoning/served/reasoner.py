@@ -1,0 +1,116 @@
+"""The served reasoner as a backend: shows frames, plays the sound, and keeps every word of the answer."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from deepsound import cot
+from deepsound.canonical import Json
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.identity import ModelIdentity, ShownFrame
+from deepsound.media.footage import Footage, Observation, Observer
+from deepsound.reasoning.protocol import Testimony
+from deepsound.reasoning.served.address import parse_address, read_key
+from deepsound.reasoning.served.listening import windows
+from deepsound.reasoning.served.observer import FRAMES_SEEN, JpegObserver, jpegs
+from deepsound.reasoning.served.probability import answer_probability
+from deepsound.reasoning.served.prompting import judge_prompt, message
+from deepsound.reasoning.served.server import MOST_TOKENS, TEMPERATURE, Server
+from deepsound.reasoning.served.transport import Patience
+from deepsound.reasoning.served.wire import Choice, Completion
+
+
+class Served:
+    """The model at `url`, or `url#model` where the server has several.
+
+    `version` is raised whenever the same frames and sound would be asked about in another way. Server and model
+    belong to the step key as `name` and `models`: what weights a server holds, nobody outside can tell. The key
+    is read from the environment when this is made. Raises DeepSoundError BAD_SETTINGS for a URL or key that is
+    none; the server is first asked for `models`.
+    """
+
+    version = "1"
+
+    def __init__(self, url: str, *, patience: Patience | None = None) -> None:
+        address = parse_address(url)
+        self._url = address.url
+        self._named = address.model
+        self._server = Server(address.url, read_key(), patience or Patience())
+        self.name = f"served:{address.url}"
+
+    @property
+    def models(self) -> Sequence[ModelIdentity]:
+        """The model's name and the server's URL; it has no files here. Raises what `Server.only_model` does."""
+        return (ModelIdentity(self._model, self._url, "unstated"),)
+
+    def observers(self) -> Sequence[Observer]:
+        """Sixteen frames, evenly spread, as JPEG."""
+        return (JpegObserver(),)
+
+    def plan(self, footage: Footage) -> Testimony:  # noqa: ARG002
+        """The protocol's own plan: it is the same for every video."""
+        return Testimony(raw=cot.PLAN, prompt=cot.PLAN_PROMPT)
+
+    def judge(self, footage: Footage, audio: Path) -> Testimony:
+        """Ask the protocol's question of the chosen frames and all of `audio`.
+
+        A refusal in words is testimony like any other words. Raises DeepSoundError: MODEL_FAILED for a reply
+        without words or too much sound, INTERNAL for footage without this reasoner's observation, and what
+        `Server.complete` raises.
+        """
+        shown, heard = _observation(footage), windows(audio)
+        prompt = judge_prompt([float(time) for time in shown["time"]], heard)
+        completion = self._server.complete(self._model, message(jpegs(shown), heard, prompt))
+        choice = completion.choices[0]
+        raw = self._words(choice)
+        tokens = choice.logprobs.content if choice.logprobs else None
+        return Testimony(
+            raw=raw,
+            prompt=prompt,
+            probability=answer_probability(raw, tokens) if tokens else None,
+            frames=tuple(
+                ShownFrame(float(time), bytes(digest).hex())
+                for time, digest in zip(shown["time"], shown["sha256"], strict=True)
+            ),
+            parameters=self._parameters(completion, len(heard)),
+        )
+
+    @cached_property
+    def _model(self) -> str:
+        return self._named or self._server.only_model()
+
+    def _words(self, choice: Choice) -> str:
+        raw = choice.message.content or choice.message.refusal
+        if raw:
+            return raw
+        raise DeepSoundError(
+            ErrorCode.MODEL_FAILED,
+            f"the model said nothing (finish reason: {choice.finish_reason or 'none'})",
+            where=self._url,
+            remedy="check the server's chat template and content filter",
+        )
+
+    def _parameters(self, completion: Completion, sounds: int) -> dict[str, Json]:
+        choice, usage = completion.choices[0], completion.usage
+        return {
+            "url": self._url,
+            "model": self._model,
+            "sounds": sounds,
+            "temperature": TEMPERATURE,
+            "most_tokens": MOST_TOKENS,
+            "prompt_tokens": usage.prompt_tokens if usage else None,
+            "reply_tokens": usage.completion_tokens if usage else None,
+            "finish_reason": choice.finish_reason,
+            "refused": bool(choice.message.refusal),
+            "thinking": choice.message.reasoning_content,
+        }
+
+
+def _observation(footage: Footage) -> Observation:
+    if FRAMES_SEEN not in footage.observations:
+        raise DeepSoundError(
+            ErrorCode.INTERNAL,
+            f"the footage holds no {FRAMES_SEEN}",
+            remedy="decode the video with the observers of the served reasoner",
+        )
+    return footage.observations[FRAMES_SEEN]

@@ -1,0 +1,54 @@
+"""The served reasoner through the whole chain: what the ledger holds of it, and what it does not."""
+
+import pytest
+
+from deepsound.pipeline import OutcomeKind, Step
+from deepsound.reasoning.served.address import KEY_VARIABLE
+from tests.archive import Archive
+from tests.chat_server import MODEL, YES, chat_server
+from tests.footage import narrated_clip
+
+pytestmark = pytest.mark.integration
+
+KEY = "sk-test.0123456789"
+
+
+def test_a_served_judgement_is_in_the_ledger_word_for_word_and_the_key_nowhere(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    clip = narrated_clip(archive.folder / "narrated.mp4")
+    with chat_server() as server:
+        for model in (MODEL, MODEL, "acme/Omni-72B"):
+            server.models = [model]
+            [result] = archive.dub(clip, generator="soundtrack", reasoner=f"served:{server.url}#{model}")
+            assert (result.outcome, result.verdict) == (OutcomeKind.DONE, "yes")
+            assert result.probability == pytest.approx(0.8)
+    assert [request["model"] for request in server.requests] == [MODEL, "acme/Omni-72B"], "once a model"
+    assert set(server.authorizations) == {f"Bearer {KEY}"}
+    judged = next(attempt for attempt in archive.items()[0].attempts if attempt.step == Step.JUDGE)
+    assert judged.raw_output == YES
+    assert judged.backend == f"served:{server.url}/v1"
+    assert [thought.stage for thought in judged.thoughts] == ["summary", "caption", "reasoning", "conclusion"]
+    [decision] = judged.decisions
+    assert (decision.value, decision.confidence) == ("yes", pytest.approx(0.8))
+    for path in archive.folder.rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("reasoner", ["served:http://me:hush@gpu-7/v1", "soothsayer:http://me:hush@gpu-7"])
+def test_a_reasoner_that_is_none_stops_the_command_before_anything_is_registered(archive: Archive, reasoner: str):
+    clip = narrated_clip(archive.folder / "narrated.mp4", seconds=2.0)
+    done = archive.command("dub", clip, "--reasoner", reasoner)
+    assert done.returncode == 2
+    assert "hush" not in done.stdout + done.stderr
+    assert not (archive.folder / "ledger.sqlite3").exists()
+
+
+def test_a_server_without_models_fails_the_video_and_says_so(archive: Archive):
+    with chat_server() as server:
+        server.models = []
+        clip = narrated_clip(archive.folder / "narrated.mp4", seconds=2.0)
+        [result] = archive.dub(clip, generator="soundtrack", reasoner=f"served:{server.url}")
+    assert result.outcome is OutcomeKind.FAILED
+    assert "has no model" in str(result.error)
