@@ -42,10 +42,7 @@ class Picture:
     def rgb(self, size: Size) -> Rgb:
         """The frame upright and scaled to (width, height), which depends on nothing but the frame and the size."""
         width, height = size if self.rotation % 180 == 0 else size[::-1]
-        image = self.coded
-        if image.shape[:2] != (height, width):
-            image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-        return np.rot90(image, -self.rotation // 90)
+        return np.rot90(_scaled(self.coded, width, height), -self.rotation // 90)
 
 
 @dataclass(slots=True)
@@ -151,6 +148,21 @@ class Showing:
             yield from packets
         except FFmpegError:  # the file can't be read any further: what was seen counts
             self.damaged += 1
+
+
+def _scaled(image: Rgb, width: int, height: int) -> Rgb:
+    """The image averaged down; halving first, which is several times faster than other ratios."""
+    while (
+        image.shape[0] >= 2 * height
+        and image.shape[1] >= 2 * width
+        and not (image.shape[0] % 2 or image.shape[1] % 2)
+    ):
+        image = _averaged(image, image.shape[1] // 2, image.shape[0] // 2)
+    return image if image.shape[:2] == (height, width) else _averaged(image, width, height)
+
+
+def _averaged(image: Rgb, width: int, height: int) -> Rgb:
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _deinterlaced(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:

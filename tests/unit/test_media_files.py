@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import audio_format, extract_audio, write_float_wav
 from deepsound.media.decode import look
 from deepsound.media.files import open_media, replacing
 from deepsound.media.loudness import normalise
-from deepsound.media.mux import mux
+from deepsound.media.mux import container_for, mux
 from deepsound.media.probe import probe
 from tests.clips import clicks, write_clip
 from tests.opens import counted_opens
@@ -109,6 +111,45 @@ def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
     with pytest.raises(DeepSoundError) as caught:
         open_media(tmp_path / "a.mp4")
     assert caught.value.code is ErrorCode.SOURCE_NOT_MEDIA
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("healthy")
+    sound = clicks([0.1, 0.3], 0.6)
+    names = {"a.mp4": "aac", "a.mkv": "flac", "a.ts": "aac", "a.avi": "libmp3lame"}
+    return {
+        name: write_clip(folder / name, seconds=0.6, audio=sound, audio_codec=codec).read_bytes()
+        for name, codec in names.items()
+    }
+
+
+@settings(
+    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_damage_anywhere_ends_in_a_result_or_in_one_clear_error(
+    tmp_path: Path, healthy: dict[str, bytes], data: st.DataObject
+) -> None:
+    name = data.draw(st.sampled_from(sorted(healthy)))
+    content = bytearray(healthy[name])
+    for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=20)):
+        content[place] = data.draw(st.integers(0, 255))
+    clip = tmp_path / name
+    clip.write_bytes(content[: data.draw(st.just(len(content)) | st.integers(1, len(content)))])
+    write_float_wav(tmp_path / "new.wav", 48_000, 1, [clicks([0.1], 0.3)])
+    failure = None
+    try:
+        info = probe(clip)
+        assert look(clip, [], info).frames > 0
+        mux(clip, tmp_path / "new.wav", tmp_path / ("out" + container_for(info)), info)
+        if info.audio is not None:
+            extract_audio(clip, info, tmp_path / "own.wav")
+    except DeepSoundError as error:
+        failure = error
+    assert failure is None or str(failure).startswith(f"{clip}: ")
+    assert failure is None or failure.remedy
+    assert not list(tmp_path.glob("*.partial"))
 
 
 # --- writing -----------------------------------------------------------------------------------------------
