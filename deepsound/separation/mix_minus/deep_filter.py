@@ -24,9 +24,7 @@ from deepsound.separation.mix_minus.windows import cut
 
 SAMPLE_RATE = 48_000
 
-BLOCK = SAMPLE_RATE
-"""Samples in the blocks that come out, the last one shorter."""
-
+_BLOCK = SAMPLE_RATE
 _FRAME = 480
 _DELAY = 3 * _FRAME
 _UNLIMITED_DB = 100.0  # how far the network may turn down what is not speech
@@ -42,7 +40,7 @@ _loading = Lock()
 
 def deep_filter_identity() -> ModelIdentity:
     """The weights used. Raises DeepSoundError MODEL_MISSING."""
-    return packaged_identity("DeepFilterNet3", _PACKAGE, (_WEIGHTS,), "MIT OR Apache-2.0")
+    return packaged_identity("deepfilternet3", _PACKAGE, (_WEIGHTS,), "MIT")
 
 
 def without_speech(pairs: Iterable[Block], samples: int, channels: int) -> Iterator[Block]:
@@ -58,7 +56,7 @@ def _late_without_speech(pairs: Iterable[Block], channels: int) -> Iterator[Bloc
     streams = [_Stream() for _ in range(channels)]
     silence = np.zeros((_DELAY, 2 * channels), np.float32)
     waiting = silence
-    for block in regrouped(chain(pairs, [silence]), BLOCK):
+    for block in regrouped(chain(pairs, [silence]), _BLOCK):
         late = np.concatenate((waiting, block))
         answered, waiting = late[: len(block)], late[len(block) :]
         answered[:, channels:] -= _heard(block[:, channels:], streams)
@@ -89,8 +87,9 @@ class _Stream:
     def hear(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """The speech in the next samples (n,), a multiple of 480, as late as the network is."""
         speech = np.empty_like(samples)
+        source, target = samples.ctypes.data, speech.ctypes.data
         for offset in range(0, samples.nbytes, _FRAME * samples.itemsize):
-            self._process(self._state, samples.ctypes.data + offset, speech.ctypes.data + offset)
+            self._process(self._state, source + offset, target + offset)
         return speech
 
 

@@ -160,7 +160,7 @@ def _noted(start: float, shares: Sequence[float]) -> list[Json]:
         {
             "start": start + number * WINDOW / SAMPLE_RATE,
             "music_share": share,
-            "networks": ["DeepFilterNet3", "Spleeter"] if share >= MUSIC_SHARE else ["DeepFilterNet3"],
+            "networks": ["deepfilternet3", "spleeter-2stems"] if share >= MUSIC_SHARE else ["deepfilternet3"],
         }
         for number, share in enumerate(shares)
     ]

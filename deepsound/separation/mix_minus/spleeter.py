@@ -30,7 +30,7 @@ _loading = Lock()
 
 def spleeter_identity() -> ModelIdentity:
     """The weights used. Raises DeepSoundError MODEL_MISSING."""
-    return packaged_identity("Spleeter 2stems", _PACKAGE, (_VOICE, _REST), "MIT")
+    return packaged_identity("spleeter-2stems", _PACKAGE, (_VOICE, _REST), "MIT")
 
 
 def voice_in_music(mix: Block, sample_rate: int) -> Block:
