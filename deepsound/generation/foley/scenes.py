@@ -26,6 +26,7 @@ _ALWAYS = (ROOM_TONE, "movement")
 _ASKED_FOR = 0.9
 _LEAST_WEIGHT = 0.08
 _LEAST_SPEED, _MOST_SPEED = 0.01, 1.0  # long sides a second over the picture: activity 0 and 1
+_PANNING = 0.15  # how much a pan of the camera sounds beside a picture full of movement
 _CROSS_FADE = 0.16  # seconds
 _SHORTEST_SCENE = 0.3  # seconds
 _OPEN_AIR_HUES = [HUES.index("green"), HUES.index("cyan"), HUES.index("blue")]
@@ -94,13 +95,17 @@ def _seen(curves: Curves, speed: Doubles, frames: slice) -> dict[str, Bed]:
     restless = _ramp(float(np.median(curves.change[frames])), 0.002, 0.006)
     green = float((upper + lower)[HUES.index("green")]) / 2
     open_air = float(upper[_OPEN_AIR_HUES].sum())
+    daylight = _ramp(float(curves.brightness[frames].mean()), 0.1, 0.4)
     usual = float(np.median(speed[frames]))
     return {
         "water": Bed(
             _ramp(wet, 0.4, 0.8) * smooth * restless, f"lower half {wet:.0%} blue or cyan, few edges, never still"
         ),
         "foliage": Bed(_ramp(green, 0.1, 0.4), f"{green:.0%} green"),
-        "wind": Bed(0.8 * _ramp(open_air, 0.2, 0.7), f"upper half {open_air:.0%} green, cyan or blue"),
+        "wind": Bed(
+            0.8 * _ramp(open_air, 0.2, 0.7) * (0.4 + 0.6 * daylight),
+            f"upper half {open_air:.0%} green, cyan or blue, {'by day' if daylight > 0.5 else 'dark'}",
+        ),
         "rumble": Bed(_ramp(usual, 0.06, 0.5), f"moves {usual:.2f} picture lengths a second throughout"),
     }
 
@@ -125,7 +130,8 @@ def _activity(curves: Curves, time: Doubles) -> tuple[Doubles, Doubles]:
     """How much moves, on a logarithmic scale to 0..1, and on which side, at each time."""
     if len(curves.time) < 2:
         return np.zeros(len(time)), np.zeros(len(time))
-    speed = _smooth(np.interp(time, curves.time, _speed(curves)), 0.12)
+    panned: Doubles = np.linalg.norm(_a_second(curves, curves.camera.astype(np.float64)), axis=1)
+    speed = _smooth(np.interp(time, curves.time, _speed(curves) + _PANNING * panned), 0.12)
     columns: Doubles = curves.motion.sum(axis=2).astype(np.float64)
     sides = [_smooth(np.interp(time, curves.time, columns[:, side]), 0.4) for side in range(COLUMNS)]
     balance = (sides[-1] - sides[0]) / (np.sum(sides, axis=0) + 1e-6)
@@ -134,13 +140,17 @@ def _activity(curves: Curves, time: Doubles) -> tuple[Doubles, Doubles]:
 
 
 def _speed(curves: Curves) -> Doubles:
-    """Movement a second at each frame, in long sides over the picture; none at the first frame and at cuts."""
-    if not len(curves.time):
-        return np.zeros(0)
-    interval = np.diff(curves.time, prepend=curves.time[0] - 1.0)
-    speed = curves.motion.sum(axis=(1, 2)) / np.maximum(interval, 1e-3)
-    speed[find_cuts(curves)] = 0.0
-    return speed.astype(np.float64)
+    """Movement a second at each frame, in long sides over the picture."""
+    return _a_second(curves, curves.motion.astype(np.float64)).sum(axis=(1, 2))
+
+
+def _a_second(curves: Curves, displacement: Doubles) -> Doubles:
+    """Displacement since the frame before as a rate, none at the first frame and at cuts."""
+    interval = np.maximum(np.diff(curves.time), 1e-3)
+    rate = np.zeros_like(displacement)
+    rate[1:] = displacement[1:] / interval.reshape(-1, *[1] * (displacement.ndim - 1))
+    rate[find_cuts(curves)] = 0.0
+    return rate
 
 
 def _smooth(curve: NDArray[np.floating], seconds: float) -> Doubles:

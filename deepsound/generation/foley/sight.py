@@ -34,10 +34,9 @@ class Curves:
     `motion` (n, 3, 8): movement other than the camera's, by soft column (left, middle, right) and direction
     (0 is right, then clockwise in steps of 45°): mean displacement over the picture, in long sides.
     `leaving`, `entering` (n,): the part of that movement that crosses the picture's border outward, inward.
-    `zoom` (n,): mean outward displacement from the centre, in long sides.
     `moving` (n,): share of the picture that moves; `moving_colour` (n, 3): its mean RGB, 0..1.
-    `brightness`, `contrast`, `saturation`, `edges` (n,): 0..1. `hues` (n, 2, 6): share of the upper and
-    lower half of the picture that shows each of `HUES` vividly.
+    `brightness` (n,): mean luma, 0..1. `edges` (n,): share of the picture that is steep.
+    `hues` (n, 2, 6): share of the upper and lower half of the picture that shows each of `HUES` vividly.
     """
 
     time: NDArray[np.float64]
@@ -47,12 +46,9 @@ class Curves:
     motion: Floats
     leaving: Floats
     entering: Floats
-    zoom: Floats
     moving: Floats
     moving_colour: Floats
     brightness: Floats
-    contrast: Floats
-    saturation: Floats
     edges: Floats
     hues: Floats
 
@@ -76,12 +72,9 @@ _SHAPES: dict[str, tuple[int, ...]] = {
     "motion": (COLUMNS, DIRECTIONS),
     "leaving": (),
     "entering": (),
-    "zoom": (),
     "moving": (),
     "moving_colour": (3,),
     "brightness": (),
-    "contrast": (),
-    "saturation": (),
     "edges": (),
     "hues": (2, len(HUES)),
 }
@@ -96,7 +89,7 @@ class _Look:
 
 
 class MotionObserver:
-    """Watches every shown frame at 160 pixels and keeps `Curves`: about 230 bytes a frame."""
+    """Watches every shown frame at 160 pixels and keeps `Curves`: about 200 bytes a frame."""
 
     name = "foley-motion"
     version = "1"
@@ -187,14 +180,11 @@ def _movement(
     own[~flows] = 0.0
     moves = flows & changed
     along = np.maximum(own.reshape(-1, 2) @ _COMPASS, 0.0).reshape(height, width, DIRECTIONS).mean(axis=0)
-    rows, columns = np.ogrid[-1.0 : 1.0 : height * 1j, -1.0 : 1.0 : width * 1j]
-    outward = flow[..., 0] * columns + flow[..., 1] * rows
     return {
         "camera": camera / long_side,
         "motion": _columns(width) @ along / (width * long_side),
         "leaving": _across_border(own, moves) * float(speed[flows].sum()) / (speed.size * long_side),
         "entering": _across_border(-own, moves) * float(speed[flows].sum()) / (speed.size * long_side),
-        "zoom": float(outward.mean()) / long_side,
         "moving": float(moves.mean()),
         "moving_colour": _mean_colour(frame, moves),
     }
@@ -226,15 +216,12 @@ def _mean_colour(frame: NDArray[np.uint8], where: NDArray[np.bool_]) -> Floats:
 
 
 def _appearance(frame: NDArray[np.uint8], luma: NDArray[np.uint8]) -> dict[str, NDArray[np.generic] | float]:
-    mean, deviation = cv2.meanStdDev(luma)
     across, down = cv2.spatialGradient(luma)
     steep = np.abs(across.astype(np.int32)) + np.abs(down.astype(np.int32)) > 160
     hsv = cast(NDArray[np.uint8], cv2.cvtColor(frame, cv2.COLOR_RGB2HSV))
     half = max(1, hsv.shape[0] // 2)
     return {
-        "brightness": float(mean[0, 0]) / 255.0,
-        "contrast": float(deviation[0, 0]) / 127.5,
-        "saturation": float(hsv[..., 1].mean()) / 255.0,
+        "brightness": float(luma.mean()) / 255.0,
         "edges": float(steep.mean()),
         "hues": np.stack([_hue_shares(hsv[:half]), _hue_shares(hsv[-half:])]),
     }
