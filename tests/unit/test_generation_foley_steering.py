@@ -1,5 +1,8 @@
 """The words that steer the foley generator."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,3 +71,10 @@ def test_any_text_can_be_read(prompt: str, negative: str) -> None:
     steering = read_prompts(prompt, negative)
     assert not steering.wanted & steering.unwanted
     assert steering.wanted | steering.unwanted <= set(VOCABULARY)
+
+
+def test_the_documented_words_are_the_words_there_are() -> None:
+    table = (Path(__file__).parents[2] / "docs" / "foley.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w[\w ]*) \| ([^|(]+)", table, re.MULTILINE)
+    documented = {sound: set(words.replace(",", " ").split()) for sound, words in rows if sound != "sound"}
+    assert documented == {sound: set(words.split()) for sound, words in VOCABULARY.items()}
