@@ -37,17 +37,15 @@ def _pull(model: KnownModel) -> bool:
     if model.whole_release:
         # The file that tells it is here stands last, and comes only once the others did.
         return all(_pull_file(model, file) for file in files)
-    return all([_pull_file(model, file) for file in files])
+    is_whole = [_pull_file(model, file) for file in files]
+    return all(is_whole)
 
 
 def _pull_file(model: KnownModel, file: KnownFile) -> bool:
     from deepsound.pulling import pull_file
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     try:
-        with Progress(
-            *columns, TransferSpeedColumn(), TimeRemainingColumn(), console=err, transient=True
-        ) as shown:
+        with _progress() as shown:
             task = shown.add_task(file.path, total=file.size)
             fetched = pull_file(model, file, lambda here, of: shown.update(task, completed=here, total=of))
     except DeepSoundError as error:
@@ -56,3 +54,8 @@ def _pull_file(model: KnownModel, file: KnownFile) -> bool:
     doubt = "" if model.package or file.sha256 else " (no official hash is known to hold it against)"
     say(f"{find_file(model, file)}: {'fetched' if fetched else 'was here'}{doubt}")
     return True
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=err, transient=True, disable=not err.is_terminal)

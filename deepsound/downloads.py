@@ -24,7 +24,6 @@ OnBytes = Callable[[int, int | None], None]
 _PATIENCE = httpx2.Timeout(30.0, connect=10.0)  # seconds
 _TRIES = 5  # in a row that bring nothing
 _FIRST_WAIT = 0.25  # seconds; doubles with every try that brings nothing
-_BLOCK = 1 << 20
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _OK, _PARTIAL, _BEYOND_ITS_END = 200, 206, 416
 
@@ -89,9 +88,9 @@ def _check_room(wanted: Download, file: BinaryIO, path: Path) -> None:
 
 def _fill(client: httpx2.Client, wanted: Download, file: BinaryIO, path: Path, on_bytes: OnBytes) -> None:
     """Ask for what is missing until nothing is, as long as something comes."""
-    begun, fruitless = file.tell(), 0
+    begun = furthest = file.tell()
+    fruitless = 0
     while True:
-        before = file.tell()
         try:
             trouble = _ask(client, wanted, file, path, on_bytes)
         except httpx2.RequestError as error:
@@ -100,7 +99,8 @@ def _fill(client: httpx2.Client, wanted: Download, file: BinaryIO, path: Path, o
             trouble = str(error) or type(error).__name__
         if trouble is None:
             return
-        fruitless = 0 if file.tell() > before else fruitless + 1
+        fruitless = 0 if file.tell() > furthest else fruitless + 1
+        furthest = max(furthest, file.tell())
         if fruitless == _TRIES:
             what = f"{_host(wanted.url)} stopped after {file.tell()} bytes ({trouble})"
             remedy = "run again later to go on from there"
@@ -128,11 +128,14 @@ def _ask(client: httpx2.Client, wanted: Download, file: BinaryIO, path: Path, on
             _start_over(file)
             if answer.status_code == _PARTIAL:
                 return "other bytes than were asked for"
-        total = _total(wanted, answer)
-        for block in answer.iter_bytes(_BLOCK):
+        total = _total(wanted, answer, path)
+        # Blocks as they come: gathering larger ones would lose the last when the connection is cut.
+        for block in answer.iter_bytes():
             file.write(block)
+            if total is not None and file.tell() > total:
+                break
             on_bytes(file.tell(), total)
-    return None if total in (None, file.tell()) else f"{file.tell()} of {total} bytes came"
+    return None if total is None or file.tell() >= total else f"{file.tell()} of {total} bytes came"
 
 
 def _start_over(file: BinaryIO) -> None:
@@ -140,9 +143,13 @@ def _start_over(file: BinaryIO) -> None:
     file.truncate()
 
 
-def _total(wanted: Download, answer: httpx2.Response) -> int | None:
+def _total(wanted: Download, answer: httpx2.Response, path: Path) -> int | None:
+    """How long the file is; MODEL_FAILED if the server says otherwise than is known of it."""
     told = answer.headers.get("Content-Range", "").rpartition("/")[2] or answer.headers.get("Content-Length", "")
-    return int(told) if wanted.size is None and told.isdigit() else wanted.size
+    total = int(told) if told.isdigit() else wanted.size
+    if wanted.size not in (None, total):
+        raise _not_official(wanted, path, f"{total} bytes are offered, where the official file has {wanted.size}")
+    return total
 
 
 def _check_bytes(wanted: Download, part: Path, path: Path) -> None:
@@ -154,8 +161,12 @@ def _check_bytes(wanted: Download, part: Path, path: Path) -> None:
     else:
         return
     part.unlink()
+    raise _not_official(wanted, path, what)
+
+
+def _not_official(wanted: Download, path: Path, what: str) -> DeepSoundError:
     remedy = f"run again to fetch it anew, or put the official file there, from {wanted.url}"
-    raise DeepSoundError(ErrorCode.MODEL_FAILED, what, where=str(path), remedy=remedy)
+    return DeepSoundError(ErrorCode.MODEL_FAILED, what, where=str(path), remedy=remedy)
 
 
 def unreachable(path: Path, url: str, error: Exception) -> DeepSoundError:

@@ -21,6 +21,7 @@ from deepsound.models import KnownFile, KnownModel, find_fault, models_folder
 
 _HUGGING_FACE = "https://huggingface.co/"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_ASK_SECONDS = 10.0
 _READ = (".json", ".txt", ".safetensors", ".bin")
 """Kinds of files that are read of a whole release: nothing that would be run, no pictures."""
 
@@ -34,9 +35,10 @@ def files_to_pull(model: KnownModel) -> Sequence[KnownFile]:
         return model.files
     folder = PurePosixPath(model.files[0].path).parts[0]
     try:
-        listed = HfApi().list_repo_files(_repository(model))
+        published = HfApi().model_info(_repository(model), timeout=_ASK_SECONDS).siblings or ()
     except (httpx2.HTTPError, OSError) as error:
         raise _not_had(models_folder() / folder, model.source, error) from error
+    listed = [sibling.rfilename for sibling in published]
     safe = any(name.endswith(".safetensors") for name in listed)
     names = [name for name in listed if name.endswith(_READ) and not (safe and name.endswith(".bin"))]
     known = {file.path for file in model.files}

@@ -1,6 +1,7 @@
 """Settings: flags over variables over deepsound.toml over defaults; a run keeps them word for word."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from console.settings import settings_from
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.licences import LicencePolicy
 from deepsound.pipeline import Fallback, VoicePolicy
 from tasks.settings import RunSettings
 
@@ -18,13 +20,20 @@ run_settings = st.builds(
     generator=words, reasoner=words, separator=words,
     fallback=st.sampled_from(Fallback), voice=st.sampled_from(VoicePolicy),
     prompt=words, negative_prompt=words, seed=st.integers(0, 2**63 - 1), loudness=st.booleans(),
-    out=st.text("ab/. é", min_size=1, max_size=20).map(Path),
+    out=st.text("ab/. é", min_size=1, max_size=20).map(Path), licence=st.sampled_from(LicencePolicy),
 )  # fmt: skip
 
 
 @given(run_settings)
 def test_a_run_reads_its_settings_back_as_they_were(settings: RunSettings):
     assert RunSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
+
+
+@given(run_settings)
+def test_a_run_from_before_there_were_licence_policies_may_use_any_weights(settings: RunSettings):
+    kept = settings.to_json()
+    del kept["licence"]
+    assert RunSettings.from_json(kept) == replace(settings, licence=LicencePolicy.ANY)
 
 
 @given(run_settings, words, st.integers(0, 2**63 - 1))
@@ -53,6 +62,7 @@ SPOKEN = {
     "negative_prompt": ("of toml", "of env", "of flag"),
     "seed": ("1", "2", "3"),
     "loudness": ("false", "true", "false"),
+    "licence": ("commercial", "any", "commercial"),
     "out": ("toml", "env", "flag"),
     "db": ("sqlite:///toml", "sqlite:///env", "sqlite:///flag"),
     "store": ("toml", "env", "flag"),
