@@ -125,8 +125,9 @@ def _step(item_id: int, at: StepRef) -> ColumnElement[bool]:
 
 def _set(session: Session, which: ColumnElement[bool], state: WorkState, lease: Values) -> int:
     # RETURNING, not a row count: drivers may not know the latter.
-    change = update(Work).where(which).values(state=state.value, **lease).returning(Work.item_id)
-    return len(session.execute(change, execution_options={"synchronize_session": False}).all())
+    work = table_of(Work)
+    change = update(work).where(which).values(state=state.value, **lease).returning(work.c.item_id)
+    return len(session.execute(change).all())
 
 
 def database_clock(session: Session, ahead: float = 0.0) -> ColumnElement[datetime]:
