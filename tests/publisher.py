@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -101,7 +101,8 @@ class _Handler(BaseHTTPRequestHandler):
         if publisher.cuts:
             body = body[: publisher.cuts.pop(0)]
             self.close_connection = True
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # who asked may have gone
+            self.wfile.write(body)
 
     def _start(self) -> int:
         asked = self.headers["Range"]
