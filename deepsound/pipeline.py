@@ -179,6 +179,4 @@ def _publish(ending: Ending) -> Action:
 
 
 def _review(number: int, why: str) -> Ending:
-    return Ending(
-        OutcomeKind.NEEDS_REVIEW, None, number, f"{why}; a person decides, the coarse audio is kept"
-    )
+    return Ending(OutcomeKind.NEEDS_REVIEW, None, number, f"{why}; a person decides, the coarse audio is kept")
