@@ -12,6 +12,7 @@ from deepsound.pipeline import OutcomeKind
 from tests.archive import Archive
 from tests.clips import write_clip
 from tests.footage import silent_clip
+from tests.plugins import install_plugin
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -34,6 +35,17 @@ def headless(path: Path) -> None:
 def playlist(path: Path) -> None:
     path.write_text("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", encoding="utf-8")
 
+
+FRAGILE = """
+from deepsound.generation.foley import Foley
+
+class Plugin(Foley):
+    name = "fragile"
+    def generate(self, request, target):
+        if "broken" in request.video.name:
+            raise ZeroDivisionError("no frames a second")
+        return super().generate(request, target)
+"""
 
 BAD = {
     empty: "source_empty",
@@ -148,23 +160,8 @@ def test_results_that_cannot_be_written_are_a_clear_failure(archive: Archive):
 def test_a_bug_in_a_backend_fails_its_video_and_no_other(archive: Archive):
     """A generator of a third party that breaks on one video, installed as its users would install it."""
     clips = [silent_clip(archive.folder / f"{name}.mp4", seconds=0.4) for name in ("fine", "broken")]
-    site = archive.folder / "site"
-    (site / "fragile-1.0.dist-info").mkdir(parents=True)
-    (site / "fragile-1.0.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: fragile\nVersion: 1.0\n"
-    )
-    points = "[deepsound.generators]\nfragile = fragile:Fragile\n"
-    (site / "fragile-1.0.dist-info" / "entry_points.txt").write_text(points)
-    (site / "fragile.py").write_text(
-        "from deepsound.generation.foley import Foley\n"
-        "class Fragile(Foley):\n"
-        "    name = 'fragile'\n"
-        "    def generate(self, request, target):\n"
-        "        if 'broken' in request.video.name:\n"
-        "            raise ZeroDivisionError('no frames a second')\n"
-        "        return super().generate(request, target)\n"
-    )
-    done = archive.command("dub", *clips, "--generator", "fragile", "--json", PYTHONPATH=str(site))
+    plugin = install_plugin(archive.folder / "site", "deepsound.generators", "fragile", FRAGILE)
+    done = archive.command("dub", *clips, "--generator", "fragile", "--json", **plugin)
     assert done.returncode == 1
     items = {Path(item["input"]).stem: item for item in json.loads(done.stdout)["items"]}
     assert items["fine"]["outcome"] == "done"
