@@ -144,14 +144,12 @@ def _serve(fd: int, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     import uvicorn
 
-    uvicorn.run(
-        "prefect.server.api.server:create_app",
-        factory=True,
-        fd=fd,
-        log_level="error",
-        lifespan="on",
-        access_log=False,
+    app = uvicorn.Config(
+        "prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on", access_log=False
     )
+    # Not by uvicorn's own `fd`, which takes any socket for a Unix one: without TCP_NODELAY every answer is late
+    # by the 40 ms of a delayed acknowledgement.
+    uvicorn.Server(app).run(sockets=[socket.socket(fileno=fd)])
 
 
 if __name__ == "__main__":
