@@ -1,0 +1,92 @@
+"""The paper's sound models run through flows, ledger and store exactly as the embedded backends do.
+
+Their networks are small here and their weights random, written by the test in the official files' layout.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from deepsound.media.audio import audio_format
+from deepsound.pipeline import OutcomeKind, Step
+from tests.archive import Archive
+from tests.footage import narrated_clip, silent_clip
+from tests.plugins import install_plugin
+
+pytestmark = pytest.mark.integration
+
+SMALL_MMAUDIO = """
+from pathlib import Path
+from deepsound.generation.mmaudio.backend import MMAudio
+from tests.mmaudio_checkpoints import small_networks, write_small_files
+
+class Plugin(MMAudio):
+    name = "mmaudio_tiny"
+    def __init__(self):
+        folder = Path(__file__).parent / "weights"
+        folder.mkdir(exist_ok=True)
+        super().__init__(small_networks(write_small_files(folder)))
+"""
+
+SMALL_BS_ROFORMER = """
+from pathlib import Path
+import torch
+from deepsound.separation.bs_roformer.separator import BSRoformerSeparator
+from tests.parity.bs_roformer import TINY, filled
+
+class Plugin(BSRoformerSeparator):
+    name = "bs_roformer_tiny"
+    def __init__(self):
+        checkpoint = Path(__file__).with_name("model_bs_roformer_ep_317_sdr_12.9755.ckpt")
+        torch.save(dict(filled(TINY)[0].state_dict()), checkpoint)
+        super().__init__(checkpoint, config=TINY, device="cpu")
+"""
+
+
+def test_mmaudio_makes_the_coarse_audio_and_its_weights_are_in_the_ledger(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+):
+    install_plugin(archive.folder / "site", "deepsound.generators", "mmaudio_tiny", SMALL_MMAUDIO)
+    monkeypatch.syspath_prepend(archive.folder / "site")
+    clip = silent_clip(archive.folder / "ball.mp4", seconds=1.3)
+    [result] = archive.dub(clip, generator="mmaudio_tiny", prompt="a ball", fallback="rep")
+    assert result.outcome is OutcomeKind.DONE, result.error
+    assert abs(audio_format(result.outputs["audio"]).samples - round(1.32 * 48_000)) <= 48_000 // 25
+    [item] = archive.items()
+    generated = next(attempt for attempt in item.attempts if attempt.step == Step.GENERATE)
+    files = {name: sha256 for used in generated.models for name, sha256 in used.model.files.items()}
+    assert len(files) >= 5, "flow, CLIP, Synchformer, VAE and vocoder"
+    assert all(len(sha256) == 64 for sha256 in files.values())
+    [again] = archive.dub(clip, generator="mmaudio_tiny", prompt="a ball", fallback="rep")
+    assert again.was_reused
+
+
+def test_bs_roformer_takes_the_voice_out_and_its_weights_are_in_the_ledger(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+):
+    install_plugin(archive.folder / "site", "deepsound.separators", "bs_roformer_tiny", SMALL_BS_ROFORMER)
+    monkeypatch.syspath_prepend(archive.folder / "site")
+    clip = narrated_clip(archive.folder / "narrated.mp4", seconds=3.0)
+    [result] = archive.dub(clip, generator="soundtrack", separator="bs_roformer_tiny", fallback="rep")
+    assert (result.outcome, result.verdict) == (OutcomeKind.DONE, "yes"), result.error
+    assert result.outputs["voice"].is_file()
+    [item] = archive.items()
+    separated = next(attempt for attempt in item.attempts if attempt.step == Step.SEPARATE)
+    [used] = separated.models
+    assert list(used.model.files) == ["model_bs_roformer_ep_317_sdr_12.9755.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "name"),
+    [("--generator", "mmaudio-small-16k"), ("--separator", "bs-roformer"), ("--reasoner", "videollama2-cot")],
+)
+def test_a_missing_file_is_one_line_that_says_what_to_put_where(archive: Archive, flag: str, name: str):
+    models = archive.folder / "models"
+    clip = silent_clip(archive.folder / "ball.mp4", seconds=0.4)
+    done = archive.command("dub", clip, flag, name, DEEPSOUND_MODELS=str(models))
+    assert done.returncode == 2
+    complaints = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(complaints) == 1
+    assert str(models) in complaints[0]
+    assert "put it there" in complaints[0]
+    assert not Path(archive.place.db.removeprefix("sqlite:///")).exists(), "nothing was registered"
