@@ -21,7 +21,7 @@ from tasks.settings import RunSettings
 class Settings(BaseSettings):
     """Everything `deepsound dub` can be told; each field is a flag, a variable and a key of the file."""
 
-    model_config = SettingsConfigDict(env_prefix="DEEPSOUND_", toml_file="deepsound.toml", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="DEEPSOUND_", toml_file="deepsound.toml", extra="forbid")
 
     out: Path = Path("deepsound-out")
     generator: str = "foley"
@@ -77,6 +77,13 @@ def settings_from(**flags: Any) -> Settings:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
+        if first["type"] == "extra_forbidden":
+            raise DeepSoundError(
+                ErrorCode.BAD_SETTINGS,
+                f"there is no setting {str(first['loc'][0])!r}",
+                where="deepsound.toml",
+                remedy=f"known are {', '.join(Settings.model_fields)}",
+            ) from error
         name = "-".join(str(part) for part in first["loc"]).replace("_", "-")
         raise DeepSoundError(
             ErrorCode.BAD_SETTINGS,

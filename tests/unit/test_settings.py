@@ -121,3 +121,10 @@ def test_a_file_that_is_no_toml_is_one_line_that_names_it(here: pytest.MonkeyPat
     with pytest.raises(DeepSoundError, match=r"deepsound\.toml") as caught:
         settings_from()
     assert caught.value.code is ErrorCode.BAD_SETTINGS
+
+
+def test_a_misspelt_setting_in_the_file_is_one_line_that_names_it_and_those_there_are(here: pytest.MonkeyPatch):
+    Path("deepsound.toml").write_text('fall_back = "rm"')
+    with pytest.raises(DeepSoundError, match=r"deepsound\.toml: there is no setting 'fall_back'") as caught:
+        settings_from()
+    assert "fallback" in str(caught.value)
