@@ -60,7 +60,7 @@ def read_results(worker: Worker, run_id: str) -> list[ItemResult]:
 
 
 def as_json(run_id: str, results: Sequence[ItemResult]) -> Json:
-    """The one object `--json` prints (design.md, The command)."""
+    """The one object `--json` prints."""
     return {"run": run_id, "items": [_item_json(result) for result in results]}
 
 

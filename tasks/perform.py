@@ -1,6 +1,6 @@
 """The frame around every step: look in the ledger, do the work, keep what was made, write it down.
 
-Order of a write (design.md, The ledger): bytes to the store under their hash, results to their place, then
+Order of a write: bytes to the store under their hash, results to their place, then
 one transaction with all that is known about the attempt. A crash in between leaves an unreferenced blob,
 never a row without its bytes.
 """

@@ -30,7 +30,7 @@ class StepInputs:
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
 
     def key(self, step: Step) -> str:
-        """The step key: same key, same result (design.md, The ledger)."""
+        """The step key: same key, same result."""
         return sha256_json(
             {
                 "step": step,
