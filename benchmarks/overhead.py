@@ -184,7 +184,9 @@ def run(clips: Sequence[Path], folder: Path) -> Cost:
     begun: list[str] = []
 
     def work() -> None:
-        run_id, _ = begin_run(worker, settings.for_run(), collect(list(clips)).sources, lambda _: None)
+        run_id, _ = begin_run(
+            worker, settings.for_run(), collect(list(clips), settings.out).sources, lambda _: None
+        )
         begun.append(run_id)
         drive_run(worker, place, run_id, lambda _: None)
 

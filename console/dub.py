@@ -64,7 +64,7 @@ def dub(
         store=store,
     )
     check_backends(settings)
-    intake = collect(inputs)
+    intake = collect(inputs, settings.out)
     refuse_overwriting_sources(intake.sources, settings.out)
     if intake.left_out:
         say(f"left out {len(intake.left_out)} files that are no videos, such as {speakable(intake.left_out[0])}")

@@ -41,8 +41,11 @@ class _Wanted:
     overrides: Mapping[str, Json]
 
 
-def collect(inputs: Sequence[Path]) -> Intake:
-    """Files, folders and manifests (.csv, .jsonl) as sources. Raises DeepSoundError (BAD_SETTINGS)."""
+def collect(inputs: Sequence[Path], out: Path) -> Intake:
+    """Files, folders and manifests (.csv, .jsonl) as sources; results in `out` are none, though it lie in a folder.
+
+    Raises DeepSoundError (BAD_SETTINGS).
+    """
     wanted: list[_Wanted] = []
     left_out: list[Path] = []
     for given in inputs:
@@ -54,7 +57,7 @@ def collect(inputs: Sequence[Path]) -> Intake:
                 remedy="copy them to a folder first",
             )
         if given.is_dir():
-            videos, others = _walk(given)
+            videos, others = _walk(given, out)
             left_out += others
             wanted += [_Wanted(video, str(video.relative_to(given).with_suffix("")), {}) for video in videos]
         elif given.suffix.lower() in (".csv", ".jsonl"):
@@ -104,8 +107,11 @@ def refuse_overwriting_sources(sources: Iterable[Source], out: Path) -> None:
                 )
 
 
-def _walk(folder: Path) -> tuple[list[Path], list[Path]]:
+def _walk(folder: Path, out: Path) -> tuple[list[Path], list[Path]]:
+    results = out.resolve() if out.resolve() != folder.resolve() else None
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
+    if results is not None:
+        files = [path for path in files if not path.resolve().is_relative_to(results)]
     videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
     return videos, [path for path in files if path.suffix.lower() not in VIDEO_SUFFIXES]
 

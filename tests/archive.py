@@ -48,7 +48,7 @@ class Archive:
     def dub(self, *inputs: Path, **flags: Any) -> list[ItemResult]:
         """What `deepsound dub` does, in this process."""
         settings = settings_from(out=self.out, **flags)
-        sources = collect(list(inputs)).sources
+        sources = collect(list(inputs), self.out).sources
         run_id, _ = begin_run(self.worker, settings.for_run(), sources, lambda _: None)
         drive_run(self.worker, self.place, run_id, lambda _: None)
         return read_results(self.worker, run_id)

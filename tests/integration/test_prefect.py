@@ -86,7 +86,9 @@ def test_a_worker_runs_the_shards_of_an_archive(standing_server: dict[str, str],
     for number in range(2):
         silent_clip(reels / f"reel-{number}.mp4")
     settings = settings_from(out=archive.out)
-    run_id, _ = begin_run(archive.worker, settings.for_run(), collect([reels]).sources, lambda _: None)
+    run_id, _ = begin_run(
+        archive.worker, settings.for_run(), collect([reels], archive.out).sources, lambda _: None
+    )
     environment = {**archive.variables(), **standing_server}
     prefect(environment, "work-pool", "create", "cpu", "--type", "process")
     prefect(environment, "work-pool", "create", "gpu", "--type", "process")

@@ -19,24 +19,35 @@ def touch(*paths: Path) -> None:
 
 def test_a_folder_gives_its_videos_in_order_under_their_relative_names(tmp_path: Path):
     touch(tmp_path / "b.MP4", tmp_path / "reels" / "a.mov", tmp_path / "a.mkv")
-    names = [source.output_name for source in collect([tmp_path]).sources]
+    names = [source.output_name for source in collect([tmp_path], tmp_path / "out").sources]
     assert names == ["a", "b", "reels/a"]
 
 
 def test_what_is_no_video_in_a_folder_is_left_out_and_told(tmp_path: Path):
     touch(tmp_path / "a.mp4", tmp_path / "notes.txt", tmp_path / ".DS_Store")
-    intake = collect([tmp_path])
+    intake = collect([tmp_path], tmp_path / "out")
     assert [source.path.name for source in intake.sources] == ["a.mp4"]
     assert [path.name for path in intake.left_out] == ["notes.txt"]
 
 
+def test_results_of_an_earlier_run_inside_the_folder_are_no_sources(tmp_path: Path):
+    touch(tmp_path / "a.mp4", tmp_path / "out" / "a.mp4")
+    intake = collect([tmp_path], tmp_path / "out")
+    assert [source.path for source in intake.sources] == [tmp_path / "a.mp4"]
+    assert intake.left_out == ()
+
+
 def test_a_file_named_by_itself_is_taken_whatever_it_is_called(tmp_path: Path):
-    assert collect([tmp_path / "reel.bin"]).sources[0].path == tmp_path / "reel.bin"
+    assert collect([tmp_path / "reel.bin"], tmp_path / "out").sources[0].path == tmp_path / "reel.bin"
 
 
 def test_same_names_in_different_folders_do_not_collide(tmp_path: Path):
     inputs = [tmp_path / "one" / "reel.mp4", tmp_path / "two" / "reel.mp4", tmp_path / "two" / "REEL.mov"]
-    assert [source.output_name for source in collect(inputs).sources] == ["reel", "reel-2", "REEL-3"]
+    assert [source.output_name for source in collect(inputs, tmp_path / "out").sources] == [
+        "reel",
+        "reel-2",
+        "REEL-3",
+    ]
 
 
 def test_a_name_that_would_take_anothers_stem_gets_a_number():
@@ -45,7 +56,7 @@ def test_a_name_that_would_take_anothers_stem_gets_a_number():
 
 def test_an_empty_folder_is_one_clear_line(tmp_path: Path):
     with pytest.raises(DeepSoundError, match="there is no video here") as caught:
-        collect([tmp_path])
+        collect([tmp_path], tmp_path / "out")
     assert caught.value.code is ErrorCode.BAD_SETTINGS
     assert "\n" not in str(caught.value)
 
@@ -75,7 +86,7 @@ def test_a_csv_list_says_what_differs_from_video_to_video(tmp_path: Path):
     manifest.write_text(
         "source,prompt,seed,output\nreels/a.mp4,rain on a roof,7,first\nb.mp4,,,\n", encoding="utf-8"
     )
-    first, second = collect([manifest]).sources
+    first, second = collect([manifest], tmp_path / "out").sources
     assert first == Source(tmp_path / "reels/a.mp4", "first", {"prompt": "rain on a roof", "seed": 7})
     assert second == Source(tmp_path / "b.mp4", "b", {})
 
@@ -83,7 +94,9 @@ def test_a_csv_list_says_what_differs_from_video_to_video(tmp_path: Path):
 def test_a_jsonl_list_does_too(tmp_path: Path):
     manifest = tmp_path / "list.jsonl"
     manifest.write_text('{"source": "a.mp4", "negative_prompt": "music"}\n\n', encoding="utf-8")
-    assert collect([manifest]).sources == (Source(tmp_path / "a.mp4", "a", {"negative_prompt": "music"}),)
+    assert collect([manifest], tmp_path / "out").sources == (
+        Source(tmp_path / "a.mp4", "a", {"negative_prompt": "music"}),
+    )
 
 
 def test_every_bad_row_is_named_with_its_line_before_anything_starts(tmp_path: Path):
@@ -91,7 +104,7 @@ def test_every_bad_row_is_named_with_its_line_before_anything_starts(tmp_path: P
     rows = ['{"source": "a.mp4"}', "{", '["a.mp4"]', '{"source": ""}', '{"source": "b.mp4", "sead": 1}']
     manifest.write_text("\n".join([*rows, '{"source": "c.mp4", "seed": "x"}']), encoding="utf-8")
     with pytest.raises(DeepSoundError) as caught:
-        collect([manifest])
+        collect([manifest], tmp_path / "out")
     line = str(caught.value)
     assert all(f"line {number}:" in line for number in (2, 3, 4, 5, 6))
     assert "line 1:" not in line
@@ -102,9 +115,9 @@ def test_a_list_that_is_no_text_is_one_clear_line(tmp_path: Path):
     manifest = tmp_path / "list.csv"
     manifest.write_bytes(b"\xff\xfe\x00rubbish")
     with pytest.raises(DeepSoundError, match="save it as UTF-8"):
-        collect([manifest])
+        collect([manifest], tmp_path / "out")
 
 
 def test_a_bucket_is_refused_in_one_line(tmp_path: Path):
     with pytest.raises(DeepSoundError, match="can't be read yet"):
-        collect([Path("s3://reels/1950s")])
+        collect([Path("s3://reels/1950s")], tmp_path / "out")

@@ -140,7 +140,7 @@ def test_a_restricting_licence_is_said_before_use_and_stands_in_the_ledger(
 
     worker = worker_at(place)
     clip = silent_clip(tmp_path / "reel.mp4", seconds=0.5)
-    run, _ = begin_run(worker, settings.for_run(), collect([clip]).sources, lambda _: None)
+    run, _ = begin_run(worker, settings.for_run(), collect([clip], settings.out).sources, lambda _: None)
     [job] = load_jobs(worker, run, unfinished_items(worker, run))
     while (action := job.next_action()) is not None and action.step in (Step.PLAN, Step.GENERATE):
         perform(job, action, LAST_TRY)
