@@ -42,7 +42,7 @@ class _Wanted:
 
 
 def collect(inputs: Sequence[Path], out: Path) -> Intake:
-    """Files, folders and manifests (.csv, .jsonl) as sources; results in `out` are none, though it lie in a folder.
+    """Files, folders and manifests (.csv, .jsonl) as sources; results in `out` are none, even inside a folder.
 
     Raises DeepSoundError (BAD_SETTINGS).
     """
