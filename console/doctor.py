@@ -18,7 +18,7 @@ from db.engine import open_ledger
 from deepsound.artifacts.opening import open_store
 from deepsound.backends import load_generator, load_reasoner, load_separator
 from deepsound.errors import DeepSoundError
-from flows.engine import configured_server
+from flows.engine import check_answers, configured_server
 
 _ROOM_WANTED = 2 * 2**30
 _TELLING = ("torch", "prefect", "fastapi", "av", "decord", "onnxruntime", "sqlalchemy", "minio", "soundfile")
@@ -107,7 +107,7 @@ def _store(url: str) -> str:
 def _engine() -> Finding:
     """Imports Prefect's server in a process of its own: a wrong FastAPI shows only there."""
     if (url := configured_server()) is not None:
-        return Finding("workflow engine", f"Prefect at {url}")
+        return _trying("workflow engine", lambda: _standing_server(url))
     tried = subprocess.run(
         [sys.executable, "-c", "import prefect.server.api.server"], capture_output=True, text=True, check=False
     )
@@ -116,6 +116,11 @@ def _engine() -> Finding:
     last = tried.stderr.strip().rpartition("\n")[2]
     remedy = "install with the constraints: `pip install -c constraints.txt .`"
     return Finding("workflow engine", "", f"Prefect's server can't be imported: {last}; {remedy}")
+
+
+def _standing_server(url: str) -> str:
+    check_answers(url)
+    return f"Prefect at {url}"
 
 
 def _disk(out_folder: Path) -> Finding:

@@ -13,8 +13,10 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 from deepsound.errors import DeepSoundError, ErrorCode
 
@@ -100,8 +102,34 @@ class PrivateServer:
 
 
 def configured_server() -> str | None:
-    """The Prefect API this environment names; None where a private one is needed."""
-    return os.environ.get("PREFECT_API_URL") or None
+    """The Prefect API that the environment or Prefect's active profile names; None: a private one is needed.
+
+    Read without importing Prefect, which takes seconds that a private server's start can hide.
+    """
+    return os.environ.get("PREFECT_API_URL") or _profile().get("PREFECT_API_URL") or None
+
+
+def check_answers(api_url: str) -> None:
+    """Raise DeepSoundError (ENGINE_NOT_STARTED) where a configured server is not there."""
+    if not api_url.startswith(("http://", "https://")) or not _answers(api_url):
+        raise DeepSoundError(
+            ErrorCode.ENGINE_NOT_STARTED,
+            "the Prefect server does not answer",
+            where=api_url,
+            remedy="start it, or unset PREFECT_API_URL to let the command bring its own",
+        )
+
+
+def _profile() -> dict[str, str]:
+    """Settings of the active profile, as `prefect config set` keeps them; empty where there is none to read."""
+    home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+    path = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml")
+    try:
+        profiles = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # Prefect itself says what is wrong with a file it can't read.
+    active = os.environ.get("PREFECT_PROFILE") or profiles.get("active", "")
+    return profiles.get("profiles", {}).get(active, {})
 
 
 def use(api_url: str, *, private: bool) -> None:
@@ -119,7 +147,7 @@ def use(api_url: str, *, private: bool) -> None:
 
 def _answers(api_url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{api_url}/health", timeout=2) as reply:  # noqa: S310 - our own loopback URL
+        with urllib.request.urlopen(f"{api_url}/health", timeout=5) as reply:  # noqa: S310 - http only
             return reply.status == 200
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from deepsound.pipeline import OutcomeKind
-from flows.engine import PrivateServer, configured_server, use
+from flows.engine import PrivateServer, check_answers, configured_server, use
 from flows.progress import Event, tell
 from tasks.job import Job
 from tasks.perform import reuse
@@ -39,6 +39,7 @@ def _settle(job: Job) -> bool:
 def _drive_with_prefect(jobs: Sequence[Job], place: Place, run_id: str, say: Callable[[str], None]) -> None:
     api_url = configured_server()
     if api_url is not None:
+        check_answers(api_url)
         use(api_url, private=False)
         _run_archive(place, run_id, lambda: None)
         return

@@ -17,7 +17,7 @@ from console.results import read_results
 from console.settings import settings_from
 from deepsound.errors import DeepSoundError
 from deepsound.pipeline import OutcomeKind
-from flows.engine import PrivateServer
+from flows.engine import PrivateServer, configured_server
 from tasks.intake import collect
 from tasks.place import Place
 from tasks.run import begin_run
@@ -172,3 +172,26 @@ def test_a_server_that_cannot_start_is_one_clear_line(tmp_path: Path, monkeypatc
     with PrivateServer() as server, pytest.raises(DeepSoundError, match="did not start") as caught:
         server.wait()
     assert "\n" not in str(caught.value)
+
+
+def test_a_configured_server_that_is_not_there_is_one_clear_line(archive: Archive):
+    nowhere = f"http://127.0.0.1:{free_port()}/api"
+    clip = silent_clip(archive.folder / "ball.mp4", seconds=0.4)
+    done = archive.command("dub", clip, PREFECT_API_URL=nowhere)
+    assert done.returncode == 2
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert f"{nowhere}: the Prefect server does not answer; start it" in line
+
+
+def test_the_server_of_prefects_active_profile_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.delenv("PREFECT_PROFILE", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    assert configured_server() is None
+    subprocess.run(
+        [PREFECT, "config", "set", "PREFECT_API_URL=http://archive.example:4200/api"],
+        env={**os.environ, "PREFECT_HOME": str(tmp_path)},
+        capture_output=True,
+        check=True,
+    )
+    assert configured_server() == "http://archive.example:4200/api"
