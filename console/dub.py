@@ -89,7 +89,7 @@ def _begin(worker: Worker, settings: Settings, sources: tuple[Source, ...]) -> s
 def _report(run_id: str, results: list[ItemResult], as_json_object: bool) -> None:
     for result in results:
         if result.error is not None:
-            err.print(f"{result.name}: {result.error}", style="red", soft_wrap=True, markup=False)
+            err.print(result.error, style="red", soft_wrap=True, markup=False)
     if as_json_object:
         out.file.write(json.dumps(as_json(run_id, results), ensure_ascii=False) + "\n")
         return

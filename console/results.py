@@ -77,7 +77,7 @@ def summary_table(results: Sequence[ItemResult]) -> Table:
             _number(result.probability, ".2f"),
             _number(result.loudness, ".1f"),
             "reused" if result.was_reused else f"{result.seconds:.1f}",
-            result.why or result.error or "",
+            result.why or _where_it_stopped(result),
         )
     return table
 
@@ -109,8 +109,21 @@ def _result(end: ItemEnd, history: Sequence[FinishedStep], out: Path) -> ItemRes
         outputs=delivered_paths(out, end.item.output_name, published) if published else {},
         loudness=float(lufs) if isinstance(lufs, int | float) else None,
         steps=end.steps,
-        error=None if end.outcome not in (OutcomeKind.FAILED, None) else end.error or "not finished",
+        error=_error(end),
     )
+
+
+def _error(end: ItemEnd) -> str | None:
+    """One line that names step, file and remedy; None where nothing went wrong."""
+    if end.outcome not in (OutcomeKind.FAILED, None):
+        return None
+    if end.steps and end.error:
+        return f"{speakable(end.item.output_name)}: {end.steps[-1].step}: {end.error}"
+    return f"{speakable(end.item.output_name)}: not finished; run the same command again"
+
+
+def _where_it_stopped(result: ItemResult) -> str:
+    return f"stopped at {result.steps[-1].step}, see above" if result.steps else "not begun"
 
 
 def _item_json(result: ItemResult) -> Json:

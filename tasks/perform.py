@@ -118,7 +118,7 @@ def perform(job: Job, action: Action, prefect: PrefectRun) -> None:
         _finish(job, action, record, finished)
         fault_point(f"{action.step}.recorded")
     except Exception as error:
-        failure = as_failure(error, job, action)
+        failure = as_failure(error, job)
         log.info("%s of %s failed: %s", action.step, job.name, failure, exc_info=error)
         fail(job, action, failure, inputs=inputs, started=started, prefect=prefect)
         raise failure from error
@@ -148,8 +148,8 @@ def fail(
         writes.record_attempt(session, record, this_owner())
 
 
-def as_failure(error: Exception, job: Job, action: Action) -> DeepSoundError:
-    """Any exception as one line with a code."""
+def as_failure(error: Exception, job: Job) -> DeepSoundError:
+    """Any exception as one line with a code; the step is a column of its own."""
     match error:
         case DeepSoundError():
             return error
@@ -160,7 +160,7 @@ def as_failure(error: Exception, job: Job, action: Action) -> DeepSoundError:
         case _:
             code, what = ErrorCode.INTERNAL, f"{type(error).__name__}: {error}"
             remedy = "please report this with the file, if it can be shared"
-    return DeepSoundError(code, f"{action.step}: {what}", where=speakable(job.source), remedy=remedy)
+    return DeepSoundError(code, what, where=speakable(job.source), remedy=remedy)
 
 
 def _at(action: Action) -> StepRef:

@@ -79,6 +79,7 @@ def test_a_hundred_good_and_bad_files_in_one_run(archive: Archive):
             assert result.outcome is OutcomeKind.FAILED
             assert "\n" not in result.error
             assert result.name in result.error
+            assert result.error.startswith(f"{result.name}: plan: "), "the line names the step"
             assert ";" in result.error, "the line ends with a remedy"
             assert not list(archive.out.glob(f"{result.name}*"))
     assert archive.leftovers() == []

@@ -204,7 +204,7 @@ def test_a_server_stopped_mid_upload_fails_that_video_alone_and_the_same_command
         cut_off(network)
         stopped = running.result()
     assert stopped.returncode == 1
-    [line] = [line for line in stopped.stderr.splitlines() if "unlucky: s3://" in line]
+    [line] = [line for line in stopped.stderr.splitlines() if "unlucky: generate: s3://" in line]
     assert "{}:{}".format(*network.address) in line
     assert "run again" in line
     assert "Traceback" not in stopped.stderr

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.pipeline import Action, Fallback, Step, VoicePolicy
+from deepsound.pipeline import Fallback, VoicePolicy
 from tasks.faults import fault_point
 from tasks.job import Job
 from tasks.perform import as_failure
@@ -41,22 +41,22 @@ def job(tmp_path: Path) -> Job:
         (ZeroDivisionError("a bug\nof ours"), ErrorCode.INTERNAL),
     ],
 )
-def test_a_failure_is_one_line_with_step_file_and_remedy(job: Job, error: Exception, code: ErrorCode):
-    failure = as_failure(error, job, Action(Step.JUDGE))
+def test_a_failure_is_one_line_with_file_and_remedy(job: Job, error: Exception, code: ErrorCode):
+    failure = as_failure(error, job)
     assert failure.code is code
-    assert str(failure).startswith("/archive/reel.mov: judge: ")
+    assert str(failure).startswith("/archive/reel.mov: ")
     assert failure.remedy
     assert "\n" not in str(failure)
 
 
 def test_a_failure_that_has_its_code_keeps_it(job: Job):
     failure = DeepSoundError(ErrorCode.SOURCE_EMPTY, "the file is empty")
-    assert as_failure(failure, job, Action(Step.PLAN)) is failure
+    assert as_failure(failure, job) is failure
 
 
 def test_a_source_whose_name_is_no_text_can_still_be_spoken_of(job: Job):
     job.source = Path(os.fsdecode(b"/archive/\xff.mov"))
-    assert "\\xff.mov" in str(as_failure(ValueError("x"), job, Action(Step.PLAN)))
+    assert "\\xff.mov" in str(as_failure(ValueError("x"), job))
 
 
 def test_a_fault_point_nobody_asked_for_does_nothing(monkeypatch: pytest.MonkeyPatch):
