@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from db.items import ItemEnd, StepTotals, item_ends, run_settings
+from db.items import ItemEnd, StepTotals, find_run, item_ends
 from db.queries import item_history
 from db.records import FinishedStep, StepRef
 from deepsound.canonical import Json
@@ -52,10 +52,10 @@ class ItemResult:
 def read_results(worker: Worker, run_id: str) -> list[ItemResult]:
     """Every item of a run, in order. Raises DeepSoundError."""
     with worker.ledger.read() as session:
-        kept = run_settings(session, run_id)
-        if kept is None:
+        run = find_run(session, run_id)
+        if run is None:
             raise no_such_run(run_id, worker)
-        out = RunSettings.from_json(kept).out
+        out = RunSettings.from_json(run.settings).out
         return [_result(end, item_history(session, end.item.id), out) for end in item_ends(session, run_id)]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -26,6 +27,14 @@ class RunItem:
 
 
 @dataclass(frozen=True, slots=True)
+class RunHead:
+    """A run's frozen settings, and when it was registered (UTC)."""
+
+    settings: Mapping[str, Json]
+    registered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class StepTotals:
     """All attempts of one step of an item: how many, whether the last was reused, seconds in all."""
 
@@ -46,9 +55,10 @@ class ItemEnd:
     steps: tuple[StepTotals, ...]
 
 
-def run_settings(session: Session, run_id: str) -> Mapping[str, Json] | None:
-    """The frozen settings of a run; None if there is no such run."""
-    return session.scalar(select(Run.settings).where(Run.id == run_id))
+def find_run(session: Session, run_id: str) -> RunHead | None:
+    """A run by its id; None if there is no such run."""
+    run = session.get(Run, run_id)
+    return None if run is None else RunHead(run.settings, run.created_at)
 
 
 def run_ids(session: Session) -> list[str]:

@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from db.records import DecisionRef, FinishedStep, StepRef
 from deepsound.artifacts.protocol import Artifact
 from deepsound.backends import load_generator, load_reasoner
+from deepsound.canonical import sha256_file
 from deepsound.cot import Verdict
+from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.protocol import Generator
 from deepsound.media.decode import load_observations, look
+from deepsound.media.files import check_source as check_readable
 from deepsound.media.footage import Footage, Observation, Observer
 from deepsound.media.probe import probe
 from deepsound.pipeline import Action, Fallback, Findings, OutcomeKind, Round, Step, next_action
@@ -32,6 +36,7 @@ class Job:
         output_name: str,
         video_sha256: str | None,
         settings: RunSettings,
+        registered_at: datetime,
         done: Mapping[StepRef, FinishedStep],
     ) -> None:
         self.worker = worker
@@ -41,6 +46,7 @@ class Job:
         self.name = output_name
         self.video_sha256 = video_sha256
         self.settings = settings
+        self.registered_at = registered_at
         self.done = dict(done)
 
     def next_action(self) -> Action | None:
@@ -64,6 +70,22 @@ class Job:
         if self.settings.fallback is Fallback.NEG:
             looking += self.generator(2).observers()
         return list({observer.name: observer for observer in looking}.values())
+
+    def check_source(self) -> None:
+        """Raise DeepSoundError where the file is gone, or no longer the one whose hash the run holds.
+
+        Its bytes are read only where the file system says that it was written to since it was registered.
+        """
+        check_readable(self.source)
+        if self.video_sha256 is None or self.source.stat().st_mtime <= self.registered_at.timestamp():
+            return
+        if sha256_file(self.source) != self.video_sha256:
+            raise DeepSoundError(
+                ErrorCode.SOURCE_CHANGED,
+                "the file was changed after the run had registered it",
+                where=str(self.source),
+                remedy="run the command again, which registers it anew",
+            )
 
     def look(self) -> Footage:
         """Decode the video, unless this process did so already. Raises DeepSoundError."""

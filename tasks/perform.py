@@ -97,6 +97,8 @@ def perform(job: Job, action: Action, prefect: PrefectRun) -> None:
     fault_point(f"{action.step}.begun")
     try:
         inputs = module.inputs(job, action)
+        if inputs.video is not None:
+            job.check_source()
         with job.worker.scratch() as scratch:
             output = module.execute(job, action, scratch)
             fault_point(f"{action.step}.executed")

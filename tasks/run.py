@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from db import queries, writes
-from db.items import RunItem, run_items, run_settings
+from db.items import RunHead, RunItem, find_run, run_items
 from db.records import FinishedStep, NewItem, NewRun, VideoFile
 from db.work import release_dead
 from deepsound.canonical import Json, sha256_file
@@ -49,11 +49,11 @@ def unfinished_items(worker: Worker, run_id: str) -> list[int]:
 def load_jobs(worker: Worker, run_id: str, items: Iterable[int]) -> list[Job]:
     """Items as jobs, with all that was done on them. Raises DeepSoundError (BAD_SETTINGS: no such run)."""
     with worker.ledger.read() as session:
-        kept = run_settings(session, run_id)
-        if kept is None:
+        run = find_run(session, run_id)
+        if run is None:
             raise no_such_run(run_id, worker)
         return [
-            _job(worker, run_id, RunSettings.from_json(kept), item, queries.item_history(session, item.id))
+            _job(worker, run_id, run, item, queries.item_history(session, item.id))
             for item in run_items(session, run_id, list(items))
         ]
 
@@ -68,9 +68,7 @@ def no_such_run(run_id: str, worker: Worker) -> DeepSoundError:
     )
 
 
-def _job(
-    worker: Worker, run_id: str, settings: RunSettings, item: RunItem, history: Iterable[FinishedStep]
-) -> Job:
+def _job(worker: Worker, run_id: str, run: RunHead, item: RunItem, history: Iterable[FinishedStep]) -> Job:
     return Job(
         worker,
         run_id=run_id,
@@ -78,7 +76,8 @@ def _job(
         source=Path(item.source),
         output_name=item.output_name,
         video_sha256=item.video_sha256,
-        settings=settings.with_overrides(item.overrides),
+        settings=RunSettings.from_json(run.settings).with_overrides(item.overrides),
+        registered_at=run.registered_at,
         done={finished.at: finished for finished in history},
     )
 

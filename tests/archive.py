@@ -47,9 +47,16 @@ class Archive:
 
     def dub(self, *inputs: Path, **flags: Any) -> list[ItemResult]:
         """What `deepsound dub` does, in this process."""
+        return self.drive(self.register(*inputs, **flags))
+
+    def register(self, *inputs: Path, **flags: Any) -> str:
+        """The first half of it: the run is in the ledger and nothing is done yet."""
         settings = settings_from(out=self.out, **flags)
         sources = collect(list(inputs), self.out).sources
-        run_id, _ = begin_run(self.worker, settings.for_run(), sources, lambda _: None)
+        return begin_run(self.worker, settings.for_run(), sources, lambda _: None)[0]
+
+    def drive(self, run_id: str) -> list[ItemResult]:
+        """The second half."""
         drive_run(self.worker, self.place, run_id, lambda _: None)
         return read_results(self.worker, run_id)
 

@@ -173,3 +173,15 @@ def test_digital_silence_is_sound_too(archive: Archive):
     clip = write_clip(archive.folder / "silent_track.mp4", seconds=1.0, audio=np.zeros(48_000, np.float32))
     [result] = archive.dub(clip, generator="soundtrack")
     assert (result.outcome, result.loudness) == (OutcomeKind.DONE, None)
+
+
+def test_a_file_changed_since_it_was_registered_is_not_taken_for_what_it_was(archive: Archive):
+    changed, touched, gone = (silent_clip(archive.folder / f"{name}.mp4", seconds=0.4) for name in "abc")
+    run_id = archive.register(changed, touched, gone)
+    changed.write_bytes(silent_clip(archive.folder / "other.mp4", seconds=0.5).read_bytes())
+    touched.touch()
+    gone.unlink()
+    results = archive.drive(run_id)
+    assert [result.outcome for result in results] == [OutcomeKind.FAILED, OutcomeKind.DONE, OutcomeKind.FAILED]
+    codes = [item.attempts[-1].error_code for item in archive.items()]
+    assert codes == ["source_changed", None, "source_missing"]
