@@ -30,5 +30,5 @@ def main() -> None:
         sys.exit(EXIT_USAGE)
     except KeyboardInterrupt:
         # Everything finished is in the ledger; 130 is what shells expect of an interrupted command.
-        print("stopped; run the same command again to go on where it stopped", file=sys.stderr)  # noqa: T201
+        print("stopped; run the same command again to go on where it stopped", file=sys.stderr)  # noqa: T201 - rich may be half through a line
         sys.exit(130)

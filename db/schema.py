@@ -56,7 +56,7 @@ def table_of(row: type[Base]) -> Table:
 
 def row_values(row: Base) -> Values:
     """A loaded row as values by column name."""
-    return {name: getattr(row, name) for name in table_of(type(row)).columns.keys()}  # noqa: SIM118
+    return {name: getattr(row, name) for name in table_of(type(row)).columns.keys()}  # noqa: SIM118 - no dict
 
 
 class Document(Base):

@@ -11,7 +11,7 @@ from typing import cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType] - untyped
 
 from deepsound.errors import DeepSoundError, ErrorCode
 

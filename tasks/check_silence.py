@@ -24,7 +24,7 @@ def inputs(job: Job, action: Action) -> StepInputs:
     )
 
 
-def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001
+def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
     """Measure it."""
     kept = job.made(StepRef(Step.SEPARATE, action.round), "background")
     with job.worker.store.local(kept.sha256) as background:

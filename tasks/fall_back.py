@@ -30,7 +30,7 @@ def inputs(job: Job, action: Action) -> StepInputs:
     )
 
 
-def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001
+def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
     """Record which way is taken; the decision table sees to the rest."""
     mode = job.settings.fallback
     return StepOutput(

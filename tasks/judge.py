@@ -34,7 +34,7 @@ def inputs(job: Job, action: Action) -> StepInputs:
     )
 
 
-def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001
+def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
     """Ask, keep every word, and parse without guessing."""
     with job.worker.store.local(job.coarse(action.round).sha256) as audio:
         testimony = load_reasoner(job.settings.reasoner).judge(job.footage(), audio)

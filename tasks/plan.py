@@ -25,7 +25,7 @@ def inputs(job: Job, action: Action) -> StepInputs:  # noqa: ARG001 - every step
     )
 
 
-def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001
+def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
     """Decode, keep what the observers saw, and parse the plan."""
     footage = job.look()
     kept = scratch / "observations.safetensors"

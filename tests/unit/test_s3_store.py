@@ -226,7 +226,7 @@ def web_server(request):
             self.end_headers()
             self.wfile.write(b"" if self.command == "HEAD" else b"what")
 
-        do_GET = do_HEAD = do_PUT = do_POST = answer  # noqa: N815
+        do_GET = do_HEAD = do_PUT = do_POST = answer  # noqa: N815 - http.server's names
 
         def log_message(self, *_):
             pass

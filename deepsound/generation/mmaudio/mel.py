@@ -38,7 +38,7 @@ def filter_bank(config: MelConfig) -> Tensor:
         norm="slaney",
         mel_scale="slaney",
     )
-    return torch.from_numpy(bank.T).float()  # pyright: ignore[reportUnknownMemberType]
+    return torch.from_numpy(bank.T).float()  # pyright: ignore[reportUnknownMemberType] - torch's stubs
 
 
 def log_mel(wave: Tensor, config: MelConfig) -> Tensor:

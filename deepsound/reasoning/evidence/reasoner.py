@@ -57,7 +57,7 @@ class Evidence:
         """Looks for faces, four times a second."""
         return (SightObserver(),)
 
-    def plan(self, footage: Footage) -> Testimony:  # noqa: ARG002
+    def plan(self, footage: Footage) -> Testimony:  # noqa: ARG002 - the protocol's signature
         """The protocol's own plan: it is the same for every video."""
         return Testimony(raw=cot.PLAN, prompt=cot.PLAN_PROMPT)
 

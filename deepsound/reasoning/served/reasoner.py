@@ -47,7 +47,7 @@ class Served:
         """Sixteen frames, evenly spread, as JPEG."""
         return (JpegObserver(),)
 
-    def plan(self, footage: Footage) -> Testimony:  # noqa: ARG002
+    def plan(self, footage: Footage) -> Testimony:  # noqa: ARG002 - the protocol's signature
         """The protocol's own plan: it is the same for every video."""
         return Testimony(raw=cot.PLAN, prompt=cot.PLAN_PROMPT)
 

@@ -81,7 +81,7 @@ class VideoLlama2Cot:
         """Frames evenly spaced over the video, as many as the release's config says."""
         return (FramesObserver(self._config.frames),)
 
-    def plan(self, footage: Footage) -> Testimony:  # noqa: ARG002
+    def plan(self, footage: Footage) -> Testimony:  # noqa: ARG002 - the protocol's signature
         """The protocol's own plan: decoding greedily, the model gives this one for every video."""
         return Testimony(raw=cot.PLAN, prompt=cot.PLAN_PROMPT)
 
