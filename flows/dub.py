@@ -75,7 +75,11 @@ async def dub_shard(run: str, items: list[int]) -> None:
     jobs = await asyncio.to_thread(load_jobs, worker, run, items)
     _jobs.set({job.item_id: job for job in jobs})
     at_once = asyncio.Semaphore(VIDEOS_AT_ONCE)
-    await asyncio.gather(*(_drive(job, at_once) for job in jobs))
+    # What goes wrong outside a step, say Prefect's server vanishing, is told once the other videos are through.
+    ends = await asyncio.gather(*(_drive(job, at_once) for job in jobs), return_exceptions=True)
+    for end in ends:
+        if end is not None:
+            raise end
 
 
 @flow(name="dub-archive", flow_run_name="archive run {run}", validate_parameters=False)

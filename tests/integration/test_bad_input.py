@@ -9,6 +9,7 @@ import pytest
 
 from db.verify import verify_run
 from deepsound.pipeline import OutcomeKind
+from flows.progress import Event, listening
 from tests.archive import Archive
 from tests.clips import write_clip
 from tests.footage import silent_clip
@@ -185,3 +186,16 @@ def test_a_file_changed_since_it_was_registered_is_not_taken_for_what_it_was(arc
     assert [result.outcome for result in results] == [OutcomeKind.FAILED, OutcomeKind.DONE, OutcomeKind.FAILED]
     codes = [item.attempts[-1].error_code for item in archive.items()]
     assert codes == ["source_changed", None, "source_missing"]
+
+
+def test_what_goes_wrong_outside_a_step_is_told_when_the_other_videos_are_through(archive: Archive):
+    clips = [silent_clip(archive.folder / f"{name}.mp4", seconds=0.4) for name in ("unlucky", "fine")]
+
+    def stumble(event: Event) -> None:
+        if event.item == "unlucky":
+            raise ConnectionError("the engine is gone")
+
+    with listening(stumble), pytest.raises(ConnectionError, match="the engine is gone"):
+        archive.dub(*clips)
+    ends = {item.output_name: [attempt.outcome for attempt in item.attempts][-1:] for item in archive.items()}
+    assert ends == {"unlucky": [], "fine": [OutcomeKind.DONE]}
