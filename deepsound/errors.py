@@ -28,6 +28,7 @@ class ErrorCode(StrEnum):
     TIMED_OUT = "timed_out"
     BAD_SETTINGS = "bad_settings"
     ENGINE_NOT_STARTED = "engine_not_started"
+    ENGINE_NOT_DEPLOYED = "engine_not_deployed"
     INTERNAL = "internal"
 
     @property
