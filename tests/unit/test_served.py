@@ -25,10 +25,10 @@ from deepsound.media.footage import Footage
 from deepsound.reasoning import protocol
 from deepsound.reasoning.served import Served
 from deepsound.reasoning.served.address import KEY_VARIABLE, parse_address
-from deepsound.reasoning.served.observer import FRAMES, FRAMES_SEEN, LONG_SIDE, JpegObserver, jpegs
 from deepsound.reasoning.served.probability import answer_probability
 from deepsound.reasoning.served.transport import CONCURRENT_REQUESTS, LARGEST_ANSWER, Patience
 from deepsound.reasoning.served.wire import Spoken
+from deepsound.reasoning.stills import FRAMES, LONG_SIDE, STILLS, StillsObserver, jpegs
 from tests.chat_server import MODEL, YES, ChatServer, chat_server, cut, drip, says, spoken, status
 from tests.clips import read_number, tone, write_clip
 
@@ -46,7 +46,7 @@ def server(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Footage:
     clip = write_clip(tmp_path_factory.mktemp("clips") / "numbered.mp4", seconds=8.0, rate=4, size=(640, 360))
-    return look(clip, [JpegObserver()])
+    return look(clip, [StillsObserver()])
 
 
 @cache
@@ -75,7 +75,7 @@ def failure(server: ChatServer, footage: Footage, audio: Path, patience: Patienc
 
 def test_it_is_a_reasoner(server: ChatServer):
     reasoner: protocol.Reasoner = Served(server.url)
-    assert reasoner.observers()[0].name == FRAMES_SEEN
+    assert reasoner.observers()[0].name == STILLS
 
 
 def test_the_plan_is_the_protocols_own_and_asks_nobody(server: ChatServer, footage: Footage):
@@ -122,7 +122,7 @@ def test_more_sound_than_a_server_is_sent_is_refused_before_it_is_asked(
 
 
 def test_frames_are_spread_evenly_over_the_whole_video(footage: Footage):
-    seen = footage.observations[FRAMES_SEEN]
+    seen = footage.observations[STILLS]
     pictures = [np.asarray(Image.open(io.BytesIO(file))) for file in jpegs(seen)]
     assert [read_number(picture) for picture in pictures] == [round(4 * time) for time in seen["time"]]
     assert len(pictures) == FRAMES
@@ -133,7 +133,7 @@ def test_frames_are_spread_evenly_over_the_whole_video(footage: Footage):
 
 @pytest.mark.parametrize("seen", [1, 3, 16, 129, 1000])
 def test_any_number_of_frames_is_shown_evenly_and_none_twice(seen: int):
-    observer = JpegObserver()
+    observer = StillsObserver()
     times = np.arange(seen) / 4
     for first in range(0, seen, 50):
         part = times[first : first + 50]
@@ -157,7 +157,7 @@ def test_a_judgement_needs_no_decoding_once_the_frames_are_stored(
 
 
 def test_footage_that_was_not_seen_is_refused(server: ChatServer, footage: Footage, audio: Path):
-    with pytest.raises(DeepSoundError, match=FRAMES_SEEN):
+    with pytest.raises(DeepSoundError, match=STILLS):
         Served(server.url).judge(Footage(footage.info, {}, "pyav", 1), audio)
 
 
@@ -171,7 +171,7 @@ def test_the_reply_is_kept_word_for_word_with_frames_and_token_counts(
     testimony = Served(server.url).judge(footage, audio)
     assert testimony.raw == server.says
     assert cot.parse_judgement(testimony.raw).verdict is cot.Verdict.YES
-    assert [frame.time for frame in testimony.frames] == list(footage.observations[FRAMES_SEEN]["time"])
+    assert [frame.time for frame in testimony.frames] == list(footage.observations[STILLS]["time"])
     kept = json.loads(canonical_json(dict(testimony.parameters)))
     assert (kept["url"], kept["model"]) == (f"{server.url}/v1", MODEL)
     assert (kept["prompt_tokens"], kept["reply_tokens"], kept["finish_reason"]) == (3210, 99, "stop")

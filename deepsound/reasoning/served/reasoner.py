@@ -7,17 +7,18 @@ from pathlib import Path
 from deepsound import cot
 from deepsound.canonical import Json
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.identity import ModelIdentity, ShownFrame
-from deepsound.media.footage import Footage, Observation, Observer
+from deepsound.identity import ModelIdentity
+from deepsound.media.footage import Footage, Observer
 from deepsound.reasoning.protocol import Testimony
+from deepsound.reasoning.questions import judge_question
 from deepsound.reasoning.served.address import parse_address, read_key
 from deepsound.reasoning.served.listening import windows
-from deepsound.reasoning.served.observer import FRAMES_SEEN, JpegObserver, jpegs
 from deepsound.reasoning.served.probability import answer_probability
-from deepsound.reasoning.served.prompting import judge_prompt, message
+from deepsound.reasoning.served.prompting import message
 from deepsound.reasoning.served.server import MOST_TOKENS, TEMPERATURE, Server
 from deepsound.reasoning.served.transport import Patience
 from deepsound.reasoning.served.wire import Choice, Completion
+from deepsound.reasoning.stills import StillsObserver, jpegs, shown_frames, stills_of
 
 
 class Served:
@@ -45,7 +46,7 @@ class Served:
 
     def observers(self) -> Sequence[Observer]:
         """Sixteen frames, evenly spread, as JPEG."""
-        return (JpegObserver(),)
+        return (StillsObserver(),)
 
     def plan(self, footage: Footage) -> Testimony:  # noqa: ARG002 - the protocol's signature
         """The protocol's own plan: it is the same for every video."""
@@ -58,8 +59,8 @@ class Served:
         without words or too much sound, INTERNAL for footage without this reasoner's observation, and what
         `Server.complete` raises.
         """
-        shown, heard = _observation(footage), windows(audio)
-        prompt = judge_prompt([float(time) for time in shown["time"]], heard)
+        shown, heard = stills_of(footage, self.name), windows(audio)
+        prompt = judge_question([float(time) for time in shown["time"]], [window.span for window in heard])
         completion = self._server.complete(self._model, message(jpegs(shown), heard, prompt))
         choice = completion.choices[0]
         raw = self._words(choice)
@@ -68,10 +69,7 @@ class Served:
             raw=raw,
             prompt=prompt,
             probability=answer_probability(raw, tokens) if tokens else None,
-            frames=tuple(
-                ShownFrame(float(time), bytes(digest).hex())
-                for time, digest in zip(shown["time"], shown["sha256"], strict=True)
-            ),
+            frames=shown_frames(shown),
             parameters=self._parameters(completion, len(heard)),
         )
 
@@ -104,13 +102,3 @@ class Served:
             "refused": bool(choice.message.refusal),
             "thinking": choice.message.reasoning_content,
         }
-
-
-def _observation(footage: Footage) -> Observation:
-    if FRAMES_SEEN not in footage.observations:
-        raise DeepSoundError(
-            ErrorCode.INTERNAL,
-            f"the footage holds no {FRAMES_SEEN}",
-            remedy="decode the video with the observers of the served reasoner",
-        )
-    return footage.observations[FRAMES_SEEN]

@@ -1,4 +1,7 @@
-"""The frames a served model is shown, kept as the JPEG files that are sent."""
+"""The frames that a chat model is shown: a few stills of the video, kept as JPEG files.
+
+Reasoners that show the same stills share them: the video is decoded once for all.
+"""
 
 import hashlib
 import io
@@ -7,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepsound.media.footage import FrameSampling, Observation
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.identity import ShownFrame
+from deepsound.media.footage import Footage, FrameSampling, Observation
 
-FRAMES_SEEN = "served.frames"
+STILLS = "stills"
 """Name of the observation."""
 
 FRAMES = 16
@@ -28,7 +33,7 @@ _REVISION = "1"  # raise it whenever the same frames would give other arrays
 _HELD = 8 * FRAMES
 
 
-class JpegObserver:
+class StillsObserver:
     """One per video. Its observation, one row a chosen frame:
 
     `time` (n,) presentation time in seconds; `sha256` (n, 32) of the frame's RGB bytes; `size` (n,) of its JPEG
@@ -38,7 +43,7 @@ class JpegObserver:
     second one is let go, and only half as many are held from there on.
     """
 
-    name = FRAMES_SEEN
+    name = STILLS
     sampling = SAMPLING
 
     def __init__(self) -> None:
@@ -82,6 +87,31 @@ def jpegs(observation: Observation) -> list[bytes]:
     """The JPEG files of an observation, in order."""
     ends = np.cumsum(observation["size"].astype(np.int64))
     return [part.tobytes() for part in np.split(observation["jpeg"], ends[:-1])]
+
+
+def pictures(observation: Observation) -> NDArray[np.uint8]:
+    """The stills of an observation as RGB bytes (n, height, width, 3)."""
+    return np.stack([np.asarray(Image.open(io.BytesIO(jpeg))) for jpeg in jpegs(observation)])
+
+
+def shown_frames(observation: Observation) -> tuple[ShownFrame, ...]:
+    """The stills of an observation as the ledger names them."""
+    return tuple(
+        ShownFrame(float(time), bytes(digest).hex())
+        for time, digest in zip(observation["time"], observation["sha256"], strict=True)
+    )
+
+
+def stills_of(footage: Footage, reasoner: str) -> Observation:
+    """The observation of the stills. Raises DeepSoundError INTERNAL for footage without it, naming `reasoner`."""
+    if STILLS not in footage.observations:
+        raise DeepSoundError(
+            ErrorCode.INTERNAL,
+            f"the footage holds no {STILLS}",
+            where=reasoner,
+            remedy="decode the video with the reasoner's observers",
+        )
+    return footage.observations[STILLS]
 
 
 def _jpeg(frame: NDArray[np.uint8]) -> bytes:

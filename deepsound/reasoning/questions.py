@@ -1,0 +1,29 @@
+"""The protocol's question for a chat model that was not trained on it."""
+
+from collections.abc import Sequence
+
+from deepsound import cot
+from deepsound.cot import Stage
+from deepsound.spans import Span
+
+_FORM = cot.format_judgement(
+    {
+        Stage.SUMMARY: "what is asked, and how you will find out",
+        Stage.CAPTION: "what the pictures show, whether people are in them, and what is heard",
+        Stage.REASONING: "what follows from that, step by step",
+        Stage.CONCLUSION: "A or B, that letter alone",
+    }
+)
+
+
+def judge_question(times: Sequence[float], heard: Sequence[Span]) -> str:
+    """The question, with what the pictures and sounds before it are: their times and spans in seconds."""
+    shown = ", ".join(f"{time:.2f} s" for time in times)
+    sounds = ", ".join(f"{span.start:.2f} to {span.end:.2f} s" for span in heard)
+    return (
+        f"The pictures are frames of one video, at {shown}. The sounds are its audio, in order: {sounds}.\n"
+        f"{cot.JUDGE_PROMPT}\n"
+        "Voice-over is the sound of people while no people are in the picture.\n"
+        "Answer in this form and add nothing to it; put your own words between the tags:\n"
+        f"{_FORM}"
+    )
