@@ -8,7 +8,34 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-PARSER_VERSION = "1"
+from deepsound.stages import STAGE_LINES, Stage, Thought, format_judgement, read_stages
+from deepsound.stance import last_stance
+
+__all__ = [
+    "HUMAN_VOICE",
+    "JUDGE_PROMPT",
+    "PARSER_VERSION",
+    "PLAN",
+    "PLAN_PROMPT",
+    "SILENCE_PROMPT",
+    "STAGE_LINES",
+    "Judgement",
+    "Plan",
+    "ReplyForm",
+    "SilenceAnswer",
+    "Stage",
+    "Thought",
+    "Verdict",
+    "format_judgement",
+    "parse_answer",
+    "parse_judgement",
+    "parse_plan",
+    "parse_reply",
+    "parse_silence",
+    "plan_steps",
+]
+
+PARSER_VERSION = "2"
 
 PLAN_PROMPT = "Generate high-quality audio from video step-by-step."
 
@@ -38,24 +65,6 @@ HUMAN_VOICE = "human voice"
 """The negative prompt of the `neg` fallback."""
 
 
-class Stage(StrEnum):
-    """The stages of the chain of thought, in the order they must be spoken."""
-
-    SUMMARY = "summary"
-    CAPTION = "caption"
-    REASONING = "reasoning"
-    CONCLUSION = "conclusion"
-
-
-STAGE_LINES = {
-    Stage.SUMMARY: "Summary stage: What's the problem? What should I do?",
-    Stage.CAPTION: "Caption stage: What can I know from the video and the audio?",
-    Stage.REASONING: "Reasoning stage: How to solve the problem step-by-step?",
-    Stage.CONCLUSION: "Conclusion stage: What is the final answer?",
-}
-"""The line the model speaks before each tagged stage."""
-
-
 class Verdict(StrEnum):
     """Whether the audio has voice-over."""
 
@@ -64,14 +73,15 @@ class Verdict(StrEnum):
     UNDECIDED = "undecided"
 
 
-@dataclass(frozen=True, slots=True)
-class Thought:
-    """One stage as spoken: its text without the tags, and where that text stands in the raw reply."""
+class ReplyForm(StrEnum):
+    """How a reply to `JUDGE_PROMPT` must be read."""
 
-    stage: Stage
-    text: str
-    start: int
-    end: int
+    STAGES = "stages"
+    """The four tagged stages, whole."""
+    STAGES_TO_LETTER = "stages to letter"
+    """The same, but its writer was stopped at the letter of the conclusion, which is the last thing it holds."""
+    LETTER = "letter"
+    """The letter alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,7 @@ class Judgement:
     thoughts: tuple[Thought, ...]
     reason: str = ""
     decided_at: tuple[int, int] | None = None
+    contradicted_at: tuple[int, int] | None = None
 
     def text(self, stage: Stage) -> str | None:
         """What was said in a stage; None where it is missing or was said more than once."""
@@ -125,16 +136,8 @@ class Plan:
 
 
 _STEP = re.compile(r"^Step(\d+):[ \t]*(.*?)[ \t]*$", re.MULTILINE)
-_TAG = re.compile(r"<(/?)(" + "|".join(stage.name for stage in Stage) + r")>")
 _ANSWER = re.compile(r"\s*(?:(A)(?:\. Yes)?|(B)(?:\. No)?)\.?\s*")
-_DENIES = re.compile(
-    r"\b(?:(?:does|do|did) not (?:contain|have|include)|doesn't (?:contain|have)|contains? no|has no|is no|"
-    r"are no|not contain|without)\s+(?:an?y?\s+)?(?:sign of (?:an? )?)?voice-?over",
-    re.IGNORECASE,
-)
-_AFFIRMS = re.compile(
-    r"\b(?:contains?|has|have|includes?|is|are|detect|found)\s+(?:an?\s+|some\s+)?voice-?over", re.IGNORECASE
-)
+_SILENCE = re.compile(r"\s*(The audio is (not )?silent)\.?\s*")
 
 
 def plan_steps(text: str) -> tuple[str, ...]:
@@ -154,13 +157,21 @@ def parse_plan(text: str) -> Plan:
     return Plan(text, True)
 
 
-def parse_judgement(text: str) -> Judgement:
+def parse_reply(text: str, form: ReplyForm) -> Judgement:
+    """Read a reply in the form it was given in."""
+    if form is ReplyForm.LETTER:
+        return parse_answer(text)
+    return parse_judgement(text, is_stopped=form is ReplyForm.STAGES_TO_LETTER)
+
+
+def parse_judgement(text: str, *, is_stopped: bool = False) -> Judgement:
     """Read the four stages and the verdict.
 
     A verdict needs each stage exactly once, whole, in order, with A or B as the whole conclusion, and a
-    reasoning that does not plainly say the opposite; anything else is undecided.
+    reasoning that does not plainly say the opposite; anything else is undecided. `is_stopped` says that the
+    writer was stopped at the letter, so that nothing closes the conclusion: not to be told of a reply merely cut.
     """
-    thoughts, defect = _stages(text)
+    thoughts, defect = read_stages(text, is_stopped=is_stopped)
     if defect:
         return Judgement(text, Verdict.UNDECIDED, thoughts, defect)
     reasoning, conclusion = thoughts[2], thoughts[3]
@@ -169,10 +180,12 @@ def parse_judgement(text: str) -> Judgement:
         return Judgement(text, Verdict.UNDECIDED, thoughts, "the conclusion is neither A nor B")
     verdict, (first, last) = answer
     decided_at = (conclusion.start + first, conclusion.start + last)
-    reasoned = _reasoned_verdict(reasoning.text)
-    if reasoned not in (None, verdict):
+    stance = last_stance(reasoning.text)
+    if stance is not None and stance.affirms != (verdict is Verdict.YES):
+        reasoned = Verdict.YES if stance.affirms else Verdict.NO
         why = f"the conclusion says {verdict}, but the reasoning says {reasoned}"
-        return Judgement(text, Verdict.UNDECIDED, thoughts, why, decided_at)
+        against = (reasoning.start + stance.start, reasoning.start + stance.end)
+        return Judgement(text, Verdict.UNDECIDED, thoughts, why, decided_at, against)
     return Judgement(text, verdict, thoughts, "", decided_at)
 
 
@@ -188,49 +201,25 @@ def parse_answer(text: str) -> Judgement:
     return Judgement(text, verdict, (), "", decided_at)
 
 
-def format_judgement(said: dict[Stage, str]) -> str:
-    """Four stage texts as a reply in the protocol's form, each after its stage line."""
-    return "\n".join(f"{STAGE_LINES[stage]}\n<{stage.name}> {said[stage]} </{stage.name}>" for stage in Stage)
+@dataclass(frozen=True, slots=True)
+class SilenceAnswer:
+    """A parsed reply to `SILENCE_PROMPT`: `silent` is None, with the reason why, for any other words.
+
+    `decided_at` is the range of characters of `raw` it was read from.
+    """
+
+    raw: str
+    silent: bool | None
+    reason: str = ""
+    decided_at: tuple[int, int] | None = None
 
 
-def _stages(text: str) -> tuple[tuple[Thought, ...], str]:
-    """Every well-formed stage, and what is wrong with the whole, or ''."""
-    thoughts: list[Thought] = []
-    defect = ""
-    opened: re.Match[str] | None = None
-    for tag in _TAG.finditer(text):
-        closing, name = tag.group(1) == "/", tag.group(2)
-        if not closing:
-            if opened is not None:
-                defect = defect or f"<{name}> opens inside <{opened.group(2)}>"
-            opened = tag
-        elif opened is None or opened.group(2) != name:
-            defect = defect or f"</{name}> closes nothing"
-            opened = None
-        else:
-            thoughts.append(_thought(Stage[name], text, opened.end(), tag.start()))
-            opened = None
-    if opened is not None:
-        defect = defect or f"<{opened.group(2)}> is never closed"
-    return tuple(thoughts), defect or _order_defect(thoughts)
-
-
-def _order_defect(thoughts: list[Thought]) -> str:
-    spoken = [thought.stage for thought in thoughts]
-    for stage in Stage:
-        if spoken.count(stage) != 1:
-            return f"the {stage} stage is {'missing' if stage not in spoken else 'given more than once'}"
-    if spoken != list(Stage):
-        return "the stages are out of order: " + ", ".join(spoken)
-    empty = [thought.stage for thought in thoughts if not thought.text]
-    return f"the {empty[0]} stage is empty" if empty else ""
-
-
-def _thought(stage: Stage, text: str, start: int, end: int) -> Thought:
-    body = text[start:end]
-    inner = body.strip()
-    offset = start + (len(body) - len(body.lstrip())) if inner else start
-    return Thought(stage, inner, offset, offset + len(inner))
+def parse_silence(text: str) -> SilenceAnswer:
+    """Accept one of the two trained sentences, word for word, and nothing else."""
+    said = _SILENCE.fullmatch(text)
+    if said is None:
+        return SilenceAnswer(text, None, "the reply says neither that the audio is silent nor that it is not")
+    return SilenceAnswer(text, said.group(2) is None, "", said.span(1))
 
 
 def _answer(text: str) -> tuple[Verdict, tuple[int, int]] | None:
@@ -239,12 +228,3 @@ def _answer(text: str) -> tuple[Verdict, tuple[int, int]] | None:
     if answer is None:
         return None
     return (Verdict.YES, answer.span(1)) if answer.group(1) else (Verdict.NO, answer.span(2))
-
-
-def _reasoned_verdict(reasoning: str) -> Verdict | None:
-    """What the reasoning plainly says about voice-over; None where it says nothing, or both."""
-    denies = _DENIES.search(reasoning) is not None
-    affirms = _AFFIRMS.search(_DENIES.sub(" ", reasoning)) is not None
-    if denies == affirms:
-        return None
-    return Verdict.NO if denies else Verdict.YES

@@ -8,15 +8,18 @@ from deepsound import cot
 from deepsound.backends import load_reasoner
 from deepsound.canonical import Json
 from deepsound.pipeline import Action
-from deepsound.reasoning.protocol import VoiceSpan
+from deepsound.reasoning.protocol import Testimony, VoiceSpan
 from deepsound.spans import Span
 from tasks.job import PLAN, Job
 from tasks.step import StepInputs, StepOutput
 
-VERSION = "1"
+VERSION = "2"
 
 VOICE_OVER = "voice-over"
 """The key of the decision this step makes."""
+
+CONTRADICTION = "contradiction"
+"""The key of the decision that flags a conclusion against its own reasoning; its span are the words against it."""
 
 
 def inputs(job: Job, action: Action) -> StepInputs:
@@ -38,15 +41,17 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG
     """Ask, keep every word, and parse without guessing."""
     with job.worker.store.local(job.coarse(action.round).sha256) as audio:
         testimony = load_reasoner(job.settings.reasoner).judge(job.footage(), audio)
-    judgement = cot.parse_judgement(testimony.raw)
+    judgement = cot.parse_reply(testimony.raw, testimony.form)
     return StepOutput(
         result={
             "verdict": judgement.verdict,
             "reason": judgement.reason,
+            "form": testimony.form,
             "probability": testimony.probability,
             "voice_heard": testimony.voice_heard,
             "voices": [_voice(voice) for voice in testimony.voices],
             "parameters": dict(testimony.parameters),
+            **cost(testimony),
         },
         template=cot.JUDGE_PROMPT,
         prompt=testimony.prompt,
@@ -55,16 +60,29 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG
         probability=testimony.probability,
         frames=testimony.frames,
         thoughts=judgement.thoughts,
-        decisions=[
-            Decision(
-                VOICE_OVER,
-                judgement.verdict,
-                confidence=testimony.probability,
-                span=judgement.decided_at,
-                parser_version=cot.PARSER_VERSION,
-            )
-        ],
+        decisions=_decisions(judgement, testimony.probability),
     )
+
+
+def cost(testimony: Testimony) -> dict[str, Json]:
+    """What a testimony cost, as the ledger keeps it: tokens read and said, seconds."""
+    return {
+        "prompt_tokens": testimony.prompt_tokens,
+        "reply_tokens": testimony.reply_tokens,
+        "seconds": testimony.seconds,
+    }
+
+
+def _decisions(judgement: cot.Judgement, probability: float | None) -> list[Decision]:
+    """The verdict, and the flag on one that goes against its own reasoning."""
+    read_by = cot.PARSER_VERSION
+    verdict = Decision(
+        VOICE_OVER, judgement.verdict, confidence=probability, span=judgement.decided_at, parser_version=read_by
+    )
+    if judgement.contradicted_at is None:
+        return [verdict]
+    against = Decision(CONTRADICTION, judgement.reason, span=judgement.contradicted_at, parser_version=read_by)
+    return [verdict, against]
 
 
 def voices_of(judged: FinishedStep) -> tuple[VoiceSpan, ...]:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from deepsound.canonical import Json
+from deepsound.cot import ReplyForm
 from deepsound.identity import ModelIdentity, ShownFrame
 from deepsound.media.footage import Footage, Observer
 from deepsound.spans import Span
@@ -25,7 +26,9 @@ class Testimony:
     """What a reasoner said, before parsing.
 
     `raw` is every word of it. `probability` is the reasoner's own probability of voice-over in [0, 1], None
-    where it has none. `voice_heard`: any sound of people, in picture or not; None where it can't tell.
+    where it has none. `voice_heard`: any sound of people, in picture or not; None where it can't tell. `form`:
+    how a reply to `cot.JUDGE_PROMPT` is to be parsed. Tokens read and said, where there are such, and the seconds
+    it took, without loading weights; these alone may differ where all else is equal.
     """
 
     raw: str
@@ -35,6 +38,10 @@ class Testimony:
     voice_heard: bool | None = None
     frames: tuple[ShownFrame, ...] = ()
     parameters: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    form: ReplyForm = ReplyForm.STAGES
+    prompt_tokens: int | None = None
+    reply_tokens: int | None = None
+    seconds: float | None = field(default=None, compare=False)
 
 
 class Reasoner(Protocol):
@@ -53,9 +60,18 @@ class Reasoner(Protocol):
         ...
 
     def plan(self, footage: Footage) -> Testimony:
-        """Step 0: answer `cot.PLAN_PROMPT`. Raises DeepSoundError."""
+        """Step 0: answer `cot.PLAN_PROMPT`; asked only where the run wants its own plan. Raises DeepSoundError."""
         ...
 
     def judge(self, footage: Footage, audio: Path) -> Testimony:
         """Step 2: answer `cot.JUDGE_PROMPT` for the video with this audio. Raises DeepSoundError."""
+        ...
+
+
+@runtime_checkable
+class HearsSilence(Protocol):
+    """What a reasoner may have besides: the paper's third task."""
+
+    def is_silent(self, audio: Path) -> Testimony:
+        """Step 4: answer `cot.SILENCE_PROMPT` for this audio alone. Raises DeepSoundError."""
         ...

@@ -5,7 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepsound import cot
-from deepsound.cot import Stage, Verdict, format_judgement, parse_answer, parse_judgement, parse_plan
+from deepsound.cot import (
+    ReplyForm,
+    Stage,
+    Verdict,
+    format_judgement,
+    parse_answer,
+    parse_judgement,
+    parse_plan,
+    parse_reply,
+    parse_silence,
+)
+from deepsound.stance import last_stance
 
 WORDS = {
     Stage.SUMMARY: "I will determine whether there are people in the video and in the audio.",
@@ -61,6 +72,75 @@ def test_a_conclusion_against_its_own_reasoning_is_undecided():
     judgement = parse_judgement(reply(conclusion="B"))
     assert judgement.verdict is Verdict.UNDECIDED
     assert "reasoning says yes" in judgement.reason
+    assert judgement.contradicted_at is not None
+    assert judgement.raw[slice(*judgement.contradicted_at)] == "I detect that the audio contains a voice-over."
+    assert judgement.raw[slice(*judgement.decided_at or (0, 0))] == "B", "what it concluded is still pointed at"
+
+
+def test_a_conclusion_that_follows_from_its_reasoning_is_contradicted_nowhere():
+    assert parse_judgement(GOOD).contradicted_at is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The audio contains a voice-over.",
+        "There is no sound of people at first. So there is a voice-over.",
+        "There are no people in the video, and the audio has voice over.",
+        "The clip might contain voice-over. After 3.5 s I detect a voice-over.",
+        "There is no voice-over in the beginning. In the end there is voice-over.",
+    ],
+)
+def test_a_reasoning_that_plainly_affirms(said: str):
+    stance = last_stance(said)
+    assert stance is not None
+    assert stance.affirms
+    assert "voice" in said[stance.start : stance.end]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The audio does not contain a voice-over.",
+        "The audio doesn't have any voiceover.",
+        "There is speech, but there is no sign of a voice-over.",
+        "At first I hear a voice-over. Then I see the man: this is not a voice-over.",
+        "There's a man, so it is free of voice-overs.",
+    ],
+)
+def test_a_reasoning_that_plainly_denies(said: str):
+    stance = last_stance(said)
+    assert stance is not None
+    assert not stance.affirms
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "There are no people in the video. There is the sound of people in the audio.",
+        "I must determine whether the audio contains a voice-over.",
+        "If nobody is seen, the audio contains a voice-over.",
+        "Does the audio contain a voice-over? It has a voice-over?",
+        "The audio may contain a voice-over.",
+        "I do not find that the audio contains a voice-over.",
+        "It is false that there is a voice-over.",
+        "It is not true that there is no voice-over.",
+        "No one could call this free of voice-over.",
+        "The probability of voice-over is 0.10.",
+        "音频中包含旁白 (voice-over)。",
+        "L'audio contient une voix off.",
+    ],
+)
+def test_what_is_not_said_plainly_is_not_read_into_it(said: str):
+    assert last_stance(said) is None
+
+
+@given(st.text(max_size=200))
+def test_other_words_never_hold_a_stance_without_naming_voice_over(said: str):
+    stance = last_stance(said)
+    if stance is not None:
+        assert "voice" in said[stance.start : stance.end].lower()
 
 
 @pytest.mark.parametrize("stage", list(Stage))
@@ -95,7 +175,87 @@ def test_free_text_is_undecided_and_kept(text: str):
     assert judgement.raw == text
 
 
+STOPPED = GOOD[: GOOD.index("A </CONCLUSION>") + 1]
+
+
+def test_a_writer_stopped_at_the_letter_has_concluded():
+    judgement = parse_reply(STOPPED, ReplyForm.STAGES_TO_LETTER)
+    assert (judgement.verdict, judgement.raw, judgement.conclusion) == (Verdict.YES, STOPPED, "A")
+    assert judgement.decided_at == (len(STOPPED) - 1, len(STOPPED))
+    assert parse_reply(STOPPED, ReplyForm.STAGES).verdict is Verdict.UNDECIDED, "cut short is not stopped"
+
+
+@given(st.integers(min_value=0, max_value=len(STOPPED) - 1))
+def test_a_writer_stopped_anywhere_else_has_not(length: int):
+    assert parse_reply(STOPPED[:length], ReplyForm.STAGES_TO_LETTER).verdict is Verdict.UNDECIDED
+
+
+@given(st.text(min_size=1, max_size=20))
+def test_nothing_but_the_letter_may_follow_the_tag_of_a_stopped_writer(more: str):
+    opened = STOPPED[:-2]
+    judgement = parse_reply(opened + more, ReplyForm.STAGES_TO_LETTER)
+    if judgement.verdict is not Verdict.UNDECIDED:
+        assert more.strip()[0] in "AB"
+
+
+def test_each_form_is_read_as_what_it_is():
+    assert parse_reply("A", ReplyForm.LETTER).verdict is Verdict.YES
+    assert parse_reply("A", ReplyForm.STAGES).verdict is Verdict.UNDECIDED
+    assert parse_reply(GOOD, ReplyForm.LETTER).verdict is Verdict.UNDECIDED
+    assert parse_reply(GOOD, ReplyForm.STAGES_TO_LETTER).verdict is Verdict.YES
+
+
 TAGS = st.sampled_from([f"<{slash}{stage.name}>" for stage in Stage for slash in ("", "/")])
+
+
+# What looks like a tag and is none: other letters that look the same, case, spaces, entities, invisible signs.
+ADVERSARIAL = st.sampled_from(
+    [
+        *(
+            "<conclusion>",
+            "<CONCLUSION >",
+            "< CONCLUSION>",
+            "<СONCLUSION>",
+            "<CONCLU\u200bSION>",
+            "＜CONCLUSION＞",
+        ),
+        *(
+            "&lt;CONCLUSION&gt;",
+            "<CONCLUSION/>",
+            "<<CONCLUSION>>",
+            "</ CONCLUSION>",
+            "<结论>",
+            "\u202e<NOISULCNOC>",
+        ),
+        *("А", "Β", "Ａ", "𝐀", "A\u0301", "答案是A", "الجواب أ", "Ответ: А", "\x00", "\ud800"),
+    ]
+)
+
+
+@given(st.lists(ADVERSARIAL, min_size=1, max_size=4), st.sampled_from(list(ReplyForm)))
+def test_what_only_looks_like_a_tag_or_a_letter_is_neither(pieces: list[str], form: ReplyForm):
+    looks = "".join(pieces)
+    assert parse_reply(reply(conclusion=looks), form).verdict is Verdict.UNDECIDED
+    assert parse_reply(GOOD.replace("<CONCLUSION>", looks), form).verdict is Verdict.UNDECIDED
+    assert parse_reply(looks, form).verdict is Verdict.UNDECIDED
+
+
+LANGUAGES = st.sampled_from(
+    [
+        "画面中没有人，但是有旁白。",
+        "Il n'y a personne à l'image.",
+        "Нет людей в кадре.",
+        "لا يوجد أشخاص",
+        "人はいません。",
+    ]
+)
+
+
+@given(LANGUAGES, LANGUAGES, LANGUAGES, st.sampled_from("AB"))
+def test_the_stages_may_be_spoken_in_any_language(summary: str, caption: str, reasoning: str, letter: str):
+    judgement = parse_judgement(reply(summary=summary, caption=caption, reasoning=reasoning, conclusion=letter))
+    assert judgement.verdict is {"A": Verdict.YES, "B": Verdict.NO}[letter]
+    assert judgement.reasoning == reasoning
 
 
 @given(st.lists(st.one_of(TAGS, st.sampled_from(["A", "B", " ", "旁白", "voice-over", "\n"])), max_size=30))
@@ -162,3 +322,24 @@ def test_any_other_plan_is_refused_with_a_reason(text: str):
     assert not plan.accepted
     assert plan.reason
     assert plan.raw == text
+
+
+@pytest.mark.parametrize(
+    ("text", "silent"),
+    [
+        ("The audio is silent.", True),
+        ("The audio is not silent.", False),
+        (" The audio is not silent\n", False),
+        ("", None),
+        ("Yes", None),
+        ("The audio is silent. The audio is not silent.", None),
+        ("The audio is not not silent.", None),
+        ("The video is silent.", None),
+    ],
+)
+def test_silence_is_one_of_two_sentences_or_undecided(text: str, silent: bool | None):
+    answer = parse_silence(text)
+    assert (answer.silent, answer.raw) == (silent, text)
+    assert (answer.reason == "") == (silent is not None)
+    if answer.decided_at is not None:
+        assert "silent" in text[slice(*answer.decided_at)]
