@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from deepsound.linear import Linear, gains_from_onednn
 from deepsound.separation.bs_roformer.config import BANDS, CHANNELS, BSRoformerConfig
 
 _COMPLEX = 2
 _BAND_WIDTHS = tuple(bins * CHANNELS * _COMPLEX for bins in BANDS)
 _EXPANSION = 4
 _ROPE_BASE = 10_000.0
+_ROWS = 2048
+"""Vectors at once on a CPU: enough for matrix products at full speed, and little enough to stay in cache."""
 
 
 class RMSNorm(nn.Module):
@@ -62,9 +65,9 @@ class Attention(nn.Module):
         self.heads = config.heads
         self.rotary_embed = rotary
         self.norm = RMSNorm(config.dim)
-        self.to_qkv = nn.Linear(config.dim, 3 * inner, bias=False)
+        self.to_qkv = Linear(config.dim, 3 * inner, bias=False)
         self.to_gates = nn.Linear(config.dim, config.heads)
-        self.to_out = nn.Sequential(nn.Linear(inner, config.dim, bias=False))
+        self.to_out = nn.Sequential(Linear(inner, config.dim, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, length, dim) to the same shape."""
@@ -85,12 +88,18 @@ class FeedForward(nn.Module):
         wide = _EXPANSION * dim
         # The two Identities stand where training had dropout, so that the layers keep their numbers.
         self.net = nn.Sequential(
-            RMSNorm(dim), nn.Linear(dim, wide), nn.GELU(), nn.Identity(), nn.Linear(wide, dim), nn.Identity()
+            RMSNorm(dim), Linear(dim, wide), nn.GELU(), nn.Identity(), Linear(wide, dim), nn.Identity()
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., dim) to the same shape."""
-        return self.net(x)
+        norm, *layers = self.net.children()
+        x = norm(x)
+        # In one layout from end to end, since every change of it copies.
+        inner = x.to_mkldnn() if gains_from_onednn(x) else x
+        for layer in layers:
+            inner = layer(inner)
+        return inner.to_dense() if inner.is_mkldnn else inner
 
 
 class Transformer(nn.Module):
@@ -108,13 +117,25 @@ class Transformer(nn.Module):
         return x
 
 
+def _replace(sequences: Tensor, transformer: nn.Module) -> None:
+    """Put what `transformer` makes of (batch, n, length, dim) in their place.
+
+    On a CPU a few at a time: buffers for all at once are fetched from the system for every layer anew, page by
+    page, and leave the cache between two operations.
+    """
+    few = max(_ROWS // sequences.shape[2], 1) if sequences.device.type == "cpu" else sequences.shape[1]
+    for item in sequences:
+        for piece in item.split(few):
+            piece.copy_(transformer(piece.contiguous()))
+
+
 class BandSplit(nn.Module):
     """Each band's numbers, normed and projected to one vector."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.to_features = nn.ModuleList(
-            nn.Sequential(RMSNorm(width), nn.Linear(width, dim)) for width in _BAND_WIDTHS
+            nn.Sequential(RMSNorm(width), Linear(width, dim)) for width in _BAND_WIDTHS
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,9 +151,7 @@ class MaskEstimator(nn.Module):
         super().__init__()
         wide = _EXPANSION * dim
         self.to_freqs = nn.ModuleList(
-            nn.Sequential(
-                nn.Sequential(nn.Linear(dim, wide), nn.Tanh(), nn.Linear(wide, 2 * width)), nn.GLU(dim=-1)
-            )
+            nn.Sequential(nn.Sequential(Linear(dim, wide), nn.Tanh(), Linear(wide, 2 * width)), nn.GLU(dim=-1))
             for width in _BAND_WIDTHS
         )
 
@@ -165,11 +184,9 @@ class BSRoformer(nn.Module):
     def _encode(self, spectrum: Tensor) -> Tensor:
         """(batch, frames, 2050) complex to (batch, frames, bands, dim)."""
         x = self.band_split(torch.view_as_real(spectrum).flatten(-2))
-        batch, frames, bands, _ = x.shape
         for time, band in (pair.children() for pair in self.layers):
-            # In order of memory, since a linear layer copies its weights once a sequence otherwise.
-            x = time(x.transpose(1, 2).flatten(0, 1).contiguous()).unflatten(0, (batch, bands))
-            x = band(x.transpose(1, 2).flatten(0, 1).contiguous()).unflatten(0, (batch, frames))
+            _replace(x.transpose(1, 2), time)
+            _replace(x, band)
         return x
 
     def _transform(self, mix: Tensor) -> Tensor:
