@@ -1,8 +1,10 @@
 """MMAudio from checkpoint files to a sound file, with small networks in the published layout."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -56,6 +58,13 @@ def distance(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     return float(np.linalg.norm(first - second) / np.linalg.norm(first))
 
 
+def flow_passes(generator: MMAudio) -> list[int]:
+    """Filled with the batch size of each pass through the flow network: twice the windows, for guidance."""
+    sizes: list[int] = []
+    generator._networks.flow.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    return sizes
+
+
 def test_the_same_request_gives_the_same_samples(
     generator: MMAudio, files: Files, request_for: GenerationRequest, tmp_path: Path
 ) -> None:
@@ -81,6 +90,48 @@ def test_the_sound_is_as_long_as_the_picture(
     footage = look(clip, generator.observers())
     samples = generated(generator, GenerationRequest(clip, footage, "", "", seed=1), tmp_path)
     assert len(samples) == round(footage.info.duration * RATE)
+
+
+def test_requests_of_several_threads_share_passes_and_sound_as_alone(files: Files, tmp_path: Path) -> None:
+    alone, together = (MMAudio(small_networks(files), at_once=at_once) for at_once in (1, 4))
+    lengths = (0.4, 0.4, 0.4, 0.7)
+    requests: list[GenerationRequest] = []
+    for index, seconds in enumerate(lengths):
+        clip = write_clip(tmp_path / f"{index}.mp4", seconds=seconds, rate=4, size=(64, 48))
+        footage = look(clip, alone.observers())
+        requests.append(GenerationRequest(clip, footage, "rain", "voice" if index else "", seed=index))
+    passes = flow_passes(together)
+    with ThreadPoolExecutor(len(lengths)) as pool:
+        targets = [tmp_path / f"{index}.wav" for index in range(len(lengths))]
+        list(pool.map(together.generate, requests, targets))
+    assert len(passes) < 25 * len(lengths)
+    assert sum(passes) == 2 * 25 * len(lengths)
+    for request, target in zip(requests, targets, strict=True):
+        shared = soundfile.read(target, dtype="float32")[0]
+        assert distance(generated(alone, request, tmp_path), shared) < 1e-4
+
+
+def test_a_text_is_read_once_a_process(files: Files, request_for: GenerationRequest, tmp_path: Path) -> None:
+    networks = small_networks(files)
+    generator, read = MMAudio(networks), []
+    networks.clip.model.text_model.register_forward_hook(lambda *_: read.append(1))
+    for prompt in ("a knock", "human voice", "a knock", ""):
+        generator.generate(
+            replace(request_for, prompt=prompt, negative_prompt="human voice"), tmp_path / "out.wav"
+        )
+    assert len(read) == 2
+
+
+def test_threads_that_need_a_network_at_once_load_it_once(files: Files) -> None:
+    networks = small_networks(files)
+    everybody = Barrier(8)
+
+    def flow(_: int) -> int:
+        everybody.wait()
+        return id(networks.flow)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(flow, range(8)))) == 1
 
 
 def test_a_long_video_is_generated_in_windows(generator: MMAudio, tmp_path: Path) -> None:

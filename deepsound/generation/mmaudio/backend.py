@@ -21,6 +21,7 @@ from deepsound.generation.mmaudio.observers import (
     ClipObserver,
     SyncObserver,
 )
+from deepsound.generation.mmaudio.passes import Passes, Position
 from deepsound.generation.mmaudio.sampler import GUIDANCE, STEPS, draw_noise, unnormalise
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
 from deepsound.generation.mmaudio.windows import Window, blend, plan_windows, sample_windows
@@ -32,22 +33,32 @@ from deepsound.media.footage import Observation, Observer
 _INSTANT = 1e-6
 _KEPT_CONDITIONS = 4
 """Windows whose prepared features stay in memory: short videos prepare them once, long ones at every step."""
+_KEPT_TEXTS = 64
+"""Prompts whose features stay in memory: a run has one or two."""
 
 
 class MMAudio:
     """One variant of MMAudio, by default from the published files in the models folder.
 
     Mono. The same footage, prompts and seed give the same samples; a negative prompt takes the place of the
-    empty text that guidance moves away from. Calls from several threads run one after the other.
+    empty text that guidance moves away from. Calls from several threads share the networks' passes, `at_once`
+    windows in each: on a CPU one, so that samples are the same to the bit; on a GPU they are to within 1e-4.
     """
 
     name = "mmaudio-large-44k-v2"
     regenerates_with: str | None = None
 
-    def __init__(self, networks: Networks | None = None) -> None:
+    def __init__(self, networks: Networks | None = None, *, at_once: int | None = None) -> None:
         self._networks = networks or official_networks(self.name)
+        self._passes = Passes(self._networks, at_once)
+        self._text_features = lru_cache(maxsize=_KEPT_TEXTS)(self._read_text)
         # Whatever changes the samples belongs to the version, and so to the step key.
         self.version = f"1/{STEPS} steps/guidance {GUIDANCE}/{self._networks.precision}"
+
+    @property
+    def at_once(self) -> int:
+        """How many requests share a pass."""
+        return self._passes.at_once
 
     @property
     def models(self) -> Sequence[ModelIdentity]:
@@ -58,6 +69,7 @@ class MMAudio:
         """CLIP at 8 and Synchformer at 25 frames a second."""
         return ClipObserver(self._networks), SyncObserver(self._networks)
 
+    @torch.inference_mode()
     def generate(self, request: GenerationRequest, target: Path) -> Generated:
         """Write mono float WAV as long as the picture.
 
@@ -68,10 +80,11 @@ class MMAudio:
         duration = request.footage.info.duration
         samples = round(duration * audio.sample_rate)
         windows = plan_windows(duration, audio)
-        with self._networks.turn():
-            latents = self._latents(request, windows)
-            sound = _fitted(self._sound(latents, windows), samples, request.video)
-            write_float_wav(target, audio.sample_rate, 1, sound)
+        mel = self._mel(self._latents(request, windows), windows)
+        with self._passes.vocoder.joined() as vocode:
+            sound = self._networks.vocoder.in_pieces(mel, lambda piece: vocode([piece])[0])
+            blocks = (piece[0].T.cpu().numpy() for piece in sound)
+            write_float_wav(target, audio.sample_rate, 1, _fitted(blocks, samples, request.video))
         notes = {"windows": len(windows), "device": self._networks.device.type, "steps": STEPS}
         return Generated(audio.sample_rate, 1, samples, notes)
 
@@ -79,27 +92,40 @@ class MMAudio:
         network = self._networks.flow
         noise = draw_noise([request.seed], windows[-1].stop, network.config.latent_dim)
         prepared = lru_cache(maxsize=_KEPT_CONDITIONS)(self._conditions(request))
-        return unnormalise(network, sample_windows(network, noise, windows, prepared))
+        with self._passes.flow.joined() as ask:
 
-    def _conditions(self, request: GenerationRequest) -> Callable[[Window], Conditions]:
-        """What a window of the video shows, joined with what guidance moves away from."""
+            def flows(x: Tensor, now: Tensor) -> Iterator[Tensor]:
+                for start in range(0, len(windows), self.at_once):
+                    few = windows[start : start + self.at_once]
+                    yield from ask([Position(x[:, one.start : one.stop], now, *prepared(one)) for one in few])
+
+            return unnormalise(network, sample_windows(noise.to(self._networks.device), windows, flows))
+
+    def _conditions(self, request: GenerationRequest) -> Callable[[Window], tuple[Conditions, Conditions]]:
+        """What a window of the video shows, and what guidance moves away from."""
         network, like = self._networks.flow, self._networks.flow.empty_clip_feat
         seen, moved = _kept(request, CLIP_OBSERVATION), _kept(request, SYNC_OBSERVATION)
         wanted, unwanted = self._text(request.prompt), self._text(request.negative_prompt)
 
-        def prepare(window: Window) -> Conditions:
+        def prepare(window: Window) -> tuple[Conditions, Conditions]:
             lengths = window.lengths
             clip = torch.from_numpy(_shown(seen, window.seconds, lengths.clip)).to(like)
             sync = torch.from_numpy(_moving(moved, window.segment, lengths.sync // SYNC_STRIDE)).to(like)
-            conditions = network.conditions(clip[None], sync[None], wanted, lengths.latent)
-            return conditions.joined(
-                network.empty_conditions(lengths.clip, lengths.sync, unwanted, lengths.latent)
-            )
+            with self._networks.turn():
+                return (
+                    network.conditions(clip[None], sync[None], wanted, lengths.latent),
+                    network.empty_conditions(lengths.clip, lengths.sync, unwanted, lengths.latent),
+                )
 
         return prepare
 
     def _text(self, text: str) -> Tensor:
-        """Features of a text (1, tokens, text_dim); those of the empty one are in the flow network's file."""
+        """Features of a text (1, tokens, text_dim), worked out once a process."""
+        with self._networks.turn():
+            return self._text_features(text)
+
+    def _read_text(self, text: str) -> Tensor:
+        # Those of the empty text are in the flow network's file.
         if not text.strip():
             return self._networks.flow.empty_text(1)
         tokenizer = read_tokenizer(self._networks.files.vocabulary)
@@ -107,15 +133,11 @@ class MMAudio:
         features = self._networks.clip.texts(tokens.to(self._networks.device))
         return features.to(self._networks.flow.empty_string_feat)
 
-    def _sound(self, latents: Tensor, windows: Sequence[Window]) -> Iterator[Block]:
-        """Mel of each window, blended, then sound in blocks (samples, 1)."""
-        vae = self._networks.vae
-
-        def mel(window: Window) -> Tensor:
-            return vae.decode(latents[:, window.start : window.stop].transpose(1, 2)).transpose(1, 2)
-
-        for piece in self._networks.vocoder.in_pieces(blend(windows, mel, scale=2).transpose(1, 2)):
-            yield piece[0].T.cpu().numpy()
+    def _mel(self, latents: Tensor, windows: Sequence[Window]) -> Tensor:
+        """Mel of each window, blended: (1, bands, frames)."""
+        with self._passes.vae.joined() as decode:
+            parts = (decode([latents[:, one.start : one.stop].transpose(1, 2)])[0] for one in windows)
+            return blend(windows, (part.transpose(1, 2) for part in parts), scale=2).transpose(1, 2)
 
 
 class MMAudioLarge44kV2(MMAudio):

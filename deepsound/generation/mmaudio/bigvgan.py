@@ -6,7 +6,7 @@ Always float32: snake activations lose their phase in half precision. Sequences 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,17 +114,19 @@ class BigVGAN(nn.Module):
         x = self.conv_post(self.activation_post(x))
         return x.clamp(-1, 1) if self.config.second else x.tanh()
 
-    def in_pieces(self, mel: Tensor) -> Iterator[Tensor]:
+    def in_pieces(self, mel: Tensor, vocode: Callable[[Tensor], Tensor] | None = None) -> Iterator[Tensor]:
         """As `forward`, piece by piece (batch, 1, samples): the same sound, memory flat.
+
+        `vocode` runs this network on a piece; by default that is done at once.
 
         Whole clips make buffers so large that the C library returns them to the system after every layer, and
         most of the time on a CPU goes into mapping them anew.
         """
-        frames = mel.shape[-1]
+        frames, vocode = mel.shape[-1], vocode or self
         for start in range(0, frames, _PIECE):
             stop = min(start + _PIECE, frames)
             first, last = max(start - _OVERLAP, 0), min(stop + _OVERLAP, frames)
-            sound = self(mel[..., first:last])
+            sound = vocode(mel[..., first:last])
             yield sound[..., (start - first) * self.hop : (stop - first) * self.hop]
 
 

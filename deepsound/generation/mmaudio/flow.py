@@ -32,14 +32,15 @@ class Conditions:
     clip_mean: Tensor
     text_mean: Tensor
 
-    def joined(self, other: "Conditions") -> "Conditions":
-        """Both, one after the other along the batch."""
+    def joined(self, *others: "Conditions") -> "Conditions":
+        """All of them, one after the other along the batch."""
+        together = (self, *others)
         return Conditions(
-            torch.cat([self.clip, other.clip]),
-            torch.cat([self.text, other.text]),
-            torch.cat([self.sync, other.sync]),
-            torch.cat([self.clip_mean, other.clip_mean]),
-            torch.cat([self.text_mean, other.text_mean]),
+            torch.cat([each.clip for each in together]),
+            torch.cat([each.text for each in together]),
+            torch.cat([each.sync for each in together]),
+            torch.cat([each.clip_mean for each in together]),
+            torch.cat([each.text_mean for each in together]),
         )
 
 

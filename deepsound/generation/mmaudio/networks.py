@@ -28,6 +28,7 @@ from deepsound.generation.mmaudio.flow import FlowNetwork, load_flow
 from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerConfig, load_synchformer
 from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAE_44K, VAEConfig, load_vae_decoder
 from deepsound.identity import ModelIdentity
+from deepsound.memory import is_out_of_memory
 from deepsound.models import find_file, known_model
 
 Precision = Literal["float32", "bfloat16"]
@@ -87,6 +88,7 @@ class Networks:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.precision: Precision = precision
         self._turn = threading.RLock()
+        self._parts: dict[type[nn.Module], nn.Module] = {}
 
     @contextmanager
     def turn(self) -> Generator[None]:
@@ -98,7 +100,9 @@ class Networks:
         with self._turn, torch.inference_mode(), exact:
             try:
                 yield
-            except torch.OutOfMemoryError as error:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 raise DeepSoundError(
                     ErrorCode.OUT_OF_MEMORY,
                     f"the networks and what they work on do not fit the {self.device.type}",
@@ -106,9 +110,14 @@ class Networks:
                     remedy="free memory on the device, choose a smaller variant, or generate on the CPU",
                 ) from error
 
-    @cached_property
+    @property
     def identities(self) -> Sequence[ModelIdentity]:
         """All weight files, hashed once."""
+        with self._turn:
+            return self._hashed
+
+    @cached_property
+    def _hashed(self) -> Sequence[ModelIdentity]:
         return tuple(
             ModelIdentity(file.name, "1", file.licence, {file.path.name: sha256_file(file.path)})
             for file in self.files.weights()
@@ -119,37 +128,45 @@ class Networks:
         index = self.files.weights().index(weights)
         return self.identities[index].files[weights.path.name]
 
-    @cached_property
+    @property
     def clip(self) -> CLIP:
         """Picture and text features."""
-        return self._placed(lambda: load_clip(self.files.clip.path, self.sizes.clip))
+        return self._once(CLIP, lambda: load_clip(self.files.clip.path, self.sizes.clip), self._type)
 
-    @cached_property
+    @property
     def synchformer(self) -> Synchformer:
         """Synchronisation features."""
-        return self._placed(lambda: load_synchformer(self.files.synchformer.path, self.sizes.synchformer))
+        path, config = self.files.synchformer.path, self.sizes.synchformer
+        return self._once(Synchformer, lambda: load_synchformer(path, config), self._type)
 
-    @cached_property
+    @property
     def flow(self) -> FlowNetwork:
         """The flow of latents."""
-        return self._placed(lambda: load_flow(self.files.flow.path, self.sizes.flow))
+        return self._once(FlowNetwork, lambda: load_flow(self.files.flow.path, self.sizes.flow), self._type)
 
-    @cached_property
+    @property
     def vae(self) -> VAE:
         """Latents to mel."""
-        with self._turn:
-            return load_vae_decoder(self.files.vae.path, self.sizes.vae).float().to(self.device)
+        return self._once(VAE, lambda: load_vae_decoder(self.files.vae.path, self.sizes.vae), torch.float32)
 
-    @cached_property
+    @property
     def vocoder(self) -> BigVGAN:
         """Mel to sound."""
-        with self._turn:
-            return load_bigvgan(self.files.vocoder.path, self.sizes.vocoder).float().to(self.device)
+        path, config = self.files.vocoder.path, self.sizes.vocoder
+        return self._once(BigVGAN, lambda: load_bigvgan(path, config), torch.float32)
 
-    def _placed(self, load: Callable[[], Part]) -> Part:
-        # File tensors are mapped, so the change of type reads and converts them one by one.
+    @property
+    def _type(self) -> torch.dtype:
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    def _once(self, kind: type[Part], load: Callable[[], Part], dtype: torch.dtype) -> Part:
+        """The network of a kind. Threads that ask while it is being loaded wait for it."""
         with self._turn:
-            return load().to(self.device, torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
+            part = self._parts.get(kind)
+            if not isinstance(part, kind):
+                # File tensors are mapped, so the change of type reads and converts them one by one.
+                part = self._parts[kind] = load().to(self.device, dtype)
+            return part
 
 
 def official_networks(name: str, *, device: str | None = None, precision: Precision = "float32") -> Networks:

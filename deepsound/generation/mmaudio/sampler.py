@@ -47,12 +47,13 @@ def sample(
 
 
 def guided_flow(network: FlowNetwork, x: Tensor, now: Tensor, both: Conditions, guidance: float) -> Tensor:
-    """Flow of `x` (batch, latents, latent_dim) at time `now`, in float32.
+    """Flow of `x` (batch, latents, latent_dim) at time `now`, one for all or (batch,), in float32.
 
     `both`: conditions joined with the empty ones, or conditions alone where guidance is 1 or less.
     """
-    position = torch.cat([x, x]) if guidance > 1 else x
-    flow = network(position.to(network.final_layer.conv.weight.dtype), now.expand(len(position)), both).float()
+    times = now.expand(len(x))
+    position, times = (torch.cat([x, x]), torch.cat([times, times])) if guidance > 1 else (x, times)
+    flow = network(position.to(network.final_layer.conv.weight.dtype), times, both).float()
     return guide(flow, guidance) if guidance > 1 else flow
 
 

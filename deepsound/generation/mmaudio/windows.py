@@ -4,7 +4,7 @@ Every step moves one long run of latents along the weighted mean of the windows'
 et al. 2023, section 4), so neighbours agree before there is any sound, and there is no seam to hear.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,8 +18,7 @@ from deepsound.generation.mmaudio.config import (
     Lengths,
     lengths_for,
 )
-from deepsound.generation.mmaudio.flow import Conditions, FlowNetwork
-from deepsound.generation.mmaudio.sampler import GUIDANCE, STEPS, guided_flow
+from deepsound.generation.mmaudio.sampler import STEPS
 
 WINDOW_SECONDS = 8.0
 """What the networks were trained on."""
@@ -59,15 +58,14 @@ def plan_windows(seconds: float, audio: AudioFormat) -> tuple[Window, ...]:
     )
 
 
-def blend(windows: Sequence[Window], value: Callable[[Window], Tensor], *, scale: int = 1) -> Tensor:
-    """Values (batch, length, channels) of all windows as one run, weighted by distance to the window's ends.
+def blend(windows: Sequence[Window], parts: Iterable[Tensor], *, scale: int = 1) -> Tensor:
+    """The windows' values (batch, length, channels) as one run, weighted by distance to the window's ends.
 
     `scale`: how many values a latent has.
     """
     total: Tensor | None = None
     weights = torch.zeros(0)
-    for window in windows:
-        part = value(window)
+    for window, part in zip(windows, parts, strict=True):
         if total is None:
             total = part.new_zeros((part.shape[0], windows[-1].stop * scale, part.shape[2]))
             weights = part.new_zeros((windows[-1].stop * scale, 1))
@@ -80,26 +78,19 @@ def blend(windows: Sequence[Window], value: Callable[[Window], Tensor], *, scale
 
 
 def sample_windows(
-    network: FlowNetwork,
     noise: Tensor,
     windows: Sequence[Window],
-    conditions: Callable[[Window], Conditions],
+    flows: Callable[[Tensor, Tensor], Iterable[Tensor]],
     *,
     steps: int = STEPS,
-    guidance: float = GUIDANCE,
 ) -> Tensor:
     """Move `noise` (1, latents, latent_dim) from t = 0 to 1 along the windows' blended flows, in float32.
 
-    `conditions` gives a window's conditions joined with the empty ones.
+    `flows` takes latents and a time, and gives the guided flow of each window in turn.
     """
-    x = noise.to(network.final_layer.conv.weight.device, torch.float32)
-    times = torch.linspace(0, 1, steps + 1, device=x.device)
-    for now, following in pairwise(times):
-
-        def flow(window: Window, x: Tensor = x, now: Tensor = now) -> Tensor:
-            return guided_flow(network, x[:, window.start : window.stop], now, conditions(window), guidance)
-
-        x = x + (following - now) * blend(windows, flow)
+    x = noise.float()
+    for now, following in pairwise(torch.linspace(0, 1, steps + 1, device=x.device)):
+        x = x + (following - now) * blend(windows, flows(x, now))
     return x
 
 
