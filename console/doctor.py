@@ -60,7 +60,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _trying("ledger", lambda: _ledger(settings.db))
     yield _trying("store", lambda: _store(settings.store))
     yield _engine()
-    yield _disk(settings.out)
+    if isinstance(settings.out_place, Path):
+        yield _disk(settings.out_place)
 
 
 def _trying(what: str, check: Callable[[], str]) -> Finding:

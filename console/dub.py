@@ -1,7 +1,6 @@
 """`deepsound dub`: videos in, sounded and audited videos out."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from console.display import showing_progress
 from console.results import ItemResult, as_json, read_results, summary_table
 from console.settings import Settings, settings_from
 from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, err, out, say
+from deepsound.artifacts.location import location
 from deepsound.licences import LicencePolicy
 from deepsound.pipeline import Fallback, OutcomeKind, VoicePolicy
 from flows.local import drive_run
@@ -24,9 +24,12 @@ from tasks.worker import Worker, worker_at
 
 def dub(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Video file, folder, .csv/.jsonl list.")
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Video file, folder, .csv/.jsonl list, s3://bucket/prefix."),
     ],
-    out_folder: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the results.")] = None,
+    out_place: Annotated[
+        str | None, typer.Option("-o", "--out", help="Where results go: a folder, or s3://bucket/prefix.")
+    ] = None,
     generator: Annotated[str | None, typer.Option(help="Makes the coarse audio.")] = None,
     reasoner: Annotated[str | None, typer.Option(help="Plans, and judges whether there is voice-over.")] = None,
     separator: Annotated[str | None, typer.Option(help="Takes the voice out.")] = None,
@@ -49,7 +52,7 @@ def dub(
 ) -> None:
     """Give videos sound, step by step, and write down every step."""
     settings = settings_from(
-        out=out_folder,
+        out=out_place,
         generator=generator,
         reasoner=reasoner,
         separator=separator,
@@ -64,8 +67,8 @@ def dub(
         store=store,
     )
     check_backends(settings)
-    intake = collect(inputs, settings.out)
-    refuse_overwriting_sources(intake.sources, settings.out)
+    intake = collect([location(given) for given in inputs], settings.out_place)
+    refuse_overwriting_sources(intake.sources, settings.out_place)
     if intake.left_out:
         say(f"left out {len(intake.left_out)} files that are no videos, such as {speakable(intake.left_out[0])}")
     worker = worker_at(settings.place)

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.table import Table
 
 from db.items import ItemEnd, StepTotals, find_run, item_ends
 from db.queries import item_history
 from db.records import FinishedStep, StepRef
+from deepsound.artifacts.location import Location
 from deepsound.canonical import Json
 from deepsound.pipeline import OutcomeKind, Step
-from tasks.deliver import delivered_paths, speakable
+from tasks.deliver import delivered_places, speakable
 from tasks.run import no_such_run
 from tasks.settings import RunSettings
 from tasks.worker import Worker
@@ -28,7 +28,7 @@ class ItemResult:
     verdict: str | None
     probability: float | None
     voices: Json
-    outputs: dict[str, Path]
+    outputs: dict[str, Location]
     loudness: float | None
     steps: tuple[StepTotals, ...]
     error: str | None
@@ -91,7 +91,7 @@ _OUTCOME_SHOWN = {
 }
 
 
-def _result(end: ItemEnd, history: Sequence[FinishedStep], out: Path) -> ItemResult:
+def _result(end: ItemEnd, history: Sequence[FinishedStep], out: Location) -> ItemResult:
     done = {finished.at: finished for finished in history}
     judged = done.get(StepRef(Step.JUDGE))
     published = next((finished for at, finished in done.items() if at.step is Step.PUBLISH), None)
@@ -106,7 +106,7 @@ def _result(end: ItemEnd, history: Sequence[FinishedStep], out: Path) -> ItemRes
         verdict=str(judgement["verdict"]) if judged else None,
         probability=judged.probability if judged else None,
         voices=judgement.get("voices", []),
-        outputs=delivered_paths(out, end.item.output_name, published) if published else {},
+        outputs=delivered_places(out, end.item.output_name, published) if published else {},
         loudness=float(lufs) if isinstance(lufs, int | float) else None,
         steps=end.steps,
         error=_error(end),

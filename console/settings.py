@@ -11,6 +11,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from deepsound.artifacts.location import Location, location
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.licences import LicencePolicy
 from deepsound.pipeline import Fallback, VoicePolicy
@@ -23,7 +24,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="DEEPSOUND_", toml_file="deepsound.toml", extra="forbid")
 
-    out: Path = Path("deepsound-out")
+    out: str = "deepsound-out"
     generator: str = "foley"
     reasoner: str = "evidence"
     separator: str = "mix-minus"
@@ -42,6 +43,12 @@ class Settings(BaseSettings):
         """Where the books are kept."""
         return Place(self.db, self.store)
 
+    @property
+    def out_place(self) -> Location:
+        """Where results go. Raises DeepSoundError (BAD_SETTINGS)."""
+        place = location(self.out)
+        return place.absolute() if isinstance(place, Path) else place
+
     def for_run(self) -> RunSettings:
         """What the run keeps of it, frozen."""
         return RunSettings(
@@ -54,7 +61,7 @@ class Settings(BaseSettings):
             negative_prompt=self.negative_prompt,
             seed=self.seed,
             loudness=self.loudness,
-            out=self.out.absolute(),
+            out=self.out_place,
             licence=self.licence,
         )
 

@@ -2,10 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
 
 from db.records import FinishedStep, StepRef
+from deepsound.artifacts.location import InBucket, Location
 from deepsound.artifacts.protocol import Artifact
 from deepsound.canonical import Json, sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
@@ -14,12 +17,11 @@ from deepsound.pipeline import Step
 from tasks.job import Job
 
 
-def delivered_paths(out: Path, name: str, published: FinishedStep) -> dict[str, Path]:
+def delivered_places(out: Location, name: str, published: FinishedStep) -> dict[str, Location]:
     """Where each published artifact goes, by role; `sidecar` too."""
-    base = out / name
     suffixes = {"video": str(published.result["suffix"]), "audio": ".wav", "sidecar": ".json"}
     roles = [*published.outputs, "sidecar"]
-    return {role: base.with_name(base.name + suffixes.get(role, f".{role}.wav")) for role in roles}
+    return {role: out / f"{name}{suffixes.get(role, f'.{role}.wav')}" for role in roles}
 
 
 def deliver(job: Job, published: FinishedStep) -> None:
@@ -27,15 +29,48 @@ def deliver(job: Job, published: FinishedStep) -> None:
 
     Raises DeepSoundError (OUTPUT_NOT_WRITABLE, DISK_FULL, STORE_*, ARTIFACT_*).
     """
-    targets = delivered_paths(job.settings.out, job.name, published)
-    folder = targets["sidecar"].parent
+    targets = delivered_places(job.settings.out, job.name, published)
+    said = json.dumps(_sidecar(job, published, targets), indent=2, ensure_ascii=False) + "\n"
+    for role, artifact in published.outputs.items():
+        _bring(job, artifact, targets[role])
+    _write(job, said.encode(), targets["sidecar"])
+
+
+def _bring(job: Job, artifact: Artifact, target: Location) -> None:
+    if isinstance(target, InBucket):
+        with job.worker.store.local(artifact.sha256) as kept:
+            _upload(kept, target, artifact.media_type, artifact.sha256)
+        return
+    with _writable(target.parent):
+        if target.is_file() and target.stat().st_size == artifact.size and sha256_file(target) == artifact.sha256:
+            return
+        with job.worker.store.local(artifact.sha256) as kept, replacing(target) as temporary:
+            shutil.copyfile(kept, temporary)
+
+
+def _write(job: Job, body: bytes, target: Location) -> None:
+    if isinstance(target, InBucket):
+        with job.worker.scratch() as scratch:
+            (scratch / "sidecar").write_bytes(body)
+            _upload(scratch / "sidecar", target, "application/json", sha256(body).hexdigest())
+        return
+    with _writable(target.parent), replacing(target) as temporary:
+        temporary.write_bytes(body)
+
+
+def _upload(source: Path, target: InBucket, media_type: str, sha256: str) -> None:
+    # Here, since only buckets need the client and the time its import takes.
+    from deepsound.artifacts.bucket_files import upload
+
+    upload(source, target, media_type, sha256)
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """The folder, made if need be; what the system says against writing there becomes one line."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for role, artifact in published.outputs.items():
-            _bring(job, artifact, targets[role])
-        with replacing(targets["sidecar"]) as temporary:
-            said = json.dumps(_sidecar(job, published, targets), indent=2, ensure_ascii=False)
-            temporary.write_text(said + "\n", encoding="utf-8")
+        yield
     except OSError as error:
         raise DeepSoundError(
             ErrorCode.OUTPUT_NOT_WRITABLE,
@@ -45,14 +80,7 @@ def deliver(job: Job, published: FinishedStep) -> None:
         ) from error
 
 
-def _bring(job: Job, artifact: Artifact, target: Path) -> None:
-    if target.is_file() and target.stat().st_size == artifact.size and sha256_file(target) == artifact.sha256:
-        return
-    with job.worker.store.local(artifact.sha256) as kept, replacing(target) as temporary:
-        shutil.copyfile(kept, temporary)
-
-
-def _sidecar(job: Job, published: FinishedStep, targets: Mapping[str, Path]) -> Json:
+def _sidecar(job: Job, published: FinishedStep, targets: Mapping[str, Location]) -> Json:
     """The decision and the ledger ids behind it."""
     judged = job.done.get(StepRef(Step.JUDGE, 2)) or job.done.get(StepRef(Step.JUDGE, 1))
     return {
@@ -64,7 +92,7 @@ def _sidecar(job: Job, published: FinishedStep, targets: Mapping[str, Path]) -> 
         "judgement": None if judged is None else dict(judged.result),
         "loudness": published.result["loudness"],
         "outputs": {
-            role: {"file": speakable(targets[role].name), "sha256": artifact.sha256}
+            role: {"file": speakable(PurePosixPath(str(targets[role])).name), "sha256": artifact.sha256}
             for role, artifact in published.outputs.items()
         },
         "attempts": {f"{at.step}/{at.round}": finished.attempt_id for at, finished in job.done.items()},

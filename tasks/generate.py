@@ -27,15 +27,16 @@ def inputs(job: Job, action: Action) -> StepInputs:
 
 def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
     """Generate, exactly as long as the picture."""
-    request = GenerationRequest(
-        video=job.source,
-        footage=job.footage(),
-        prompt=job.settings.prompt,
-        negative_prompt=_negative_prompt(job, action),
-        seed=job.settings.seed,
-    )
     coarse = scratch / "coarse.wav"
-    made = job.generator(action.round).generate(request, coarse)
+    with job.video() as video:
+        request = GenerationRequest(
+            video=video,
+            footage=job.footage(),
+            prompt=job.settings.prompt,
+            negative_prompt=_negative_prompt(job, action),
+            seed=job.settings.seed,
+        )
+        made = job.generator(action.round).generate(request, coarse)
     return StepOutput(
         result={
             "sample_rate": made.sample_rate,

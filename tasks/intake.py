@@ -5,8 +5,9 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from deepsound.artifacts.location import InBucket, Location, location
 from deepsound.canonical import Json
 from deepsound.errors import DeepSoundError, ErrorCode
 from tasks.settings import Source
@@ -20,7 +21,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 """What is taken from a folder; a file named by itself is taken whatever it is called."""
 
-_OVERRIDES = {"prompt": str, "negative_prompt": str, "seed": int}
+_OVERRIDES = {"prompt": str, "negative_prompt": str, "seed": int, "generator": str}
 _COLUMNS = {"source", "output", *_OVERRIDES}
 _LONGEST_NAME = 120
 _DELIVERED = (".mp4", ".mov", ".mkv", ".wav", ".voice.wav", ".coarse.wav", ".json")
@@ -31,32 +32,29 @@ class Intake:
     """The sources in order, and the files of folders that were left out because they are no videos."""
 
     sources: tuple[Source, ...]
-    left_out: tuple[Path, ...]
+    left_out: tuple[Location, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    path: Path
+    location: Location
     name: str
     overrides: Mapping[str, Json]
 
 
-def collect(inputs: Sequence[Path], out: Path) -> Intake:
-    """Files, folders and manifests (.csv, .jsonl) as sources; results in `out` are none, even inside a folder.
+def collect(inputs: Sequence[Location], out: Location) -> Intake:
+    """Files, folders, buckets and manifests (.csv, .jsonl) as sources; results in `out` are none, wherever it is.
 
-    Raises DeepSoundError (BAD_SETTINGS).
+    Raises DeepSoundError (BAD_SETTINGS, and STORE_* for buckets).
     """
     wanted: list[_Wanted] = []
-    left_out: list[Path] = []
+    left_out: list[Location] = []
     for given in inputs:
-        if str(given).startswith("s3:/"):
-            raise DeepSoundError(
-                ErrorCode.BAD_SETTINGS,
-                "videos in a bucket can't be read yet",
-                where=str(given),
-                remedy="copy them to a folder first",
-            )
-        if given.is_dir():
+        if isinstance(given, InBucket):
+            videos, others = _list(given, out)
+            left_out += others
+            wanted += [_Wanted(video, _name_below(given, video), {}) for video in videos]
+        elif given.is_dir():
             videos, others = _walk(given, out)
             left_out += others
             wanted += [_Wanted(video, str(video.relative_to(given).with_suffix("")), {}) for video in videos]
@@ -72,7 +70,7 @@ def collect(inputs: Sequence[Path], out: Path) -> Intake:
             remedy="name a video file, a folder with videos, or a .csv or .jsonl manifest",
         )
     names = unique_names([each.name for each in wanted])
-    sources = (Source(each.path, name, each.overrides) for each, name in zip(wanted, names, strict=True))
+    sources = (Source(each.location, name, each.overrides) for each, name in zip(wanted, names, strict=True))
     return Intake(tuple(sources), tuple(left_out))
 
 
@@ -91,14 +89,14 @@ def unique_names(names: Iterable[str]) -> list[str]:
     return given
 
 
-def refuse_overwriting_sources(sources: Iterable[Source], out: Path) -> None:
+def refuse_overwriting_sources(sources: Iterable[Source], out: Location) -> None:
     """Originals are never touched. Raises DeepSoundError (BAD_SETTINGS)."""
     sources = list(sources)
-    originals = {source.path.resolve() for source in sources}
+    originals = {_resolved(source.location) for source in sources}
     for source in sources:
         for suffix in _DELIVERED:
-            target = (out / source.output_name).with_name(Path(source.output_name).name + suffix)
-            if target.resolve() in originals:
+            target = out / f"{source.output_name}{suffix}"
+            if _resolved(target) in originals:
                 raise DeepSoundError(
                     ErrorCode.BAD_SETTINGS,
                     "the result would take the place of an original",
@@ -107,8 +105,34 @@ def refuse_overwriting_sources(sources: Iterable[Source], out: Path) -> None:
                 )
 
 
-def _walk(folder: Path, out: Path) -> tuple[list[Path], list[Path]]:
-    results = out.resolve() if out.resolve() != folder.resolve() else None
+def _resolved(where: Location) -> Location:
+    return where.resolve() if isinstance(where, Path) else where
+
+
+def _list(folder: InBucket, out: Location) -> tuple[list[InBucket], list[InBucket]]:
+    # Here, since only buckets need the client and the time its import takes.
+    from deepsound.artifacts.bucket_files import list_files
+
+    results = (
+        f"{out.key}/" if isinstance(out, InBucket) and out.bucket == folder.bucket and out != folder else None
+    )
+    files = [file for file in list_files(folder) if results is None or not file.key.startswith(results)]
+    # An object named by itself is taken whatever it is called, as a file is.
+    videos = [file for file in files if file == folder or _suffix(file) in VIDEO_SUFFIXES]
+    return videos, [file for file in files if file not in set(videos)]
+
+
+def _suffix(file: InBucket) -> str:
+    return PurePosixPath(file.key).suffix.lower()
+
+
+def _name_below(folder: InBucket, file: InBucket) -> str:
+    below = file.key.removeprefix(folder.key).strip("/") or PurePosixPath(file.key).name
+    return str(PurePosixPath(below).with_suffix(""))
+
+
+def _walk(folder: Path, out: Location) -> tuple[list[Path], list[Path]]:
+    results = out.resolve() if isinstance(out, Path) and out.resolve() != folder.resolve() else None
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
     if results is not None:
         files = [path for path in files if not path.resolve().is_relative_to(results)]
@@ -145,9 +169,10 @@ def _manifest(path: Path) -> list[_Wanted]:
         if fault:
             bad.append(f"line {line}: {fault}")
         elif not isinstance(row, str):
-            source = Path(str(row["source"]))
+            source = location(str(row["source"]))
             overrides = {key: kind(row[key]) for key, kind in _OVERRIDES.items() if row.get(key) not in (None, "")}
-            good.append(_Wanted(path.parent / source, str(row.get("output") or source.stem), overrides))
+            name = str(row.get("output") or PurePosixPath(str(source)).stem)
+            good.append(_Wanted(path.parent / source if isinstance(source, Path) else source, name, overrides))
     if bad:
         raise DeepSoundError(
             ErrorCode.BAD_SETTINGS, "; ".join(bad), where=str(path), remedy="mend these rows; nothing was started"

@@ -1,11 +1,13 @@
 """One item in the hands of one worker: its settings, what was done so far, and the footage all steps share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from db.records import DecisionRef, FinishedStep, StepRef
+from deepsound.artifacts.location import Location
 from deepsound.artifacts.protocol import Artifact
 from deepsound.backends import load_generator, load_reasoner
 from deepsound.canonical import sha256_file
@@ -32,7 +34,7 @@ class Job:
         *,
         run_id: str,
         item_id: int,
-        source: Path,
+        source: Location,
         output_name: str,
         video_sha256: str | None,
         settings: RunSettings,
@@ -76,6 +78,8 @@ class Job:
 
         Its bytes are read only where the file system says that it was written to since it was registered.
         """
+        if not isinstance(self.source, Path) or self._is_elsewhere:
+            return
         check_readable(self.source)
         if self.video_sha256 is None or self.source.stat().st_mtime <= self.registered_at.timestamp():
             return
@@ -87,10 +91,47 @@ class Job:
                 remedy="run the command again, which registers it anew",
             )
 
+    @contextmanager
+    def video(self) -> Iterator[Path]:
+        """The source as a file of this machine: where it lies, or from the store, which a submitted run put it in.
+
+        Raises DeepSoundError (STORE_*, ARTIFACT_*); errors of the block speak of the source by its own name.
+        """
+        if isinstance(self.source, Path) and not self._is_elsewhere:
+            yield self.source
+            return
+        if self.video_sha256 is None:
+            raise DeepSoundError(
+                ErrorCode.SOURCE_MISSING,
+                "it could not be read when the run was registered",
+                where=str(self.source),
+                remedy="check bucket and key, then submit it again",
+            )
+        with self.worker.store.local(self.video_sha256) as path:
+            try:
+                yield path
+            except DeepSoundError as error:
+                if error.where != str(path):
+                    raise
+                named = DeepSoundError(error.code, error.what, where=str(self.source), remedy=error.remedy)
+                raise named from error
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether the source lies on another machine's disk, and its bytes in the store."""
+        if not isinstance(self.source, Path):
+            return True
+        known = self.video_sha256
+        return not self.source.exists() and known is not None and self.worker.store.has(known)
+
     def look(self) -> Footage:
         """Decode the video, unless this process did so already. Raises DeepSoundError."""
         observers = self.observers()
-        return self.worker.footage.get(self._footage_key, lambda: look(self.source, observers))
+        return self.worker.footage.get(self._footage_key, lambda: self._look(observers))
+
+    def _look(self, observers: Sequence[Observer]) -> Footage:
+        with self.video() as path:
+            return look(path, observers)
 
     def footage(self) -> Footage:
         """What the plan step saw: from memory, or from the store where another process did the looking."""
@@ -106,8 +147,10 @@ class Job:
 
     def _restored(self, observations: Mapping[str, Observation]) -> Footage:
         seen = self.done[PLAN].result
+        with self.video() as path:
+            info = probe(path)
         return Footage(
-            info=probe(self.source),
+            info=info,
             observations=observations,
             decoder=str(seen["decoder"]),
             frames=int(str(seen["frames"])),

@@ -58,7 +58,8 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
         else:
             before = after = measure(unmastered)
         write_bwf(mastered, files["audio"].path, info.duration, _notes(job, "sound"))
-        mux(job.source, mastered, files["video"].path, info)
+        with job.video() as video:
+            mux(video, mastered, files["video"].path, info)
     result |= {"suffix": suffix, "loudness": _loudness(after), "loudness_before": _loudness(before)}
     changes = [_levelled(info, sound, before, after)] if job.settings.loudness else []
     return StepOutput(result=result, files=files, changes=changes)

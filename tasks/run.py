@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from db import queries, writes
 from db.items import RunHead, RunItem, find_run, run_items
 from db.records import FinishedStep, NewItem, NewRun, VideoFile
 from db.work import release_dead
+from deepsound.artifacts.location import InBucket, location
 from deepsound.canonical import Json, sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.probe import probe
@@ -27,17 +28,34 @@ def begin_run(
     """Register a run, or find the unfinished one that has the same settings and list.
 
     Returns its id, and whether it is taken up again. `on_read` is called as each source has been hashed.
-    Raises DeepSoundError (LEDGER_*).
+    Raises DeepSoundError (LEDGER_*, STORE_*).
     """
-    with ThreadPoolExecutor(_READING_AT_ONCE) as pool:
-        items = list(pool.map(lambda source: _item(source, on_read), sources))
-    run = NewRun(_name(sources), settings.to_json(), items, worker.workplace.code)
+    run = read_sources(worker, settings, sources, on_read, keep=False)
     with worker.ledger.write() as session:
         open_run = queries.find_open_run(session, run.settings_sha256, run.manifest_sha256)
         if open_run is None:
             return writes.register_run(session, run), False
         release_dead(session, open_run)
         return open_run, True
+
+
+def read_sources(
+    worker: Worker,
+    settings: RunSettings,
+    sources: Sequence[Source],
+    on_read: Callable[[Source], None],
+    *,
+    keep: bool,
+    name: str | None = None,
+) -> NewRun:
+    """What there is to register of a run: every source is hashed and probed.
+
+    With `keep`, and wherever a source lies in a bucket, its bytes go into the store, for workers on machines that
+    do not see it. Raises DeepSoundError (STORE_*, and what the bucket of a source says).
+    """
+    with ThreadPoolExecutor(_READING_AT_ONCE) as pool:
+        items = list(pool.map(lambda source: _item(worker, source, on_read, keep=keep), sources))
+    return NewRun(name or _name(sources), settings.to_json(), items, worker.workplace.code)
 
 
 def unfinished_items(worker: Worker, run_id: str) -> list[int]:
@@ -73,7 +91,7 @@ def _job(worker: Worker, run_id: str, run: RunHead, item: RunItem, history: Iter
         worker,
         run_id=run_id,
         item_id=item.id,
-        source=Path(item.source),
+        source=location(item.source),
         output_name=item.output_name,
         video_sha256=item.video_sha256,
         settings=RunSettings.from_json(run.settings).with_overrides(item.overrides),
@@ -88,21 +106,41 @@ def _name(sources: Sequence[Source]) -> str:
     return f"{sources[0].output_name}{more}"
 
 
-def _item(source: Source, on_read: Callable[[Source], None]) -> NewItem:
-    item = NewItem(str(source.path.absolute()), source.output_name, _video(source.path), source.overrides)
+def _item(worker: Worker, source: Source, on_read: Callable[[Source], None], *, keep: bool) -> NewItem:
+    where = source.location
+    if isinstance(where, Path):
+        item = NewItem(str(where.absolute()), source.output_name, _video(worker, where, keep), source.overrides)
+    else:
+        item = NewItem(str(where), source.output_name, _downloaded(worker, where), source.overrides)
     on_read(source)
     return item
 
 
-def _video(path: Path) -> VideoFile | None:
+def _downloaded(worker: Worker, file: InBucket) -> VideoFile | None:
+    # Here, since only buckets need the client and the time its import takes.
+    from deepsound.artifacts.bucket_files import download
+
+    with worker.scratch() as scratch:
+        local = scratch / f"source{PurePosixPath(file.key).suffix}"
+        try:
+            download(file, local)
+        except DeepSoundError as error:
+            if error.code is ErrorCode.SOURCE_MISSING:
+                return None
+            raise
+        return _video(worker, local, keep=True)
+
+
+def _video(worker: Worker, path: Path, keep: bool) -> VideoFile | None:
     """None where there is nothing to read; the plan step then says why."""
     try:
         if not path.is_file() or (size := path.stat().st_size) == 0:
             return None
-        sha256 = sha256_file(path)
+        media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        sha256 = worker.store.put(path, media_type).sha256 if keep else sha256_file(path)
     except OSError:
         return None
-    return VideoFile(sha256, size, mimetypes.guess_type(path.name)[0] or "application/octet-stream", _probed(path))
+    return VideoFile(sha256, size, media_type, _probed(path))
 
 
 def _probed(path: Path) -> Mapping[str, Json] | None:

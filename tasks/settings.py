@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from deepsound.artifacts.location import Location, location
 from deepsound.canonical import Json
 from deepsound.licences import LicencePolicy
 from deepsound.pipeline import Fallback, Policy, VoicePolicy
@@ -23,7 +23,7 @@ class RunSettings:
     negative_prompt: str
     seed: int
     loudness: bool
-    out: Path
+    out: Location
     # Runs registered before there was this setting have none.
     licence: LicencePolicy = LicencePolicy.ANY
 
@@ -46,7 +46,7 @@ class RunSettings:
         values: dict[str, Any] = dict(kept)
         values["fallback"] = Fallback(values["fallback"])
         values["voice"] = VoicePolicy(values["voice"])
-        values["out"] = Path(values["out"])
+        values["out"] = location(values["out"])
         values["licence"] = LicencePolicy(values.get("licence", LicencePolicy.ANY))
         return cls(**values)
 
@@ -55,6 +55,6 @@ class RunSettings:
 class Source:
     """One video as the user named it, where its results go, and what differs from the run's settings."""
 
-    path: Path
+    location: Location
     output_name: str
     overrides: Mapping[str, Json]

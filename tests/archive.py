@@ -51,7 +51,7 @@ class Archive:
 
     def register(self, *inputs: Path, **flags: Any) -> str:
         """The first half of it: the run is in the ledger and nothing is done yet."""
-        settings = settings_from(out=self.out, **flags)
+        settings = settings_from(out=str(self.out), **flags)
         sources = collect(list(inputs), self.out).sources
         return begin_run(self.worker, settings.for_run(), sources, lambda _: None)[0]
 

@@ -15,6 +15,7 @@ from db.audit import item_evidence
 from db.items import run_items
 from db.records import FinishedStep, StepRef
 from db.schema import Attempt, Item
+from deepsound.artifacts.location import Location, location
 from deepsound.artifacts.protocol import Artifact
 from deepsound.media.files import replacing
 from deepsound.pipeline import Step
@@ -40,7 +41,7 @@ class ClipShown:
 
     result: ItemResult
     item: Item
-    before: str
+    before: str | None
     after: str | None
     sounds: Sequence[SoundShown]
     attempts: Sequence[Attempt]
@@ -66,7 +67,7 @@ def _clips(worker: Worker, run_id: str, folder: Path) -> list[ClipShown]:
         ClipShown(
             result=result,
             item=item,
-            before=_link(Path(result.source), folder),
+            before=_link(location(result.source), folder),
             after=_link(result.outputs["video"], folder) if "video" in result.outputs else None,
             sounds=_sounds(worker, job.done),
             attempts=[attempt.reused or attempt for attempt in item.attempts],
@@ -98,8 +99,11 @@ def _sound(worker: Worker, title: str, artifact: Artifact, spans: Sequence[Span]
     return SoundShown(title, f"data:image/png;base64,{base64.b64encode(png).decode()}", artifact.sha256)
 
 
-def _link(path: Path, folder: Path) -> str:
-    """From the page to a file, so that page and results can be moved together."""
+def _link(file: Location, folder: Path) -> str | None:
+    """From the page to a file, so that both can be moved together; None for what lies in a bucket."""
+    if not isinstance(file, Path):
+        return None
+    path = file
     return quote(os.fsencode(os.path.relpath(path, folder)))
 
 

@@ -254,3 +254,42 @@ def test_a_server_that_is_back_before_the_tries_run_out_costs_only_time(
         ("done", None),
     ]
     assert_books_are_as_written(archive)
+
+
+def test_reels_in_a_bucket_become_results_in_a_bucket(moto: S3Server, tmp_path: Path, prefect_api, monkeypatch):
+    archive = an_archive(tmp_path, f"sqlite:///{tmp_path / 'ledger.sqlite3'}", moto, monkeypatch)
+    client, bucket = moto.client(), a_bucket_name()
+    client.make_bucket(bucket)
+    clip = silent_clip(tmp_path / "ball.mp4", seconds=0.5)
+    client.fput_object(bucket, "reels/1950s/ball.mp4", str(clip))
+    done = archive.command("dub", f"s3://{bucket}/reels", "-o", f"s3://{bucket}/sounded", "--json")
+    assert done.returncode == 0, done.stderr
+    [item] = json.loads(done.stdout)["items"]
+    assert item["input"] == f"s3://{bucket}/reels/1950s/ball.mp4"
+    delivered = {each.object_name for each in client.list_objects(bucket, "sounded/", recursive=True)}
+    assert delivered == {"sounded/1950s/ball.mp4", "sounded/1950s/ball.wav", "sounded/1950s/ball.json"}
+    assert item["outputs"]["video"] == f"s3://{bucket}/sounded/1950s/ball.mp4"
+    [kept] = archive.items()
+    client.fget_object(bucket, "sounded/1950s/ball.mp4", str(tmp_path / "result.mp4"))
+    published = {
+        link.role: link.artifact_sha256 for link in kept.attempts[-1].artifacts if link.direction == "output"
+    }
+    assert sha256_file(tmp_path / "result.mp4") == published["video"]
+    assert not (tmp_path / "out").exists(), "nothing was written beside the bucket"
+
+
+def test_a_reel_gone_from_its_bucket_fails_alone(
+    moto: S3Server, tmp_path: Path, prefect_api, monkeypatch
+):
+    archive = an_archive(tmp_path, f"sqlite:///{tmp_path / 'ledger.sqlite3'}", moto, monkeypatch)
+    client, bucket = moto.client(), a_bucket_name()
+    client.make_bucket(bucket)
+    clip = silent_clip(tmp_path / "ball.mp4", seconds=0.5)
+    client.fput_object(bucket, "ball.mp4", str(clip))
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(f"source\ns3://{bucket}/ball.mp4\ns3://{bucket}/gone.mp4\n")
+    done = archive.command("dub", manifest, "--json")
+    assert done.returncode == 1
+    outcomes = {item["input"]: item["outcome"] for item in json.loads(done.stdout)["items"]}
+    assert outcomes == {f"s3://{bucket}/ball.mp4": "done", f"s3://{bucket}/gone.mp4": "failed"}
+    assert f"s3://{bucket}/gone.mp4: it could not be read when the run was registered" in done.stderr

@@ -85,7 +85,7 @@ def test_a_worker_runs_the_shards_of_an_archive(standing_server: dict[str, str],
     reels.mkdir()
     for number in range(2):
         silent_clip(reels / f"reel-{number}.mp4")
-    settings = settings_from(out=archive.out)
+    settings = settings_from(out=str(archive.out))
     run_id, _ = begin_run(
         archive.worker, settings.for_run(), collect([reels], archive.out).sources, lambda _: None
     )

@@ -14,7 +14,7 @@ from db.records import FinishedStep, StepRef
 from deepsound.artifacts.protocol import Artifact
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Fallback, Step, VoicePolicy
-from tasks.deliver import deliver, delivered_paths, speakable
+from tasks.deliver import deliver, delivered_places, speakable
 from tasks.job import Job
 from tasks.place import Place
 from tasks.settings import RunSettings
@@ -77,13 +77,13 @@ def test_a_dot_in_a_name_is_no_suffix_and_a_folder_in_it_is_made(
 
 def test_where_nothing_is_put_out_there_is_no_place_for_a_picture(published: FinishedStep):
     withheld = FinishedStep(published.at, 9, "mux", {"suffix": None}, None, (), {})
-    assert set(delivered_paths(Path("out"), "reel", withheld)) == {"sidecar"}
+    assert set(delivered_places(Path("out"), "reel", withheld)) == {"sidecar"}
 
 
 def test_the_right_bytes_that_lie_there_are_not_touched(job: Job, published: FinishedStep):
     deliver(job, published)
     results = [
-        path for role, path in delivered_paths(job.settings.out, "reel", published).items() if role != "sidecar"
+        path for role, path in delivered_places(job.settings.out, "reel", published).items() if role != "sidecar"
     ]
     before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in results]
     deliver(job, published)

@@ -1,14 +1,17 @@
 """What a user names becomes sources, each with results of its own, and originals are never touched."""
 
+import io
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepsound.artifacts.location import location
 from deepsound.errors import DeepSoundError, ErrorCode
 from tasks.intake import collect, refuse_overwriting_sources, unique_names
 from tasks.settings import Source
+from tests.s3 import S3Server, a_bucket_name
 
 
 def touch(*paths: Path) -> None:
@@ -26,19 +29,19 @@ def test_a_folder_gives_its_videos_in_order_under_their_relative_names(tmp_path:
 def test_what_is_no_video_in_a_folder_is_left_out_and_told(tmp_path: Path):
     touch(tmp_path / "a.mp4", tmp_path / "notes.txt", tmp_path / ".DS_Store")
     intake = collect([tmp_path], tmp_path / "out")
-    assert [source.path.name for source in intake.sources] == ["a.mp4"]
+    assert [source.location.name for source in intake.sources] == ["a.mp4"]
     assert [path.name for path in intake.left_out] == ["notes.txt"]
 
 
 def test_results_of_an_earlier_run_inside_the_folder_are_no_sources(tmp_path: Path):
     touch(tmp_path / "a.mp4", tmp_path / "out" / "a.mp4")
     intake = collect([tmp_path], tmp_path / "out")
-    assert [source.path for source in intake.sources] == [tmp_path / "a.mp4"]
+    assert [source.location for source in intake.sources] == [tmp_path / "a.mp4"]
     assert intake.left_out == ()
 
 
 def test_a_file_named_by_itself_is_taken_whatever_it_is_called(tmp_path: Path):
-    assert collect([tmp_path / "reel.bin"], tmp_path / "out").sources[0].path == tmp_path / "reel.bin"
+    assert collect([tmp_path / "reel.bin"], tmp_path / "out").sources[0].location == tmp_path / "reel.bin"
 
 
 def test_same_names_in_different_folders_do_not_collide(tmp_path: Path):
@@ -118,6 +121,22 @@ def test_a_list_that_is_no_text_is_one_clear_line(tmp_path: Path):
         collect([manifest], tmp_path / "out")
 
 
-def test_a_bucket_is_refused_in_one_line(tmp_path: Path):
-    with pytest.raises(DeepSoundError, match="can't be read yet"):
-        collect([Path("s3://reels/1950s")], tmp_path / "out")
+def test_a_bucket_is_listed_like_a_folder(moto: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name, value in moto.environment(tmp_path / "cache").items():
+        monkeypatch.setenv(name, value)
+    bucket, client = a_bucket_name(), moto.client()
+    client.make_bucket(bucket)
+    for key in ("reels/a.mp4", "reels/1950s/b.mov", "reels/notes.txt", "reels/out/a.mp4", "reels-2/c.mp4"):
+        client.put_object(bucket, key, io.BytesIO(b"x"), 1)
+    taken = collect([location(f"s3://{bucket}/reels")], location(f"s3://{bucket}/reels/out"))
+    assert [(str(source.location), source.output_name) for source in taken.sources] == [
+        (f"s3://{bucket}/reels/1950s/b.mov", "1950s/b"),
+        (f"s3://{bucket}/reels/a.mp4", "a"),
+    ]
+    assert [str(file) for file in taken.left_out] == [f"s3://{bucket}/reels/notes.txt"]
+
+
+def test_keys_in_a_buckets_address_are_refused_and_not_repeated():
+    with pytest.raises(DeepSoundError, match="DEEPSOUND_S3_ACCESS_KEY") as caught:
+        location("s3://key:secret@reels/1950s")
+    assert "secret@" not in str(caught.value)

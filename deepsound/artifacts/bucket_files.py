@@ -1,0 +1,91 @@
+"""Files in a bucket under the names people gave them: reels to be read, results to be put beside them.
+
+Artifacts have hashes for names and live in `S3Store`; here an object is called what its owner calls it.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from minio.error import S3Error
+
+from deepsound.artifacts.location import InBucket
+from deepsound.artifacts.s3_client import S3Client
+from deepsound.artifacts.s3_faults import s3_faults
+from deepsound.artifacts.s3_settings import S3Settings, from_environment
+from deepsound.errors import DeepSoundError, ErrorCode
+
+_PART = 16 << 20
+_HASH = "sha256"
+"""User metadata of what we put: lets a result that is already there be told from one that is not."""
+
+
+def list_files(folder: InBucket) -> Iterator[InBucket]:
+    """The object of this key, and every one below it as a folder, in order of keys.
+
+    Raises DeepSoundError (BAD_SETTINGS, STORE_REFUSED, STORE_UNREACHABLE).
+    """
+    client, server = _connected()
+    with s3_faults(str(folder), server):
+        for found in client.list_objects(folder.bucket, prefix=folder.key, recursive=True):
+            key = found.object_name or ""
+            below = not folder.key or key == folder.key or key.startswith(f"{folder.key}/")
+            if below and not found.is_dir:
+                yield InBucket(folder.bucket, key)
+
+
+def download(file: InBucket, target: Path) -> None:
+    """Write an object's bytes to a file that is not there yet.
+
+    Raises DeepSoundError (SOURCE_MISSING, BAD_SETTINGS, STORE_REFUSED, STORE_UNREACHABLE, DISK_FULL).
+    """
+    client, server = _connected()
+    with s3_faults(str(file), server):
+        try:
+            client.fget_object(file.bucket, file.key, str(target))
+        except S3Error as error:
+            if error.code not in ("NoSuchKey", "NoSuchBucket"):
+                raise
+            raise DeepSoundError(
+                ErrorCode.SOURCE_MISSING, "there is no such object", where=str(file), remedy="check bucket and key"
+            ) from error
+
+
+def upload(source: Path, file: InBucket, media_type: str, sha256: str) -> None:
+    """Put a file of this hash in its place, unless it is there. S3 shows an object only once it is whole.
+
+    Raises DeepSoundError (BAD_SETTINGS, STORE_REFUSED, STORE_UNREACHABLE, DISK_FULL).
+    """
+    client, server = _connected()
+    with s3_faults(str(file), server):
+        if _hash_there(client, file) != sha256:
+            client.fput_object(
+                file.bucket,
+                file.key,
+                str(source),
+                content_type=media_type,
+                metadata={_HASH: sha256},
+                part_size=_PART,
+            )
+
+
+def _hash_there(client: S3Client, file: InBucket) -> str | None:
+    try:
+        metadata = client.stat_object(file.bucket, file.key).metadata or {}
+    except S3Error as error:
+        if error.code == "NoSuchKey":
+            return None
+        raise
+    return metadata.get(f"x-amz-meta-{_HASH}")
+
+
+def _connected() -> tuple[S3Client, str]:
+    settings = from_environment(S3Settings)
+    return _client(settings.endpoint), urlsplit(settings.endpoint).netloc
+
+
+@cache
+def _client(endpoint: str) -> S3Client:  # noqa: ARG001 - what the cache goes by
+    # One pool of connections for the thousands of files of an archive.
+    return S3Client(from_environment(S3Settings))
