@@ -51,7 +51,7 @@ def _items_touching(session: Session, artifact_sha256: str) -> Sequence[int]:
 
 
 def item_evidence(session: Session, item_ids: Sequence[int]) -> list[Item]:
-    """Items with run, video, reviews, and every attempt with all that belongs to it; in the order asked.
+    """Items with run, video, reviews, reopenings, and every attempt with all that is its own; in the order asked.
 
     The rows stay usable after the session. Unknown ids are left out. Raises ValueError where a row was made
     unreadable behind the ledger's back.
@@ -63,6 +63,7 @@ def item_evidence(session: Session, item_ids: Sequence[int]) -> list[Item]:
             selectinload(Item.run).selectinload(Run.code_version),
             selectinload(Item.video),
             selectinload(Item.reviews),
+            selectinload(Item.reopenings),
             selectinload(Item.attempts).options(*_EVIDENCE),
         )
     )

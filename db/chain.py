@@ -1,9 +1,10 @@
 """What is hashed, so that a changed, missing or added row shows.
 
 Each item's attempts are a chain: the item's own hash, then each attempt's over its columns, the digests of the
-rows that belong to it, and the hash before it. Numbers the database gives out stay outside; where a row refers
-to another attempt, that attempt's hash stands for it. Nulls are left out, so a column added by a later
-migration leaves old hashes as they are.
+rows that belong to it, and the hash before it. A reopening is a link of the same chain. What was done to a run
+is a chain of its own. Numbers the database gives out stay outside; where a row refers to another attempt, that
+attempt's hash stands for it. Nulls are left out, so a column added by a later migration leaves old hashes as
+they are.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,15 +51,29 @@ def manifest_sha256(lines: Iterable[ManifestLine]) -> str:
 
 def item_hash(item: Row, run: Row, video: Row | None) -> str:
     """Where an item's chain starts: the item, its run's settings, list and code, its video."""
-    frozen = _content(run, "settings", "name", "created_at")
     about_video = None if video is None else _content(video)
-    return sha256_json({"run": frozen, "item": _content(item, "id", "hash"), "video": about_video})
+    return sha256_json({"run": _frozen(run), "item": _content(item, "id", "hash"), "video": about_video})
+
+
+def run_hash(run: Row) -> str:
+    """Where the chain of a run's events starts: its name, settings, list and code."""
+    return sha256_json({"run": _frozen(run), "name": run["name"], "created_at": _spelled("", run["created_at"])})
 
 
 def attempt_hash(attempt: Row, reused_hash: str | None) -> str:
     """The link of an attempt: its columns, `digests` and `previous_hash` among them."""
     content = _content(attempt, "id", "item_id", "reused_attempt_id", "hash")
     return sha256_json(content if reused_hash is None else {**content, "reused": reused_hash})
+
+
+def reopening_hash(reopening: Row) -> str:
+    """The link of a reopening: its columns, `previous_hash` among them, which stands for the item."""
+    return sha256_json(_content(reopening, "item_id", "hash"))
+
+
+def own_hash(row: Row) -> str:
+    """Hash of all a row holds but its number: an event of a run, an expiry."""
+    return sha256_json(_content(row, "id", "hash"))
 
 
 def digests(
@@ -87,6 +102,10 @@ def _digest(table: str, row: Row, artifacts: Mapping[str, Row], hashes: Mapping[
     if table == "attempt_artifact":
         content |= _content(artifacts.get(row["artifact_sha256"], {}), "sha256")
     return sha256_json(content)
+
+
+def _frozen(run: Row) -> dict[str, Json]:
+    return _content(run, "settings", "name", "created_at")
 
 
 def _content(row: Row, *left_out: str) -> dict[str, Json]:

@@ -7,8 +7,10 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.records import AttemptStatus
+from db.records import AttemptStatus, WorkState
 from db.schema import Attempt, Item, Run
+from db.standing import Standing
+from db.work import standings
 from deepsound.canonical import Json
 from deepsound.pipeline import OutcomeKind, Step
 
@@ -36,7 +38,7 @@ class RunHead:
 
 @dataclass(frozen=True, slots=True)
 class StepTotals:
-    """All attempts of one step of an item: how many, whether the last was reused, seconds in all."""
+    """All standing attempts of one step of an item: how many, whether the last was reused, seconds in all."""
 
     step: Step
     attempts: int
@@ -76,26 +78,27 @@ def run_items(session: Session, run_id: str, ids: Sequence[int] | None = None) -
 
 
 def item_ends(session: Session, run_id: str) -> list[ItemEnd]:
-    """Every item of a run in order, with what became of it."""
-    attempts: dict[int, list[Attempt]] = {}
-    asked = select(Attempt).join(Item).where(Item.run_id == run_id).order_by(Attempt.item_id, Attempt.seq)
-    for attempt in session.scalars(asked):
-        attempts.setdefault(attempt.item_id, []).append(attempt)
-    return [_end(item, attempts.get(item.id, [])) for item in run_items(session, run_id)]
+    """Every item of a run in order, with what became of it. Attempts that were taken back do not count."""
+    items = run_items(session, run_id)
+    stand_now: dict[int, Standing] = {}
+    for start in range(0, len(items), _CHUNK):
+        stand_now |= standings(session, [item.id for item in items[start : start + _CHUNK]])
+    return [_end(item, stand_now[item.id]) for item in items]
 
 
 def _item(row: Item) -> RunItem:
     return RunItem(row.id, row.source, row.output_name, row.overrides, row.video_sha256)
 
 
-def _end(item: RunItem, attempts: Sequence[Attempt]) -> ItemEnd:
-    last = attempts[-1] if attempts else None
+def _end(item: RunItem, standing: Standing) -> ItemEnd:
+    last = standing.attempts[-1] if standing.attempts else None
+    has_ended = WorkState.PENDING not in standing.states.values()
     return ItemEnd(
         item=item,
-        outcome=OutcomeKind(last.outcome) if last and last.outcome else None,
+        outcome=OutcomeKind(last.outcome) if has_ended and last and last.outcome else None,
         error_code=last.error_code if last else None,
         error=last.error_message if last else None,
-        steps=tuple(_totals(attempts)),
+        steps=tuple(_totals(standing.attempts)),
     )
 
 

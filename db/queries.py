@@ -1,9 +1,9 @@
 """What tasks and flows ask the ledger."""
 
-from collections import Counter
+from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, select
-from sqlalchemy.orm import Session, aliased, selectinload
+from sqlalchemy import and_, exists, func, select
+from sqlalchemy.orm import Session, selectinload
 
 from db.records import (
     AttemptStatus,
@@ -12,16 +12,16 @@ from db.records import (
     FinishedStep,
     MadeDecision,
     OpenStep,
-    RunSummary,
+    Reopened,
     StepRef,
     WorkState,
 )
-from db.schema import Attempt, AttemptArtifact, Item, Run, Work
-from db.work import database_clock
+from db.schema import Attempt, AttemptArtifact, Item, Reopening, Run, Work
+from db.standing import stand
+from db.work import IS_OPEN, counted_deaths, has_lapsed, standings
 from deepsound.artifacts.protocol import Artifact
-from deepsound.pipeline import OutcomeKind, Step
+from deepsound.pipeline import Step
 
-_IS_OPEN = Work.state.in_((WorkState.PENDING.value, WorkState.RUNNING.value))
 _RESULTS = (
     selectinload(Attempt.decisions),
     selectinload(Attempt.artifacts).selectinload(AttemptArtifact.artifact),
@@ -43,32 +43,44 @@ def find_finished(session: Session, step_key: str) -> FinishedStep | None:
 
 
 def item_history(session: Session, item_id: int) -> tuple[FinishedStep, ...]:
-    """The latest result of each step and round of an item, in the order they were reached.
+    """The latest standing result of each step and round of an item, in the order they were reached.
 
     A reused attempt shows the result, decisions and outputs of the attempt it stands for.
     """
-    attempts = session.scalars(
-        select(Attempt)
-        .where(Attempt.item_id == item_id, Attempt.status != AttemptStatus.FAILED.value)
-        .order_by(Attempt.seq)
-        .options(*_RESULTS, _REUSED_RESULTS)
-    )
+    made = select(Attempt).where(Attempt.item_id == item_id).order_by(Attempt.seq)
+    attempts = session.scalars(made.options(*_RESULTS, _REUSED_RESULTS)).all()
+    taken_back = session.scalars(select(Reopening).where(Reopening.item_id == item_id).order_by(Reopening.seq))
     latest: dict[tuple[str, int], FinishedStep] = {}
-    for attempt in attempts:
+    for attempt in stand(attempts, taken_back).attempts:
+        if attempt.status == AttemptStatus.FAILED.value:
+            continue
         # Taken out first, so that a step done again stands where it was done again.
         latest.pop((attempt.step, attempt.round), None)
         latest[attempt.step, attempt.round] = _finished(attempt, attempt.reused or attempt)
     return tuple(latest.values())
 
 
+def reopened(session: Session, item_ids: Sequence[int]) -> dict[int, Reopened]:
+    """Of some items, those of which steps were taken back."""
+    counts = select(Reopening.item_id, func.count()).where(Reopening.item_id.in_(item_ids))
+    of_item = dict(session.execute(counts.group_by(Reopening.item_id)).tuples().all())
+    stand_now = standings(session, list(of_item))
+    return {item_id: Reopened(number, stand_now[item_id].anew) for item_id, number in of_item.items()}
+
+
+def deaths(session: Session, item_ids: Sequence[int]) -> dict[int, int]:
+    """Of some items, those during whose open step workers vanished, and how often; a lapsed lease counts."""
+    open_steps = select(Work.item_id, counted_deaths(session)).where(Work.item_id.in_(item_ids), IS_OPEN)
+    return {item_id: number for item_id, number in session.execute(open_steps) if number}
+
+
 def unfinished(session: Session, run_id: str) -> list[OpenStep]:
     """Every open step of a run, in the order of its list."""
-    lapsed = and_(Work.state == WorkState.RUNNING.value, Work.lease_until < database_clock(session))
-    columns = (Work.item_id, Work.step, Work.round, Work.state, Work.lease_owner, lapsed)
+    columns = (Work.item_id, Work.step, Work.round, Work.state, Work.lease_owner, has_lapsed(session))
     rows = session.execute(
         select(*columns)
         .join(Item, Work.item_id == Item.id)
-        .where(Item.run_id == run_id, _IS_OPEN)
+        .where(Item.run_id == run_id, IS_OPEN)
         .order_by(Item.ordinal)
     )
     return [_open_step(*row) for row in rows]
@@ -76,47 +88,9 @@ def unfinished(session: Session, run_id: str) -> list[OpenStep]:
 
 def find_open_run(session: Session, settings_sha256: str, manifest_sha256: str) -> str | None:
     """The newest run with these very settings and this very list that still has open steps."""
-    has_work = exists().where(Item.run_id == Run.id, Work.item_id == Item.id, _IS_OPEN)
+    has_work = exists().where(Item.run_id == Run.id, Work.item_id == Item.id, IS_OPEN)
     same = and_(Run.settings_sha256 == settings_sha256, Run.manifest_sha256 == manifest_sha256)
     return session.scalar(select(Run.id).where(same, has_work).order_by(Run.id.desc()).limit(1))
-
-
-def run_summary(session: Session, run_id: str) -> RunSummary | None:
-    """Where a run stands; None if there is no such run."""
-    run = session.get(Run, run_id)
-    if run is None:
-        return None
-    steps = select(Work.step, Work.state, func.count()).where(_in_run(run_id)).group_by(Work.step, Work.state)
-    open_items = select(func.count(Work.item_id.distinct())).where(_in_run(run_id), _IS_OPEN)
-    ended = session.execute(_endings(run_id)).all()
-    return RunSummary(
-        run_id=run.id,
-        name=run.name,
-        created_at=run.created_at,
-        items=session.scalar(select(func.count()).where(Item.run_id == run_id)) or 0,
-        open_items=session.scalar(open_items) or 0,
-        outcomes=Counter(OutcomeKind(outcome) for outcome, _ in ended if outcome is not None),
-        steps={(Step(step), WorkState(state)): count for step, state, count in session.execute(steps)},
-        errors=Counter(code for _, code in ended if code is not None),
-    )
-
-
-def _in_run(run_id: str) -> ColumnElement[bool]:
-    return Work.item_id.in_(select(Item.id).where(Item.run_id == run_id))
-
-
-def _endings(run_id: str) -> Select[str | None, str | None]:
-    """Outcome and error of the last attempt of every item that has no open step."""
-    later = aliased(Attempt)
-    return (
-        select(Attempt.outcome, Attempt.error_code)
-        .join(Item, Attempt.item_id == Item.id)
-        .where(
-            Item.run_id == run_id,
-            ~exists().where(later.item_id == Attempt.item_id, later.seq > Attempt.seq),
-            ~exists().where(Work.item_id == Attempt.item_id, _IS_OPEN),
-        )
-    )
 
 
 def _open_step(

@@ -259,14 +259,8 @@ class OpenStep:
 
 
 @dataclass(frozen=True, slots=True)
-class RunSummary:
-    """Where a run stands: items by outcome and failed ones by error code, both without those still open."""
+class Reopened:
+    """An item of which steps were taken back: how often, and which are really to be done again, not reused."""
 
-    run_id: str
-    name: str
-    created_at: datetime
-    items: int
-    open_items: int
-    outcomes: Mapping[OutcomeKind, int]
-    steps: Mapping[tuple[Step, WorkState], int]
-    errors: Mapping[str, int]
+    times: int
+    anew: frozenset[StepRef]

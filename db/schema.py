@@ -1,4 +1,6 @@
-"""The tables of the ledger. Every one but `work` is append-only; docs/ledger.md explains them to auditors.
+"""The tables of the ledger; docs/ledger.md explains them to auditors.
+
+All are append-only but `work`, and the heartbeat of `shift`.
 
 Rows that many attempts share (documents, models, code versions, environments, artifacts, videos) are known by
 the SHA-256 of what they hold, so each is stored once and a changed one gives itself away.
@@ -141,6 +143,26 @@ class Run(Base):
     code_version_sha256: Mapped[str] = mapped_column(ForeignKey("code_version.sha256"))
 
     code_version: Mapped[CodeVersion] = relationship(lazy="raise", viewonly=True)
+    events: Mapped[list["RunEvent"]] = relationship(lazy="raise", viewonly=True, order_by="RunEvent.seq")
+
+
+class RunEvent(Base):
+    """Something an operator or the engine did to a run as a whole. Chained, starting from the run's own hash.
+
+    `by` is user@host; `details` of `submitted` are what was asked, without secrets.
+    """
+
+    __tablename__ = "run_event"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    kind: Mapped[str] = mapped_column(Text)
+    by: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    details: Mapped[dict[str, Any]] = mapped_column(JSON)
+    previous_hash: Mapped[str] = mapped_column(_SHA256)
+    hash: Mapped[str] = mapped_column(_SHA256)
 
 
 class Item(Base):
@@ -166,11 +188,13 @@ class Item(Base):
     attempts: Mapped[list["Attempt"]] = relationship(
         lazy="raise", viewonly=True, order_by="Attempt.seq", foreign_keys="Attempt.item_id"
     )
+    reopenings: Mapped[list["Reopening"]] = relationship(lazy="raise", viewonly=True, order_by="Reopening.seq")
     reviews: Mapped[list["Review"]] = relationship(lazy="raise", viewonly=True, order_by="Review.seq")
 
 
 class Attempt(Base):
-    """One execution of a step, written when it ended. Rows of one item form a hash chain in order of `seq`.
+    """One execution of a step, written when it ended. Rows of one item form a hash chain in order of `seq`;
+    a reopening is the link after attempt number `after`.
 
     `number` counts tries of the same step and round. What follows is either `next_step` with `next_round`, or
     `outcome`, which ends the item. A reused attempt has no words, effects or outputs of its own: they are
@@ -345,6 +369,40 @@ class AttemptModel(Base):
     model: Mapped[Model] = relationship(lazy="raise", viewonly=True)
 
 
+class Reopening(Base):
+    """A step taken back to be done once more, and with it every attempt from its first one on; see `standing`.
+
+    A link in the item's chain, between the attempt whose `seq` is `after` and the next. `anew`: the step is
+    really done again, not found by its step key.
+    """
+
+    __tablename__ = "reopening"
+
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True)
+    after: Mapped[int] = mapped_column(Integer)
+    step: Mapped[str] = mapped_column(Text)
+    round: Mapped[int] = mapped_column(SmallInteger)
+    anew: Mapped[bool]
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    by: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    previous_hash: Mapped[str] = mapped_column(_SHA256)
+    hash: Mapped[str] = mapped_column(_SHA256)
+
+
+class Expiry(Base):
+    """Bytes of an artifact that retention deleted from the store on purpose."""
+
+    __tablename__ = "expiry"
+
+    id: Mapped[int] = mapped_column(ROW_ID, primary_key=True)
+    artifact_sha256: Mapped[str] = mapped_column(ForeignKey("artifact.sha256"), index=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    reason: Mapped[str] = mapped_column(Text)
+    hash: Mapped[str] = mapped_column(_SHA256)
+
+
 class Review(Base):
     """A person's ruling on an item; a later one overrides an earlier one. Chained like attempts."""
 
@@ -379,8 +437,27 @@ class Seal(Base):
     witness: Mapped[str | None] = mapped_column(Text)
 
 
+class Shift(Base):
+    """One worker process at work on one run. Times are the database's; `seen_at` is its latest heartbeat."""
+
+    __tablename__ = "shift"
+
+    id: Mapped[int] = mapped_column(ROW_ID, primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("run.id"), index=True)
+    owner: Mapped[str] = mapped_column(Text)
+    host: Mapped[str] = mapped_column(Text)
+    device: Mapped[str] = mapped_column(Text)
+    flow_run_id: Mapped[str | None] = mapped_column(Text)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
 class Work(Base):
-    """What is left to do: the one table that changes. It can be rebuilt from the others."""
+    """What is left to do: the one table that changes freely. It can be rebuilt from the others.
+
+    `deaths` is how often a worker vanished while it held the step; only it is lost by that.
+    """
 
     __tablename__ = "work"
     __table_args__ = (Index("ix_work_open", "item_id", postgresql_where=_OPEN, sqlite_where=_OPEN),)
@@ -391,3 +468,4 @@ class Work(Base):
     state: Mapped[str] = mapped_column(Text)
     lease_owner: Mapped[str | None] = mapped_column(Text)
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    deaths: Mapped[int] = mapped_column(Integer, server_default="0")

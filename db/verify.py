@@ -1,6 +1,6 @@
 """Finds what was changed, removed or slipped in behind the ledger's back, by hashing everything again."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from db import chain
 from db.audit import item_evidence
 from db.records import StepRef, WorkState
-from db.schema import Attempt, Base, Document, Item, Run, Work, row_values
-from db.work import states_after
+from db.schema import Attempt, Base, Document, Item, Reopening, Run, RunEvent, Work, row_values
+from db.standing import links, states_after
 from deepsound.pipeline import Step
 
 _BATCH = 50
@@ -45,7 +45,7 @@ def verify_item(session: Session, item_id: int) -> list[Finding]:
 
 
 def verify_run(session: Session, run_id: str) -> list[Finding]:
-    """Check a run's settings, its list, and every item."""
+    """Check a run's settings, its list, what was done to it, and every item."""
     run = session.get(Run, run_id)
     if run is None:
         return [Finding(None, f"run {run_id}", Problem.MISSING, "no such run")]
@@ -57,11 +57,29 @@ def verify_run(session: Session, run_id: str) -> list[Finding]:
     if chain.manifest_sha256((row[0], row[1], row[2], row[3]) for row in lines) != run.manifest_sha256:
         detail = "its items are not those it was started with"
         findings.append(Finding(None, f"run {run_id}", Problem.CHANGED, detail))
+    findings += _check_events(session, run)
     item_ids = session.scalars(select(Item.id).where(Item.run_id == run_id).order_by(Item.ordinal)).all()
     for start in range(0, len(item_ids), _BATCH):
         findings += _check_items(session, item_ids[start : start + _BATCH])
         session.expunge_all()
     return findings
+
+
+def _check_events(session: Session, run: Run) -> Iterator[Finding]:
+    events = session.scalars(select(RunEvent).where(RunEvent.run_id == run.id).order_by(RunEvent.seq)).all()
+    seq, previous = 0, chain.run_hash(row_values(run))
+    for event in events:
+        yield from (_gap(None, f"run_event {missing}") for missing in range(seq + 1, event.seq))
+        name = f"run_event {event.seq} ({event.kind})"
+        if event.seq == seq + 1 and event.previous_hash != previous:
+            yield Finding(None, name, Problem.CHANGED, "it does not follow the one before it")
+        if chain.own_hash(row_values(event)) != event.hash:
+            yield Finding(None, name, Problem.CHANGED, "it does not match its hash")
+        seq, previous = event.seq, event.hash
+
+
+def _gap(item_id: int | None, row: str) -> Finding:
+    return Finding(item_id, row, Problem.MISSING, "the chain has a gap")
 
 
 def _check_items(session: Session, item_ids: Sequence[int]) -> Iterator[Finding]:
@@ -104,16 +122,34 @@ def _check_item(item: Item) -> Iterator[Finding]:
     if chain.item_hash(row_values(item), row_values(item.run), video) != item.hash:
         detail = "it, its video or its run does not match its hash"
         yield Finding(item.id, f"item {item.id}", Problem.CHANGED, detail)
-    seq, previous = 0, item.hash
-    for attempt in item.attempts:
-        for missing in range(seq + 1, attempt.seq):
-            yield Finding(item.id, f"attempt {missing}", Problem.MISSING, "the chain has a gap")
-        name = f"attempt {attempt.seq} ({attempt.step}, round {attempt.round})"
-        if attempt.seq == seq + 1 and attempt.previous_hash != previous:
+    yield from _check_chain(item)
+
+
+def _check_chain(item: Item) -> Iterator[Finding]:
+    attempts = reopenings = 0
+    previous: str | None = item.hash
+    for link in links(item.attempts, item.reopenings):
+        if isinstance(link, Reopening):
+            name, gap = f"reopening {link.seq} ({link.step}, round {link.round})", "reopening"
+            before, reopenings = reopenings, link.seq
+            found = _check_reopening(link)
+        else:
+            name, gap = f"attempt {link.seq} ({link.step}, round {link.round})", "attempt"
+            before, attempts = attempts, link.seq
+            found = _check_attempt(link)
+        yield from (_gap(item.id, f"{gap} {missing}") for missing in range(before + 1, link.seq))
+        if link.seq != before + 1:
+            previous = None
+        if previous is not None and link.previous_hash != previous:
             yield Finding(item.id, name, Problem.CHANGED, "it does not follow the one before it")
-        for row, problem, detail in _check_attempt(attempt):
+        for row, problem, detail in found:
             yield Finding(item.id, ", ".join(filter(None, [name, row])), problem, detail)
-        seq, previous = attempt.seq, attempt.hash
+        previous = link.hash
+
+
+def _check_reopening(reopening: Reopening) -> Iterator[tuple[str, Problem, str]]:
+    if chain.reopening_hash(row_values(reopening)) != reopening.hash:
+        yield "", Problem.CHANGED, "it does not match its hash"
 
 
 def _check_attempt(attempt: Attempt) -> Iterator[tuple[str, Problem, str]]:
@@ -170,13 +206,17 @@ def _content_sha256(row: Base) -> str:
 
 
 def _check_work(item: Item, work: Sequence[Work]) -> Iterator[Finding]:
-    """The to-do list as a witness of attempts cut off the end of the chain."""
+    """The to-do list as a witness of attempts and reopenings cut off the end of the chain."""
     present = {StepRef(Step(row.step), row.round): WorkState(row.state) for row in work}
-    expected: Mapping[StepRef, WorkState] = states_after(item.attempts)
+    expected = states_after(item.attempts, item.reopenings)
     for at, state in present.items():
-        if state in (WorkState.DONE, WorkState.FAILED) and expected.get(at) is not state:
+        is_open = state in (WorkState.PENDING, WorkState.RUNNING)
+        if not is_open and expected.get(at) is not state:
             row = f"attempt at {at.step}, round {at.round}"
             yield Finding(item.id, row, Problem.MISSING, f"the to-do list says {state}, no attempt does")
+        if is_open and expected.get(at) in (WorkState.DONE, WorkState.FAILED):
+            row = f"reopening of {at.step}, round {at.round}"
+            yield Finding(item.id, row, Problem.MISSING, f"the to-do list says {state}, the attempts do not")
     for at, state in expected.items():
         if at not in present:
             row = f"work {at.step}, round {at.round}"

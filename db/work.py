@@ -3,7 +3,8 @@
 Leases are timed by the database's clock, so workers whose clocks disagree still agree on them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
@@ -11,6 +12,7 @@ from sqlalchemy import (
     DateTime,
     Select,
     and_,
+    case,
     delete,
     func,
     insert,
@@ -23,33 +25,66 @@ from sqlalchemy.orm import Session, load_only
 
 from db.columns import UtcDateTime, Values
 from db.owner import is_dead
-from db.records import FIRST_STEP, AttemptStatus, StepRef, WorkState
-from db.schema import Attempt, Item, Work, table_of
-from deepsound.pipeline import Step
+from db.records import FIRST_STEP, StepRef, WorkState
+from db.schema import Attempt, Item, Reopening, Work, table_of
+from db.standing import Standing, stand
 
-_SAYS_WHAT_FOLLOWS = (
+_WITHOUT_WORDS = (
     Attempt.item_id,
+    Attempt.seq,
     Attempt.step,
     Attempt.round,
     Attempt.status,
     Attempt.next_step,
     Attempt.next_round,
+    Attempt.outcome,
+    Attempt.error_code,
+    Attempt.error_message,
+    Attempt.started_at,
+    Attempt.ended_at,
 )
+IS_OPEN = Work.state.in_((WorkState.PENDING.value, WorkState.RUNNING.value))
+"""Which rows are left to do, whoever holds them."""
+
+_CHUNK = 500
 _NOBODY: Values = {"lease_owner": None, "lease_until": None}
 
 
-def claim(session: Session, item_id: int, at: StepRef, owner: str, seconds: float) -> bool:
-    """Take a pending step, or one whose lease ran out, for some seconds. False: it is another's, or not open.
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A step that is the caller's for now; `deaths` is how many workers vanished while they held it."""
 
-    Whoever holds the lease already renews it.
+    deaths: int
+
+
+def claim(
+    session: Session, item_id: int, at: StepRef, owner: str, seconds: float, *, reopenings: int = 0
+) -> Lease | None:
+    """Take a pending step, or one whose lease ran out, for some seconds. None: it is another's, or not open.
+
+    Whoever holds the lease already renews it. Who took it and let it run out counts as dead. `reopenings` is
+    how many of the item the caller knows of: who missed one would go on from results that were taken back.
     """
     takeable = or_(
         Work.state == WorkState.PENDING.value,
         Work.lease_until < database_clock(session),
         Work.lease_owner == owner,
     )
-    lease: Values = {"lease_owner": owner, "lease_until": database_clock(session, seconds)}
-    return _set(session, and_(_step(item_id, at), takeable), WorkState.RUNNING, lease) == 1
+    known = select(func.count()).select_from(Reopening).where(Reopening.item_id == item_id).scalar_subquery()
+    vanished = case((and_(Work.state == WorkState.RUNNING.value, Work.lease_owner != owner), 1), else_=0)
+    taken = (
+        update(table_of(Work))
+        .where(_step(item_id, at), takeable, known == reopenings)
+        .values(
+            state=WorkState.RUNNING.value,
+            lease_owner=owner,
+            lease_until=database_clock(session, seconds),
+            deaths=Work.deaths + vanished,
+        )
+        .returning(table_of(Work).c.deaths)
+    )
+    deaths = session.scalar(taken)
+    return None if deaths is None else Lease(deaths)
 
 
 def release(session: Session, item_id: int, at: StepRef, owner: str) -> None:
@@ -57,12 +92,19 @@ def release(session: Session, item_id: int, at: StepRef, owner: str) -> None:
     close(session, item_id, at, owner, WorkState.PENDING)
 
 
-def release_dead(session: Session, run_id: str) -> int:
-    """Give back what processes of this host held that no longer live. Returns how many steps."""
-    held = and_(Work.state == WorkState.RUNNING.value, Work.item_id.in_(_items(run_id)))
+def release_dead(session: Session, run_id: str, *, count_deaths: bool = False) -> int:
+    """Give back what processes of this host held that no longer live. Returns how many steps.
+
+    `count_deaths`: hold it against the steps, as workers do. Of a command that is simply started again by the
+    person who stopped it, nothing follows for its videos.
+    """
+    held = and_(Work.state == WorkState.RUNNING.value, Work.item_id.in_(items_of_run(run_id)))
     owners = session.scalars(select(Work.lease_owner).where(held).distinct()).all()
     dead = [owner for owner in owners if owner is not None and is_dead(owner)]
-    return _set(session, and_(held, Work.lease_owner.in_(dead)), WorkState.PENDING, _NOBODY) if dead else 0
+    if not dead:
+        return 0
+    given_back: Values = {**_NOBODY, "deaths": Work.deaths + int(count_deaths)}
+    return _set(session, and_(held, Work.lease_owner.in_(dead)), WorkState.PENDING, given_back)
 
 
 def close(session: Session, item_id: int, at: StepRef, owner: str, state: WorkState) -> bool:
@@ -90,32 +132,39 @@ def open_first_steps(session: Session, run_id: str) -> None:
 
 def rebuild_work(session: Session, run_id: str) -> None:
     """Write a run's to-do list anew from its attempts. Leases are dropped, so no worker may be at it."""
-    attempts: dict[int, list[Attempt]] = {item_id: [] for item_id in session.scalars(_items(run_id))}
-    said = select(Attempt).where(Attempt.item_id.in_(_items(run_id))).order_by(Attempt.item_id, Attempt.seq)
-    for attempt in session.scalars(said.options(load_only(*_SAYS_WHAT_FOLLOWS))):
+    item_ids = session.scalars(items_of_run(run_id)).all()
+    for start in range(0, len(item_ids), _CHUNK):
+        chunk = item_ids[start : start + _CHUNK]
+        write_work(session, {item_id: each.states for item_id, each in standings(session, chunk).items()})
+
+
+def standings(session: Session, item_ids: Sequence[int]) -> dict[int, Standing]:
+    """Where items stand by their attempts and reopenings. The attempts are loaded without words and results."""
+    attempts: dict[int, list[Attempt]] = {item_id: [] for item_id in item_ids}
+    reopenings: dict[int, list[Reopening]] = {item_id: [] for item_id in item_ids}
+    said = select(Attempt).where(Attempt.item_id.in_(item_ids)).order_by(Attempt.item_id, Attempt.seq)
+    for attempt in session.scalars(said.options(load_only(*_WITHOUT_WORDS))):
         attempts[attempt.item_id].append(attempt)
-    session.execute(delete(Work).where(Work.item_id.in_(_items(run_id))))
+    taken_back = select(Reopening).where(Reopening.item_id.in_(item_ids)).order_by(Reopening.seq)
+    for reopening in session.scalars(taken_back):
+        reopenings[reopening.item_id].append(reopening)
+    return {item_id: stand(made, reopenings[item_id]) for item_id, made in attempts.items()}
+
+
+def write_work(session: Session, states: Mapping[int, Mapping[StepRef, WorkState]]) -> None:
+    """Replace all that the to-do list says of some items."""
+    session.execute(delete(Work).where(Work.item_id.in_(states)))
     rows = [
         {"item_id": item_id, "step": at.step.value, "round": at.round, "state": state.value}
-        for item_id, made in attempts.items()
-        for at, state in states_after(made).items()
+        for item_id, of_item in states.items()
+        for at, state in of_item.items()
     ]
     if rows:
         session.execute(insert(table_of(Work)), rows)
 
 
-def states_after(attempts: Iterable[Attempt]) -> dict[StepRef, WorkState]:
-    """Where the steps of one item stand by its attempts, in order."""
-    states = {FIRST_STEP: WorkState.PENDING}
-    for attempt in attempts:
-        failed = attempt.status == AttemptStatus.FAILED.value
-        states[StepRef(Step(attempt.step), attempt.round)] = WorkState.FAILED if failed else WorkState.DONE
-        if attempt.next_step is not None and attempt.next_round is not None:
-            states[StepRef(Step(attempt.next_step), attempt.next_round)] = WorkState.PENDING
-    return states
-
-
-def _items(run_id: str) -> Select[int]:
+def items_of_run(run_id: str) -> Select[int]:
+    """Ids of a run's items, to select from."""
     return select(Item.id).where(Item.run_id == run_id)
 
 
@@ -128,6 +177,16 @@ def _set(session: Session, which: ColumnElement[bool], state: WorkState, lease: 
     work = table_of(Work)
     change = update(work).where(which).values(state=state.value, **lease).returning(work.c.item_id)
     return len(session.execute(change).all())
+
+
+def has_lapsed(session: Session) -> ColumnElement[bool]:
+    """Whether a step was taken by somebody who was not seen for the length of a lease."""
+    return and_(Work.state == WorkState.RUNNING.value, Work.lease_until < database_clock(session))
+
+
+def counted_deaths(session: Session) -> ColumnElement[int]:
+    """How often a worker vanished while it held a step; one that let its lease run out is counted already."""
+    return Work.deaths + case((has_lapsed(session), 1), else_=0)
 
 
 def database_clock(session: Session, ahead: float = 0.0) -> ColumnElement[datetime]:

@@ -14,7 +14,7 @@ from db.chain import attempt_hash, digests, item_hash
 from db.columns import Values, escape_name, in_utc, stored
 from db.records import AttemptRecord, AttemptStatus, NewItem, NewRun, StepRef, WorkState
 from db.rows import RowsByTable, attempt_row, code_version_row, owned_rows, shared_rows
-from db.schema import Artifact, Attempt, Base, CodeVersion, Item, Run, Video, row_values, table_of
+from db.schema import Artifact, Attempt, Base, CodeVersion, Item, Reopening, Run, Video, row_values, table_of
 from db.work import close, open_first_steps, reopen
 from deepsound.errors import DeepSoundError, ErrorCode
 
@@ -102,8 +102,11 @@ def _place_in_chain(session: Session, record: AttemptRecord) -> Values:
     columns = (Attempt.step, Attempt.round, Attempt.hash)
     past = session.execute(select(*columns).where(Attempt.item_id == record.item_id).order_by(Attempt.seq)).all()
     tries = sum(step == record.at.step.value and number == record.at.round for step, number, _ in past)
-    start = select(Item.hash).where(Item.id == record.item_id)
-    previous = past[-1][2] if past else session.scalars(start).one()
+    reopened = select(Reopening.hash).where(Reopening.item_id == record.item_id, Reopening.after == len(past))
+    previous = session.scalar(reopened.order_by(Reopening.seq.desc()).limit(1))
+    if previous is None:
+        start = select(Item.hash).where(Item.id == record.item_id)
+        previous = past[-1][2] if past else session.scalars(start).one()
     return {"seq": len(past) + 1, "number": tries + 1, "previous_hash": previous}
 
 

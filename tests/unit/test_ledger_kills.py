@@ -8,7 +8,8 @@ from sqlalchemy import func, select
 
 from db.engine import Ledger, open_ledger
 from db.owner import this_owner
-from db.queries import find_open_run, run_summary, unfinished
+from db.progress import run_progress
+from db.queries import find_open_run, unfinished
 from db.records import OpenStep
 from db.schema import Artifact, Attempt, Document, Thought
 from db.verify import verify_run
@@ -65,11 +66,11 @@ def test_a_run_whose_workers_are_killed_again_and_again_is_finished_without_a_tr
     with ledger.read() as session:
         assert verify_run(session, run_id) == []
         assert find_open_run(session, run.settings_sha256, run.manifest_sha256) is None
-        summary = run_summary(session, run_id)
+        progress = run_progress(session, run_id)
         twice = select(Attempt.item_id).group_by(Attempt.item_id, Attempt.step).having(func.count() > 1)
         assert session.scalars(twice).all() == []
-    assert summary is not None
-    assert summary.outcomes == {OutcomeKind.DONE: len(items)}
+    assert progress is not None
+    assert progress.outcomes == {OutcomeKind.DONE: len(items)}
     ledger.close()
 
 

@@ -1,11 +1,9 @@
 """What tasks and flows ask of a ledger."""
 
-from datetime import timedelta
-
 from sqlalchemy import event
 
 from db.engine import Ledger
-from db.queries import find_finished, find_open_run, item_history, run_summary, unfinished
+from db.queries import find_finished, find_open_run, item_history, unfinished
 from db.records import OpenStep, StepRef, WorkState
 from db.work import claim
 from deepsound.errors import DeepSoundError, ErrorCode
@@ -14,7 +12,6 @@ from tests.ledger_samples import (
     CHECK_STEP,
     GENERATE_STEP,
     JUDGE_STEP,
-    NOON,
     OWNER,
     PLAN_STEP,
     PUBLISH_STEP,
@@ -135,21 +132,3 @@ def test_an_unfinished_run_is_found_by_what_it_was_asked_and_a_finished_one_is_n
 def test_the_list_is_hashed_in_order_and_with_everything_in_it() -> None:
     hashes = {a_run(*names).manifest_sha256 for names in (("a", "b"), ("b", "a"), ("a",), ("a", "b", "c"))}
     assert len(hashes) == 4
-
-
-def test_the_summary_of_a_run_counts_every_item_once(ledger: Ledger) -> None:
-    run_id, (done, failed, waiting, again) = begin(ledger, a_run("a.mp4", "b.mp4", "c.mp4", "d.mp4"))
-    dub(ledger, done)
-    corrupt = DeepSoundError(ErrorCode.SOURCE_CORRUPT, "it ends in the middle")
-    write(ledger, attempt(failed, PLAN_STEP, OutcomeKind.FAILED, failure=corrupt))
-    write(ledger, attempt(again, PLAN_STEP, PLAN_STEP, failure=DOWN, ended_at=NOON + timedelta(hours=1)))
-    with ledger.read() as session:
-        summary = run_summary(session, run_id)
-        assert run_summary(session, "no such run") is None
-    assert summary is not None
-    assert (summary.name, summary.items, summary.open_items) == ("reels", 4, 2)
-    assert summary.outcomes == {OutcomeKind.DONE: 1, OutcomeKind.FAILED: 1}
-    assert summary.errors == {"source_corrupt": 1}
-    plan = {state: count for (step, state), count in summary.steps.items() if step is Step.PLAN}
-    assert plan == {WorkState.DONE: 1, WorkState.FAILED: 1, WorkState.PENDING: 2}
-    assert waiting

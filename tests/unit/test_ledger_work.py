@@ -32,7 +32,7 @@ OTHER = "worker-2:4711:1"
 
 def take(ledger: Ledger, item_id: int, owner: str, seconds: float = 60.0) -> bool:
     with ledger.write() as session:
-        return claim(session, item_id, PLAN_STEP, owner, seconds)
+        return claim(session, item_id, PLAN_STEP, owner, seconds) is not None
 
 
 def test_a_step_has_one_holder_who_may_renew(ledger: Ledger) -> None:

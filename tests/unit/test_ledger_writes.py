@@ -10,9 +10,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from db.audit import item_evidence
+from db.control import EventKind, note_event
 from db.engine import Ledger
+from db.expiry import note_expired
 from db.records import NewItem, NewRun, StepRef
+from db.reopening import reopen_items
 from db.schema import Attempt, Base, Document, Environment, Item, Review, Run, Seal, Video, Work
+from db.shifts import begin_shift
 from db.work import claim
 from db.writes import record_attempt, register_run
 from deepsound.errors import DeepSoundError, ErrorCode
@@ -26,6 +30,7 @@ from tests.ledger_samples import (
     PLAN_STEP,
     REPLY,
     SETTINGS,
+    WORKPLACE,
     a_run,
     a_video,
     attempt,
@@ -201,7 +206,7 @@ def test_the_database_itself_refuses_to_change_a_row(ledger: Ledger) -> None:
     run_id, (item_id,) = begin(ledger, a_run("a.mp4"))
     dub(ledger, item_id)
     with ledger.write() as session:
-        _review_and_seal(session, run_id, item_id)
+        _fill_the_other_tables(session, run_id, item_id)
     for table in Base.metadata.sorted_tables:
         if table.name == "work":
             continue
@@ -211,7 +216,7 @@ def test_the_database_itself_refuses_to_change_a_row(ledger: Ledger) -> None:
                 session.execute(change)
 
 
-def _review_and_seal(session: Session, run_id: str, item_id: int) -> None:
+def _fill_the_other_tables(session: Session, run_id: str, item_id: int) -> None:
     attempt_id = session.scalars(select(Attempt.id).where(Attempt.item_id == item_id)).first()
     judged = {"item_id": item_id, "seq": 1, "attempt_id": attempt_id, "verdict": "no", "reason": "a child speaks"}
     session.execute(
@@ -219,6 +224,10 @@ def _review_and_seal(session: Session, run_id: str, item_id: int) -> None:
     )
     sealed = {"run_id": run_id, "items": 1, "merkle_root": "", "algorithm": "", "public_key": "", "signature": ""}
     session.execute(insert(Seal), {**sealed, "created_at": NOON})
+    note_event(session, run_id, EventKind.PAUSED, by="kim@desk")
+    reopen_items(session, run_id, step=Step.JUDGE, by="kim@desk")
+    begin_shift(session, run_id, OWNER, WORKPLACE, None)
+    note_expired(session, [bytes_of(f"item {item_id} coarse").sha256], "older than 30 days")
 
 
 def test_rows_are_not_replaced_or_truncated_past_the_triggers(ledger: Ledger) -> None:

@@ -1,0 +1,151 @@
+"""Where runs stand, counted by the database: for tables that are drawn again every second."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Select, case, exists, func, select
+from sqlalchemy.orm import Session, aliased
+
+from db.control import RunState, run_state
+from db.records import WorkState
+from db.schema import Attempt, Item, Run, Work
+from db.work import IS_OPEN, counted_deaths, database_clock, has_lapsed, items_of_run
+from deepsound.errors import ErrorCode
+from deepsound.pipeline import OutcomeKind, Step
+
+LATELY_MINUTES = 5.0
+"""What the present pace is measured over."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """Where a run stands.
+
+    `steps`: how many items have a step in a state; a step whose worker vanished is pending again. `outcomes`
+    and `errors` are of items that have ended, the latter of failed ones by code. `ended_lately` is how many
+    items ended in the last `LATELY_MINUTES`.
+    """
+
+    run_id: str
+    name: str
+    registered_at: datetime
+    items: int
+    open_items: int
+    steps: Mapping[tuple[Step, WorkState], int]
+    outcomes: Mapping[OutcomeKind, int]
+    errors: Mapping[str, int]
+    ended_lately: int
+
+    @property
+    def quarantined(self) -> int:
+        """Items set aside because they killed their worker twice; failed ones."""
+        return self.errors.get(ErrorCode.QUARANTINED, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """A run in a list: how many items it has, how many are open, how those that ended did end."""
+
+    run_id: str
+    name: str
+    registered_at: datetime
+    state: RunState
+    items: int
+    open_items: int
+    outcomes: Mapping[OutcomeKind, int]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenItem:
+    """An item that has not ended; `deaths` is how often a worker vanished while it held the present step."""
+
+    id: int
+    deaths: int
+
+
+def run_progress(session: Session, run_id: str) -> RunProgress | None:
+    """Where a run stands; None if there is no such run."""
+    run = session.get(Run, run_id)
+    if run is None:
+        return None
+    shown = case((has_lapsed(session), WorkState.PENDING.value), else_=Work.state)
+    steps = select(Work.step, shown, func.count()).where(Work.item_id.in_(items_of_run(run_id)))
+    lately = func.sum(case((Attempt.ended_at > database_clock(session, -60.0 * LATELY_MINUTES), 1), else_=0))
+    ended = session.execute(_ends(run_id).add_columns(lately)).tuples().all()
+    outcomes = _outcomes((outcome, number) for outcome, _, number, _ in ended)
+    items = _items(session, run_id)
+    return RunProgress(
+        run_id=run.id,
+        name=run.name,
+        registered_at=run.created_at,
+        items=items,
+        open_items=items - outcomes.total(),
+        steps={
+            (Step(step), WorkState(state)): number
+            for step, state, number in session.execute(steps.group_by(Work.step, shown))
+        },
+        outcomes=outcomes,
+        errors={code: number for _, code, number, _ in ended if code is not None},
+        ended_lately=sum(number for *_, number in ended),
+    )
+
+
+def run_list(session: Session, newest: int = 50) -> list[RunLine]:
+    """The newest runs, newest first."""
+    runs = session.scalars(select(Run).order_by(Run.id.desc()).limit(newest)).all()
+    return [_line(session, run) for run in runs]
+
+
+def open_items(session: Session, run_id: str) -> list[OpenItem]:
+    """The items of a run that have not ended, in the order of its list."""
+    rows = session.execute(
+        select(Work.item_id, counted_deaths(session))
+        .join(Item, Work.item_id == Item.id)
+        .where(Item.run_id == run_id, IS_OPEN)
+        .order_by(Item.ordinal)
+    )
+    return [OpenItem(item_id, deaths) for item_id, deaths in rows]
+
+
+def _line(session: Session, run: Run) -> RunLine:
+    ended = session.execute(_ends(run.id)).tuples()
+    outcomes = _outcomes((outcome, number) for outcome, _, number in ended)
+    items = _items(session, run.id)
+    return RunLine(
+        run_id=run.id,
+        name=run.name,
+        registered_at=run.created_at,
+        state=run_state(session, run.id),
+        items=items,
+        open_items=items - outcomes.total(),
+        outcomes=outcomes,
+    )
+
+
+def _outcomes(counted: Iterable[tuple[str | None, int]]) -> Counter[OutcomeKind]:
+    outcomes = Counter[OutcomeKind]()
+    for outcome, number in counted:
+        outcomes[OutcomeKind(str(outcome))] += number
+    return outcomes
+
+
+def _items(session: Session, run_id: str) -> int:
+    return session.scalar(select(func.count()).where(Item.run_id == run_id)) or 0
+
+
+def _ends(run_id: str) -> Select[str | None, str | None, int]:
+    """How many items ended with each outcome and error: that of the last attempt, where no step is open."""
+    later = aliased(Attempt)
+    return (
+        select(Attempt.outcome, Attempt.error_code, func.count())
+        .join(Item, Attempt.item_id == Item.id)
+        .where(
+            Item.run_id == run_id,
+            Attempt.outcome.is_not(None),
+            ~exists().where(later.item_id == Attempt.item_id, later.seq > Attempt.seq),
+            ~exists().where(Work.item_id == Attempt.item_id, IS_OPEN),
+        )
+        .group_by(Attempt.outcome, Attempt.error_code)
+    )

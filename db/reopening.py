@@ -1,0 +1,159 @@
+"""Takes steps of a run back, to be done once more: what failed, or what an operator asks for.
+
+A reopening is a new row: nothing that was recorded goes away, it only stands no longer. The to-do list of the
+item is written anew; whoever held an older view of it can neither claim nor record a step of it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import PurePath
+
+from sqlalchemy import ColumnElement, Select, exists, func, insert, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from db.chain import reopening_hash
+from db.columns import Values, stored
+from db.control import EventKind, locked_run, note_event
+from db.records import AttemptStatus, StepRef, WorkState
+from db.schema import Attempt, Item, Reopening, Work, table_of
+from db.work import database_clock, items_of_run, standings, write_work
+from deepsound.canonical import Json
+from deepsound.pipeline import Step
+
+_CHUNK = 500
+_ENDED = (WorkState.DONE.value, WorkState.FAILED.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Who takes a step back, why, and whether it must really be done again (`anew`) or may be found by its key."""
+
+    by: str
+    reason: str | None
+    anew: bool
+
+
+def reopen_items(
+    session: Session,
+    run_id: str,
+    *,
+    step: Step | None = None,
+    error: str | None = None,
+    pattern: str | None = None,
+    by: str,
+    reason: str | None = None,
+) -> list[int]:
+    """Take steps back and open them again; returns the ids of the items, in order, and notes it as `retried`.
+
+    Without `step`: what failed. With it: that step, really to be done again, wherever it has ended. `error`
+    leaves items whose last attempt failed with this code, `pattern` those whose source, its last part or
+    output name matches (`*`, `?`, `[...]`). Items a worker is at are left alone. Raises DeepSoundError
+    (BAD_SETTINGS: no such run).
+    """
+    locked_run(session, run_id)
+    at_rest = _at_rest(session, run_id)
+    found = _ended_steps(session, run_id, step, error)
+    named = None if pattern is None else _matching(session, run_id, pattern)
+    targets = {
+        item_id: at for item_id, at in found.items() if item_id in at_rest and (named is None or item_id in named)
+    }
+    reopen(session, targets, Order(by, reason, anew=step is not None))
+    if targets:
+        asked: dict[str, Json] = {"step": step, "error": error, "pattern": pattern, "items": len(targets)}
+        note_event(session, run_id, EventKind.RETRIED, by=by, reason=reason, details=asked)
+    return list(targets)
+
+
+def reopen(session: Session, targets: Mapping[int, StepRef], order: Order) -> None:
+    """Take back a step of each of some items, and all that followed it. No worker may be at them."""
+    item_ids = list(targets)
+    for start in range(0, len(item_ids), _CHUNK):
+        chunk = item_ids[start : start + _CHUNK]
+        ends = _chain_ends(session, chunk)
+        rows = [_row(ends[item_id], item_id, targets[item_id], order) for item_id in chunk]
+        session.execute(insert(table_of(Reopening)), rows)
+        write_work(session, {item_id: each.states for item_id, each in standings(session, chunk).items()})
+
+
+@dataclass(frozen=True, slots=True)
+class _ChainEnd:
+    attempts: int
+    reopenings: int
+    hash: str
+
+
+def _row(end: _ChainEnd, item_id: int, at: StepRef, order: Order) -> Values:
+    row = stored(
+        table_of(Reopening),
+        {
+            "item_id": item_id,
+            "seq": end.reopenings + 1,
+            "after": end.attempts,
+            "step": at.step,
+            "round": at.round,
+            "anew": order.anew,
+            "at": datetime.now(UTC),
+            "by": order.by,
+            "reason": order.reason,
+            "previous_hash": end.hash,
+        },
+    )
+    return {**row, "hash": reopening_hash(row)}
+
+
+def _chain_ends(session: Session, item_ids: Sequence[int]) -> dict[int, _ChainEnd]:
+    starts = session.execute(select(Item.id, Item.hash).where(Item.id.in_(item_ids))).tuples()
+    ends = {item_id: _ChainEnd(0, 0, start) for item_id, start in starts}
+    attempts = select(Attempt.item_id, Attempt.seq, Attempt.hash).where(Attempt.item_id.in_(item_ids))
+    for item_id, seq, link in session.execute(attempts.order_by(Attempt.item_id, Attempt.seq)):
+        ends[item_id] = _ChainEnd(seq, 0, link)
+    columns = (Reopening.item_id, Reopening.seq, Reopening.after, Reopening.hash)
+    reopenings = select(*columns).where(Reopening.item_id.in_(item_ids))
+    for item_id, seq, after, link in session.execute(reopenings.order_by(Reopening.item_id, Reopening.seq)):
+        last = ends[item_id]
+        ends[item_id] = _ChainEnd(last.attempts, seq, link if after == last.attempts else last.hash)
+    return ends
+
+
+def _at_rest(session: Session, run_id: str) -> set[int]:
+    """Items no worker is at, or can come to be at before this transaction ends."""
+    is_open = Work.state.not_in(_ENDED)
+    open_rows = select(Work.item_id).where(Work.item_id.in_(items_of_run(run_id)), is_open)
+    untaken = or_(Work.state == WorkState.PENDING.value, Work.lease_until < database_clock(session))
+    # A row that somebody else has in hand at this moment is somebody's work, so there is nothing to wait for.
+    still = set(session.scalars(open_rows.where(untaken).with_for_update(skip_locked=True)))
+    ended = set(session.scalars(items_of_run(run_id))) - set(session.scalars(open_rows))
+    return still | ended
+
+
+def _ended_steps(session: Session, run_id: str, step: Step | None, error: str | None) -> dict[int, StepRef]:
+    """The step to take back of each item that has one, its first round where both have ended."""
+    wanted: list[ColumnElement[bool]] = [Work.item_id.in_(items_of_run(run_id)), Work.state.in_(_ENDED)]
+    wanted.append(Work.state == WorkState.FAILED.value if step is None else Work.step == step.value)
+    if error is not None:
+        wanted.append(Work.item_id.in_(_ended_with(run_id, error)))
+    columns = (Work.item_id, Work.step, func.min(Work.round))
+    rows = select(*columns).join(Item, Work.item_id == Item.id).where(*wanted)
+    grouped = rows.group_by(Work.item_id, Work.step, Item.ordinal).order_by(Item.ordinal)
+    return {item_id: StepRef(Step(name), number) for item_id, name, number in session.execute(grouped)}
+
+
+def _ended_with(run_id: str, error: str) -> Select[int]:
+    later = aliased(Attempt)
+    return select(Attempt.item_id).where(
+        Attempt.item_id.in_(items_of_run(run_id)),
+        Attempt.status == AttemptStatus.FAILED.value,
+        Attempt.error_code == error,
+        ~exists().where(later.item_id == Attempt.item_id, later.seq > Attempt.seq),
+    )
+
+
+def _matching(session: Session, run_id: str, pattern: str) -> set[int]:
+    rows = session.execute(select(Item.id, Item.source, Item.output_name).where(Item.run_id == run_id)).tuples()
+    return {item_id for item_id, source, name in rows if _is_named(pattern, (source, PurePath(source).name, name))}
+
+
+def _is_named(pattern: str, names: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in names)

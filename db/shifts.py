@@ -1,0 +1,121 @@
+"""Workers at work: who is on which run, since when, and when last seen. All by the database's clock."""
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Final
+
+from sqlalchemy import ColumnElement, Float, and_, cast, extract, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from db.owner import is_dead
+from db.records import Workplace, WorkState
+from db.schema import Attempt, Shift, Work, table_of
+from db.work import database_clock, items_of_run
+from deepsound.errors import DeepSoundError, ErrorCode
+
+_LEASE_SECONDS: Final = 60.0
+
+
+@cache
+def lease_seconds() -> float:
+    """How long a step and a shift are a worker's without a heartbeat: 60, or DEEPSOUND_LEASE_SECONDS.
+
+    The same for all who share a ledger. Raises DeepSoundError (BAD_SETTINGS).
+    """
+    asked = os.environ.get("DEEPSOUND_LEASE_SECONDS") or str(_LEASE_SECONDS)
+    try:
+        seconds = float(asked)
+    except ValueError:
+        seconds = 0.0
+    if not 0.5 <= seconds < float("inf"):
+        raise DeepSoundError(
+            ErrorCode.BAD_SETTINGS,
+            f"{asked!r} is no number of seconds from 0.5 up",
+            where="DEEPSOUND_LEASE_SECONDS",
+            remedy="unset it, or set it to the same number for every worker",
+        )
+    return seconds
+
+
+@dataclass(frozen=True, slots=True)
+class LiveShift:
+    """A worker at work; times are UTC by the database's clock."""
+
+    id: int
+    owner: str
+    host: str
+    device: str
+    flow_run_id: str | None
+    started_at: datetime
+    seen_at: datetime
+
+
+def begin_shift(session: Session, run_id: str, owner: str, workplace: Workplace, flow_run_id: str | None) -> int:
+    """Enter a worker that starts on a run. Returns the shift's id."""
+    now = database_clock(session)
+    row = {"run_id": run_id, "owner": owner, "host": workplace.host, "device": workplace.device}
+    entered = insert(table_of(Shift)).values(**row, flow_run_id=flow_run_id, started_at=now, seen_at=now)
+    return session.scalars(entered.returning(table_of(Shift).c.id)).one()
+
+
+def beat(session: Session, shift_id: int, owner: str) -> None:
+    """The worker is seen alive: its shift, and every lease it holds, are good for another while."""
+    shift, work = table_of(Shift), table_of(Work)
+    session.execute(update(shift).where(shift.c.id == shift_id).values(seen_at=database_clock(session)))
+    until = database_clock(session, lease_seconds())
+    session.execute(update(work).where(_held_by(owner)).values(lease_until=until))
+
+
+def end_shift(session: Session, shift_id: int, owner: str) -> None:
+    """The worker leaves in order: what it still holds of the run is open again."""
+    shift, work, now = table_of(Shift), table_of(Work), database_clock(session)
+    ended = update(shift).where(shift.c.id == shift_id).values(seen_at=now, ended_at=now)
+    run_id = session.scalars(ended.returning(shift.c.run_id)).one()
+    open_again = {"state": WorkState.PENDING.value, "lease_owner": None, "lease_until": None}
+    of_run = Work.item_id.in_(items_of_run(run_id))
+    session.execute(update(work).where(_held_by(owner), of_run).values(open_again))
+
+
+def _held_by(owner: str) -> ColumnElement[bool]:
+    return and_(Work.lease_owner == owner, Work.state == WorkState.RUNNING.value)
+
+
+def live_shifts(session: Session, run_id: str) -> list[LiveShift]:
+    """Who is at work on a run: seen within the length of a lease, and not known to be gone. Oldest first."""
+    lately = database_clock(session, -lease_seconds())
+    seen = select(Shift).where(Shift.run_id == run_id, Shift.ended_at.is_(None), Shift.seen_at > lately)
+    rows = session.scalars(seen.order_by(Shift.id))
+    return [
+        LiveShift(row.id, row.owner, row.host, row.device, row.flow_run_id, row.started_at, row.seen_at)
+        for row in rows
+        if not is_dead(row.owner)
+    ]
+
+
+def live_flow_runs(session: Session, run_id: str) -> frozenset[str]:
+    """Ids of Prefect's flow runs that a worker is at work on."""
+    shifts = live_shifts(session, run_id)
+    return frozenset(shift.flow_run_id for shift in shifts if shift.flow_run_id is not None)
+
+
+def worker_seconds(session: Session, run_id: str) -> float:
+    """How long workers were at work on a run, all of them together; a vanished one until it was last seen."""
+    worked = select(func.sum(_elapsed(session))).where(Shift.run_id == run_id)
+    return float(session.scalar(worked) or 0.0)
+
+
+def seconds_per_item(session: Session, run_id: str) -> float | None:
+    """How long a worker of this run takes for one of its videos, by all that ended so far; None: none did."""
+    ended = select(func.count(Attempt.item_id.distinct())).where(
+        Attempt.item_id.in_(items_of_run(run_id)), Attempt.outcome.is_not(None)
+    )
+    videos = session.scalar(ended) or 0
+    return worker_seconds(session, run_id) / videos if videos else None
+
+
+def _elapsed(session: Session) -> ColumnElement[float]:
+    if session.get_bind().dialect.name == "postgresql":
+        return cast(extract("epoch", Shift.seen_at - Shift.started_at), Float)
+    return (func.julianday(Shift.seen_at) - func.julianday(Shift.started_at)) * 86400.0
