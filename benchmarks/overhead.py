@@ -100,7 +100,7 @@ def one_second(path: Path, number: int) -> Path:
 
 def in_turns(clips: Sequence[Path], folder: Path, repeats: int) -> tuple[Table, Table]:
     """Engine and machinery by turns, so that whatever else the machine does meets both; medians per video."""
-    from flows.dub import VIDEOS_AT_ONCE
+    from flows.threads import VIDEOS_AT_ONCE
 
     watch = watched_machinery()
     alone: list[Cost] = []

@@ -6,7 +6,6 @@ Flows are async: Prefect 3.8 makes every sync flow run wait a second for its hea
 """
 
 import asyncio
-import os
 from collections.abc import Sequence
 from contextvars import ContextVar
 
@@ -20,6 +19,7 @@ from prefect.tasks import exponential_backoff
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Action, OutcomeKind, Step
 from flows.progress import Event, tell
+from flows.threads import on_thread, threads, videos_at_once
 from tasks.job import Job
 from tasks.perform import LAST_TRY, PrefectRun, fail, perform, reuse
 from tasks.place import current_place
@@ -31,9 +31,6 @@ SHARD_SIZE = 32
 
 SHARDS_IN_FLIGHT = 8
 """Enough to keep the workers of a pool busy; hundreds of waiting runs block a Prefect server (its issue 19403)."""
-
-VIDEOS_AT_ONCE = max(2, os.cpu_count() or 1)
-"""In one process: what one waits for on a disk or a network, another computes."""
 
 STEP_TIMEOUT_SECONDS = 6 * 3600
 """A step that takes longer than this on one video hangs."""
@@ -65,7 +62,7 @@ async def run_step(step: Step, reel: str, item: int, number: int) -> None:
     action = job.next_action()
     if action is None or (action.step, action.round) != (step, number):
         raise DeepSoundError(ErrorCode.INTERNAL, f"{step} is not what comes next", where=reel)
-    await asyncio.to_thread(perform, job, action, _prefect_run())
+    await on_thread(perform, job, action, _prefect_run())
 
 
 @flow(name="dub-shard", flow_run_name="shard of {run}", validate_parameters=False)
@@ -74,9 +71,12 @@ async def dub_shard(run: str, items: list[int]) -> None:
     worker = await asyncio.to_thread(worker_at, current_place())
     jobs = await asyncio.to_thread(load_jobs, worker, run, items)
     _jobs.set({job.item_id: job for job in jobs})
-    at_once = asyncio.Semaphore(VIDEOS_AT_ONCE)
-    # What goes wrong outside a step, say Prefect's server vanishing, is told once the other videos are through.
-    ends = await asyncio.gather(*(_drive(job, at_once) for job in jobs), return_exceptions=True)
+    if not jobs:
+        return
+    at_once = asyncio.Semaphore(await asyncio.to_thread(videos_at_once, jobs[0]))
+    with threads(len(jobs)):
+        # What goes wrong outside a step, say Prefect's server vanishing, is told when the others are through.
+        ends = await asyncio.gather(*(_drive(job, at_once) for job in jobs), return_exceptions=True)
     for end in ends:
         if end is not None:
             raise end
@@ -113,7 +113,7 @@ async def _drive(job: Job, at_once: asyncio.Semaphore) -> None:
     async with at_once:
         while (action := job.next_action()) is not None:
             tell(Event(job.name, step=action.step))
-            if await asyncio.to_thread(reuse, job, action):
+            if await on_thread(reuse, job, action):
                 continue
             if not await _run(job, action):
                 tell(Event(job.name, outcome=OutcomeKind.FAILED))

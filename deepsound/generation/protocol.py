@@ -32,12 +32,23 @@ class Generated:
 
 
 class Generator(Protocol):
-    """One way to make audio for a video. Same request, same samples, whatever else the process does."""
+    """One way to make audio for a video.
+
+    Same request, same samples, whatever else the process does: to the bit, or to within 1e-4 of their norm where
+    `at_once` is above 1.
+    """
 
     name: str
     version: str
     regenerates_with: str | None
     """The generator that answers the `neg` fallback; None is this one."""
+
+    @property
+    def at_once(self) -> int:
+        """How many requests, made by as many threads, it works on together on a device of its own; 1 where it
+        gains nothing from company.
+        """
+        ...
 
     @property
     def models(self) -> Sequence[ModelIdentity]:
