@@ -1,8 +1,9 @@
 """The one place where backends are found: entry points, so that a third party adds one by installing it.
 
 A backend is a class that is called without arguments; its name is the entry point's. A class that requires one
-argument is named with it, `kind:argument` (`served:http://gpu-7:8000`), and called with it. Each is made once a
-process and stays, with whatever models it holds.
+argument is named with it, `kind:argument` (`served:http://gpu-7:8000`), and called with it; one that has a
+parameter for text (`str`) may be (`bs-roformer:economical`). Each is made once a process and stays, with whatever
+models it holds.
 """
 
 from collections.abc import Callable
@@ -70,6 +71,8 @@ def _called(backend: Callable[..., object], kind: str, arguments: list[str], *, 
     required = _required(backend)
     if len(required) == len(arguments):
         return backend(*arguments)
+    if (option := _option(backend)) and not required:
+        return backend(**{option: arguments[0]})
     if required:
         what, remedy = "needs to be told more", f"name it as {kind}:<{required[0]}>"
     else:
@@ -84,6 +87,12 @@ def _required(backend: Callable[..., object]) -> list[str]:
         for parameter in signature(backend).parameters.values()
         if parameter.default is Parameter.empty and parameter.kind is Parameter.POSITIONAL_OR_KEYWORD
     ]
+
+
+def _option(backend: Callable[..., object]) -> str | None:
+    """Name of its first parameter for text, if it has one."""
+    parameters = signature(backend).parameters.values()
+    return next((parameter.name for parameter in parameters if parameter.annotation is str), None)
 
 
 def _find(group: str, name: str) -> EntryPoint:

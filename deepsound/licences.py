@@ -44,11 +44,12 @@ def terms_of(weights: KnownModel | ModelIdentity) -> Terms:
 
 
 def known_terms(backend: str) -> tuple[Terms, ...]:
-    """Terms of all weights of a backend that the catalogue knows by its name; none for any other backend.
+    """Terms of all weights of a backend that the catalogue knows by its name, less what follows
+    a colon; none for any other backend.
 
     Nothing is loaded, so it can be asked before the weights are there.
     """
-    return tuple(terms_of(model) for model in with_needs(backend))
+    return tuple(terms_of(model) for model in with_needs(backend.partition(":")[0]))
 
 
 def refuse_restricted(terms: Iterable[Terms], *, where: str, remedy: str) -> None:

@@ -102,6 +102,19 @@ def test_one_that_requires_an_argument_is_called_with_what_follows_the_colon(sit
         load_reasoner("named")
 
 
+OPTIONAL = """
+class Optional:
+    def __init__(self, folder=None, *, windows: str = "wide"):
+        self.name = f"optional:{windows}"
+"""
+
+
+def test_one_that_has_a_parameter_for_text_may_be_called_with_what_follows_the_colon(site: Path) -> None:
+    install(site, "third_party_optional", SEPARATORS, {"optional": "third_party_optional:Optional"}, OPTIONAL)
+    assert load_separator("optional").name == "optional:wide"
+    assert load_separator("optional:narrow").name == "optional:narrow"
+
+
 def test_one_that_requires_none_takes_none(site: Path) -> None:
     with pytest.raises(DeepSoundError, match="generator 'foley': takes nothing after its name") as caught:
         load_generator("foley:loud")

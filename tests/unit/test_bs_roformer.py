@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from deepsound.backends import load_separator
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.licences import known_terms
 from deepsound.separation.bs_roformer.chunks import (
     Chunking,
     economical_windows,
@@ -21,6 +24,7 @@ from deepsound.separation.bs_roformer.chunks import (
     reference_windows,
     voice_blocks,
 )
+from deepsound.separation.bs_roformer.config import EP_317
 from deepsound.separation.bs_roformer.network import BSRoformer
 from deepsound.separation.bs_roformer.separator import BSRoformerSeparator
 from deepsound.spans import Span
@@ -30,7 +34,7 @@ from tests.parity.bs_roformer import CHUNK, TINY, demixed, filled, wave
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 CHECKPOINT = "model_bs_roformer_ep_317_sdr_12.9755.ckpt"
 CHUNKS = Chunking(CHUNK, CHUNK // 2, 4)
-FIFTH_OF_A_SECOND = Chunking(8820, 4410, 4)
+SMALL = replace(TINY, chunk=CHUNK)
 
 
 @cache
@@ -48,7 +52,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def separator(checkpoint: Path) -> BSRoformerSeparator:
-    return BSRoformerSeparator(checkpoint, config=TINY, windows=lambda _: CHUNKS, device="cpu")
+    return BSRoformerSeparator(checkpoint, config=SMALL, device="cpu")
 
 
 def mix_file(folder: Path, seconds: float, rate: int = 44_100, channels: int = 2) -> Path:
@@ -92,7 +96,7 @@ def test_the_chunk_in_the_mirrored_tail_is_not_computed() -> None:
     # A network that passes its input on: faded, averaged chunks are the mix again.
     np.testing.assert_allclose(np.concatenate(list(blocks), axis=1), mix, atol=1e-6)
     # Ten seconds to chunks of eight, at a tenth of the scale: the reference runs five.
-    assert reference_windows(441_000) == Chunking(352_800, 176_400, 4)
+    assert reference_windows(441_000, EP_317) == Chunking(352_800, 176_400, 4)
     assert sum(len(group) for group in plan(44_100, chunking)) == 5
     assert sum(computed) == 4
 
@@ -129,7 +133,9 @@ def test_economical_windows_hear_nearly_everything_once(seconds: float, chunks: 
         heard.extend(chunk.shape[-1] for chunk in chunks)
         return chunks
 
-    blocks = voice_blocks(lambda a, b: mix[:, a:b], length, [(0, length)], estimate, economical_windows(length))
+    blocks = voice_blocks(
+        lambda a, b: mix[:, a:b], length, [(0, length)], estimate, economical_windows(length, EP_317)
+    )
     np.testing.assert_allclose(np.concatenate([*blocks, mix[:, :0]], axis=1), mix, atol=1e-5)
     assert len(heard) == chunks
     assert sum(heard) <= 1.35 * length + 441
@@ -161,6 +167,27 @@ def test_the_files_hold_what_the_chunked_network_says(separator: BSRoformerSepar
     np.testing.assert_allclose(voice.T, expected, atol=1e-6)
 
 
+def test_economical_windows_are_chosen_by_name_and_said(checkpoint: Path, tmp_path: Path) -> None:
+    thrifty = BSRoformerSeparator(checkpoint, windows="economical", config=SMALL, device="cpu")
+    mix, voice, _ = stems(thrifty, mix_file(tmp_path, 0.73))
+    expected = demixed(small_network(), mix.T, economical_windows(len(mix), SMALL)).numpy()
+    np.testing.assert_allclose(voice.T, expected, atol=1e-6)
+    assert thrifty.name == "bs-roformer:economical"
+    assert "economical" in thrifty.version
+    paths = [tmp_path / name for name in ("mix.wav", "voice.wav", "background.wav")]
+    assert thrifty.separate(*paths, []).notes["windows"] == "economical"
+
+
+def test_windows_nobody_knows_are_refused_with_those_there_are() -> None:
+    with pytest.raises(DeepSoundError, match="bs-roformer:reference or bs-roformer:economical") as caught:
+        load_separator("bs-roformer:thrifty")
+    assert caught.value.code is ErrorCode.BAD_SETTINGS
+
+
+def test_the_weights_licence_holds_whatever_the_windows() -> None:
+    assert known_terms("bs-roformer:economical") == known_terms("bs-roformer") != ()
+
+
 def test_a_mono_mix_is_the_mean_of_two_equal_channels(separator: BSRoformerSeparator, tmp_path: Path) -> None:
     mix, voice, _ = stems(separator, mix_file(tmp_path, 0.4, channels=1))
     expected = demixed(small_network(), np.repeat(mix.T, 2, axis=0), CHUNKS).mean(0).numpy()
@@ -169,7 +196,7 @@ def test_a_mono_mix_is_the_mean_of_two_equal_channels(separator: BSRoformerSepar
 
 @pytest.mark.parametrize("rate", [44_100, 48_000])
 def test_only_the_named_spans_are_touched(checkpoint: Path, tmp_path: Path, rate: int) -> None:
-    separator = BSRoformerSeparator(checkpoint, config=TINY, windows=lambda _: FIFTH_OF_A_SECOND, device="cpu")
+    separator = BSRoformerSeparator(checkpoint, config=replace(TINY, chunk=8820), device="cpu")
     path = mix_file(tmp_path, 1.5, rate)
     _, everywhere, _ = stems(separator, path)
     mix, voice, background = stems(separator, path, [Span(0.6, 0.8)])
@@ -199,7 +226,7 @@ def test_a_mix_that_is_not_numbers_is_named_and_leaves_nothing_behind(
 
 
 def test_threads_that_ask_at_once_get_what_each_would_alone(checkpoint: Path, tmp_path: Path) -> None:
-    shared = BSRoformerSeparator(checkpoint, config=TINY, windows=lambda _: CHUNKS, device="cpu")
+    shared = BSRoformerSeparator(checkpoint, config=SMALL, device="cpu")
     mixes = [mix_file(tmp_path / str(number), 0.05 * number + 0.05) for number in range(3)]
     with ThreadPoolExecutor() as threads:
         together = list(threads.map(lambda mix: stems(shared, mix)[1], mixes))
@@ -208,9 +235,7 @@ def test_threads_that_ask_at_once_get_what_each_would_alone(checkpoint: Path, tm
 
 
 def test_bfloat16_is_near_float32(checkpoint: Path, tmp_path: Path) -> None:
-    half = BSRoformerSeparator(
-        checkpoint, config=TINY, windows=lambda _: CHUNKS, device="cpu", precision="bfloat16"
-    )
+    half = BSRoformerSeparator(checkpoint, config=SMALL, device="cpu", precision="bfloat16")
     mix, voice, background = stems(half, mix_file(tmp_path, 0.5))
     expected = demixed(small_network(), mix.T, CHUNKS).numpy().T
     assert np.linalg.norm(voice - expected) < 0.05 * np.linalg.norm(expected)
@@ -224,7 +249,7 @@ def test_the_identity_names_the_official_file_and_its_hash(separator: BSRoformer
 
 
 def refusal(path: Path, mix: Path) -> DeepSoundError:
-    separator = BSRoformerSeparator(path, config=TINY, windows=lambda _: CHUNKS, device="cpu")
+    separator = BSRoformerSeparator(path, config=SMALL, device="cpu")
     with pytest.raises(DeepSoundError) as caught:
         separator.separate(mix, mix.with_name("voice.wav"), mix.with_name("background.wav"), None)
     assert str(path) in str(caught.value)

@@ -7,13 +7,13 @@ has a voice of exactly 0 at its first sample. One is dropped, which changes noth
 in the mirrored tail is not computed, and neither is any other that touches nothing wanted.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.separation.bs_roformer.config import CHANNELS, EP_317, SAMPLE_RATE
+from deepsound.separation.bs_roformer.config import CHANNELS, BSRoformerConfig
 
 Samples = NDArray[np.float32]
 
@@ -22,10 +22,6 @@ Read = Callable[[int, int], Samples]
 
 Estimate = Callable[[Samples], Samples]
 """The network: chunks (k, 2, size) to the voice in each, of the same shape."""
-
-_TRAINED = 8 * SAMPLE_RATE
-_ONE_PASS = 12 * SAMPLE_RATE
-_HOP = EP_317.hop
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +38,28 @@ class Chunking:
         return border if length > 2 * border else 0
 
 
-Windows = Callable[[int], Chunking]
-"""Chooses how to cut a mix of so many samples at 44.1 kHz."""
+def reference_windows(length: int, config: BSRoformerConfig) -> Chunking:  # noqa: ARG001 - the same for every length
+    """The reference's: as long as it was trained on (8 s), each sample in two chunks, four to a group."""
+    return Chunking(config.chunk, config.chunk // 2, 4)
 
 
-def reference_windows(length: int) -> Chunking:  # noqa: ARG001 - the same for every length
-    """The reference's: eight seconds, each sample in two chunks, four to a group."""
-    return Chunking(_TRAINED, _TRAINED // 2, 4)
-
-
-def economical_windows(length: int) -> Chunking:
-    """Nearly every sample in one chunk alone: up to twelve seconds in one pass, else a tenth overlaps.
+def economical_windows(length: int, config: BSRoformerConfig) -> Chunking:
+    """Nearly every sample in one chunk alone: up to one and a half (12 s) in one pass, else a tenth overlaps.
 
     Not the reference's numbers. Eight to ten seconds take one chunk where the reference computes five.
     """
-    if length <= _ONE_PASS:
+    if length <= config.chunk * 3 // 2:
         # One frame more than the mix, so that the window's closing fade never reaches 0 within it.
-        whole = (length // _HOP + 1) * _HOP
+        whole = (length // config.hop + 1) * config.hop
         return Chunking(whole, whole, 1)
-    return Chunking(_TRAINED, _TRAINED - _TRAINED // 10, 1)
+    return Chunking(config.chunk, config.chunk - config.chunk // 10, 1)
+
+
+Windows = Callable[[int, BSRoformerConfig], Chunking]
+"""Chooses how to cut a mix of so many samples at 44.1 kHz for a network."""
+
+WINDOWS: Mapping[str, Windows] = {"reference": reference_windows, "economical": economical_windows}
+"""By the names they are chosen by."""
 
 
 @dataclass(frozen=True, slots=True)

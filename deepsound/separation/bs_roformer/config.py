@@ -14,7 +14,8 @@ class BSRoformerConfig:
     """Sizes of the network. The defaults are `ep_317_sdr_12.9755`.
 
     `dim`: width of a band's vector; `depth`: pairs of a transformer over time and one over bands;
-    `window` and `hop`: samples of the Hann window of the spectrogram, and between two of its frames.
+    `window` and `hop`: samples of the Hann window of the spectrogram, and between two of its frames; `chunk`:
+    samples it was trained on.
     """
 
     dim: int = 512
@@ -23,6 +24,7 @@ class BSRoformerConfig:
     head_dim: int = 64
     window: int = 2048
     hop: int = 441
+    chunk: int = 8 * SAMPLE_RATE
 
 
 EP_317 = BSRoformerConfig()

@@ -13,7 +13,7 @@ from uuid import uuid4
 import numpy as np
 import torch
 
-from deepsound.canonical import sha256_file
+from deepsound.canonical import Json, sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.identity import ModelIdentity
 from deepsound.media.audio import (
@@ -26,7 +26,7 @@ from deepsound.media.audio import (
     write_float_wav,
 )
 from deepsound.models import find_file, known_model
-from deepsound.separation.bs_roformer.chunks import Samples, Windows, reference_windows, voice_blocks
+from deepsound.separation.bs_roformer.chunks import WINDOWS, Samples, Windows, voice_blocks
 from deepsound.separation.bs_roformer.config import EP_317, SAMPLE_RATE, BSRoformerConfig
 from deepsound.separation.bs_roformer.network import BSRoformer
 from deepsound.separation.envelope import touched_spans
@@ -35,6 +35,8 @@ from deepsound.separation.stems import write_stems
 from deepsound.spans import Span
 from deepsound.weights import load_strict, read_state
 
+_MODEL = "bs-roformer"
+_REFERENCE = "reference"
 # Resampling the voice back to the mix's rate looks this far beyond a span's edges.
 _MARGIN_SECONDS = 0.1
 
@@ -43,27 +45,27 @@ class BSRoformerSeparator:
     """BS-RoFormer `ep_317_sdr_12.9755` from its official checkpoint, by default the one in the models folder.
 
     Any sample rate and channels in, the same out; inside it is 44.1 kHz. A mono mix is heard as two equal
-    channels and their mean taken; beyond stereo each channel is separated alone. `precision` is that of the
-    matrix products; the spectrogram, norms and rotary angles stay float32. Calls from several threads run one
-    after the other.
+    channels and their mean taken; beyond stereo each channel is separated alone. `windows` is a name of
+    `chunks.WINDOWS`. `precision` is that of the matrix products; the spectrogram, norms and rotary angles stay
+    float32. Calls from several threads run one after the other.
     """
-
-    name = "bs-roformer"
 
     def __init__(
         self,
         checkpoint: Path | None = None,
         *,
+        windows: str = _REFERENCE,
         config: BSRoformerConfig = EP_317,
-        windows: Windows = reference_windows,
         device: str | None = None,
         precision: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
+        self._windows = _named_windows(windows)
         self._checkpoint = checkpoint or _official_file()
         self._config = config
-        self._windows = windows
+        self.name = _MODEL if windows == _REFERENCE else f"{_MODEL}:{windows}"
         # Whatever changes the samples belongs to the version, and so to the step key.
-        self.version = f"1/{windows.__name__}/{precision}"
+        self.version = f"1/{windows} windows/{precision}"
+        self._notes: dict[str, Json] = {"windows": windows, "precision": precision}
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._precision = precision
         self._turn = threading.Lock()
@@ -79,7 +81,7 @@ class BSRoformerSeparator:
                 remedy="put the official file there",
             )
         files = {self._checkpoint.name: sha256_file(self._checkpoint)}
-        return (ModelIdentity(self.name, "ep_317_sdr_12.9755", "unstated", files),)
+        return (ModelIdentity(_MODEL, "ep_317_sdr_12.9755", "unstated", files),)
 
     def separate(self, mix: Path, voice: Path, background: Path, spans: Sequence[Span] | None) -> Separated:
         """Write `voice` and `background`, whose sum is `mix`; only chunks that touch `spans` are computed."""
@@ -88,7 +90,7 @@ class BSRoformerSeparator:
         with _at_model_rate(mix, sound, beside=voice) as source:
             estimate = resampled_blocks(self._voice(source, touched), SAMPLE_RATE, sound.sample_rate)
             write_stems(estimate, touched, mix, sound, voice, background)
-        return Separated(touched, {"device": self._device.type, "precision": self._precision})
+        return Separated(touched, {"device": self._device.type, **self._notes})
 
     def _voice(self, source: Path, touched: Sequence[Span]) -> Iterator[Block]:
         """Voice in a file at the network's rate, in blocks (n, channels)."""
@@ -108,7 +110,7 @@ class BSRoformerSeparator:
         def read(start: int, stop: int) -> Samples:
             return read_span(source, start, stop)[:, pair].T
 
-        chunking = self._windows(sound.samples)
+        chunking = self._windows(sound.samples, self._config)
         for block in voice_blocks(read, sound.samples, wanted, self._estimate, chunking):
             yield block.T if pair[0] != pair[1] else block.mean(axis=0)[:, None]
 
@@ -138,8 +140,19 @@ class BSRoformerSeparator:
         return network.float().eval().to(self._device)
 
 
+def _named_windows(name: str) -> Windows:
+    if name not in WINDOWS:
+        raise DeepSoundError(
+            ErrorCode.BAD_SETTINGS,
+            "knows no such windows",
+            where=f"separator {_MODEL!r}",
+            remedy=f"name it as {' or '.join(f'{_MODEL}:{known}' for known in WINDOWS)}",
+        )
+    return WINDOWS[name]
+
+
 def _official_file() -> Path:
-    model = known_model(BSRoformerSeparator.name)
+    model = known_model(_MODEL)
     return find_file(model, model.files[0])
 
 
