@@ -7,6 +7,7 @@ followed by the one its row of the head says. Towers and connector are random.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 from transformers import Qwen2Config, SiglipVisionConfig, SiglipVisionModel
 
+from deepsound import cot
 from deepsound.reasoning.videollama2.beats import BeatsConfig
 from deepsound.reasoning.videollama2.network import VideoLlama2, VideoLlama2Config
 
@@ -32,10 +34,17 @@ SCRIPT = (
     " A",
     " </CONCLUSION>",
 )
-"""What the small model answers to everything."""
+"""What the small model answers to everything, unless it is made to say something else."""
+
+HESITANT = tuple(" It depends." if word == " A" else word for word in SCRIPT)
+"""The same, but its own next words after the tag are no letter; of the two it would rather say B."""
+
+LETTER = ("A",)
+PLANS = tuple(cot.PLAN.splitlines(keepends=True))
+SILENT, SOUNDING = ("The audio is silent.",), ("The audio is not silent.",)
 
 SURENESS = 4.0
-"""Logit of " A" above that of " B" where the conclusion is chosen."""
+"""Logit of A above that of B where the script has A, and of B above A where it has something else."""
 
 _HIDDEN = 288
 _CHAT_TEMPLATE = (
@@ -76,18 +85,27 @@ class Words:
     ids: Mapping[str, int]
     added: Sequence[str]
 
+    def __getitem__(self, word: str) -> int:
+        return self.ids[_spelled(word)]
 
-def _words() -> Words:
+
+def _spelled(word: str) -> str:
+    return {"\n": "Ċ", " A": "ĠA", " B": "ĠB"}.get(word, word)
+
+
+def _words(script: Sequence[str]) -> Words:
     plain = [*sorted(ByteLevel.alphabet()), "ĠA", "ĠB"]
-    added = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *(word for word in SCRIPT if word != " A")]
+    added = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<CONCLUSION>"]
+    added += [word for word in script if _spelled(word) not in (*plain, *added)]
     return Words({word: number for number, word in enumerate([*plain, *added])}, added)
 
 
-def write_release(folder: Path, *, seed: int = 0) -> Path:
+def write_release(folder: Path, *, script: Sequence[str] = SCRIPT, seed: int = 0) -> Path:
     """Write the small release in two shards, with the tensors official files hold and nothing reads."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    state = {**_language_state(_words()), **_towers_state()}
+    words = _words(script)
+    state = {**_language_state(words, script), **_towers_state()}
     names = sorted(state)
     halves = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
     for file, part in halves.items():
@@ -96,7 +114,7 @@ def write_release(folder: Path, *, seed: int = 0) -> Path:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     (folder / "config.json").write_text(json.dumps(official_config()))
     (folder / "generation_config.json").write_text('{"repetition_penalty": 1.05}')
-    _write_tokenizer(folder, _words())
+    _write_tokenizer(folder, words)
     return folder
 
 
@@ -116,7 +134,7 @@ def official_config() -> dict[str, object]:
     }
 
 
-def _language_state(words: Words) -> dict[str, Tensor]:
+def _language_state(words: Words, script: Sequence[str]) -> dict[str, Tensor]:
     state = {name: torch.zeros_like(value) for name, value in _language().items()}
     for name in state:
         if name.endswith("norm.weight"):
@@ -124,10 +142,12 @@ def _language_state(words: Words) -> dict[str, Tensor]:
     state["model.embed_tokens.weight"] = torch.eye(_HIDDEN)
     # A one-hot vector leaves the norm with length √hidden.
     loud = SURENESS * 2 / _HIDDEN**0.5
-    spoken = [words.ids["Ċ"], *(words.ids.get(word, words.ids["ĠA"]) for word in SCRIPT)]
-    for now, then in zip(spoken, [*spoken[1:], words.ids["<|im_end|>"]], strict=True):
-        state["lm_head.weight"][then, now] = loud
-    state["lm_head.weight"][words.ids["ĠB"], words.ids["<CONCLUSION>"]] = loud / 2
+    for now, then in pairwise(("\n", *script, "<|im_end|>")):
+        state["lm_head.weight"][words[then], words[now]] = loud
+        if then in ("A", " A"):
+            state["lm_head.weight"][words[then.replace("A", "B")], words[now]] = loud / 2
+        elif now == "<CONCLUSION>":
+            state["lm_head.weight"][words[" B"], words[now]] = loud / 2
     return state
 
 

@@ -1,17 +1,15 @@
 """The whole of VideoLLaMA2.1-AV in miniature: vision, embeddings, logits, greedy tokens."""
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import Qwen2Config, SiglipVisionConfig
-from transformers.cache_utils import DynamicCache
 
 from deepsound.reasoning.videollama2.beats import BeatsConfig
 from deepsound.reasoning.videollama2.checkpoint import fill_network
-from deepsound.reasoning.videollama2.decoding import greedy, next_logits
+from deepsound.reasoning.videollama2.decoding import Prompt, penalised, read, write
 from deepsound.reasoning.videollama2.network import VideoLlama2, VideoLlama2Config
 from tests.parity.golden import Comparison, Golden, compare
 
@@ -50,6 +48,8 @@ TINY = VideoLlama2Config(
 )
 STORED = "w."
 REPETITION_PENALTY = 1.05
+MEDIA_TOKEN = -201
+"""Stands in the golden ids where video and audio come."""
 
 
 def check(golden: Golden) -> Iterator[Comparison]:
@@ -58,18 +58,44 @@ def check(golden: Golden) -> Iterator[Comparison]:
     given = golden.tensors
     pixels, fbank, ids = given["video"], given["fbank"][0], given["ids"][0].tolist()
     yield compare("vision", network.vision(pixels), given["vision"])
+    before, after = around_media(network, ids)
     video, audio = network.see(pixels), network.hear(fbank)
-    prompt_v, prompt_av = network.embed(ids, [video]), network.embed(ids, [video, audio])
-    yield compare("embeds_v", prompt_v, given["embeds_v"])
-    yield compare("embeds_av", prompt_av, given["embeds_av"])
-    logits = next_logits(network.language, prompt_av, DynamicCache())
-    yield compare("logits_last", logits[None], given["logits_last"])
+    prompt_v, prompt_av = torch.cat([before, video, after]), torch.cat([before, video, audio, after])
+    yield compare("embeds_v", prompt_v[None], given["embeds_v"])
+    yield compare("embeds_av", prompt_av[None], given["embeds_av"])
+    shared = len(before) + len(video)
     for name, prompt, penalty in (
         ("gen", prompt_av, 1.0),
         ("gen_rep", prompt_av, REPETITION_PENALTY),
         ("genv", prompt_v, 1.0),
     ):
-        yield compare(name, _tokens(network, prompt, penalty, given[name].shape[1]), given[name])
+        greedy = Greedy(penalty, given[name].shape[1])
+        write(network.language, [Prompt(read(network.language, prompt[:shared]), prompt[shared:])], [greedy])
+        if name == "gen":
+            yield compare("logits_last", greedy.first[None], given["logits_last"])
+        yield compare(name, torch.tensor([greedy.said]), given[name])
+
+
+class Greedy:
+    """Writes a fixed number of tokens, each the likeliest; keeps the logits of the first."""
+
+    def __init__(self, penalty: float, count: int) -> None:
+        self._penalty = penalty
+        self._count = count
+        self.said: list[int] = []
+        self.first = torch.empty(0)
+
+    def __call__(self, logits: Tensor) -> int | None:
+        if not self.said:
+            self.first = logits
+        self.said.append(int(penalised(logits, self.said, self._penalty).argmax()))
+        return self.said[-1] if len(self.said) < self._count else None
+
+
+def around_media(network: VideoLlama2, ids: list[int]) -> tuple[Tensor, Tensor]:
+    """The words before the media and those after them, as vectors."""
+    place = ids.index(MEDIA_TOKEN)
+    return network.words(ids[:place]), network.words(ids[place + 1 :])
 
 
 def stored_weights(golden: Golden) -> dict[str, Tensor]:
@@ -83,8 +109,3 @@ def stored_network(golden: Golden) -> VideoLlama2:
         network = VideoLlama2(TINY)
     fill_network(network, stored_weights(golden), Path(golden.name))
     return network.eval()
-
-
-def _tokens(network: VideoLlama2, prompt: Tensor, penalty: float, count: int) -> Tensor:
-    decoded = greedy(network.language, prompt, DynamicCache(), penalty)
-    return torch.tensor([[token for token, _ in islice(decoded, count)]])

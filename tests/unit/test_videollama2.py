@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from deepsound import cot
+from deepsound.cot import ReplyForm
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.decode import look
 from deepsound.media.footage import Footage
@@ -18,13 +19,24 @@ from deepsound.reasoning.videollama2.beats import relative_buckets
 from deepsound.reasoning.videollama2.checkpoint import load_network
 from deepsound.reasoning.videollama2.configuration import read_config
 from deepsound.reasoning.videollama2.listening import heard, window_starts
-from deepsound.reasoning.videollama2.network import MEDIA_TOKEN
 from deepsound.reasoning.videollama2.observer import FRAMES, FramesObserver, evenly_spaced
-from deepsound.reasoning.videollama2.prompting import read_vocabulary
-from deepsound.reasoning.videollama2.reasoner import VideoLlama2Cot
+from deepsound.reasoning.videollama2.prompting import Media, read_vocabulary
+from deepsound.reasoning.videollama2.reasoner import VideoLlama2Cot, VideoLlama2Qa
+from deepsound.reasoning.videollama2.writing import Ended, GreedyWriter
 from tests.clips import write_clip
 from tests.parity.__main__ import check_file
-from tests.releases import CONFIG, SCRIPT, SURENESS, official_config, write_release
+from tests.releases import (
+    CONFIG,
+    HESITANT,
+    LETTER,
+    PLANS,
+    SCRIPT,
+    SILENT,
+    SOUNDING,
+    SURENESS,
+    official_config,
+    write_release,
+)
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 CPU = torch.device("cpu")
@@ -50,8 +62,8 @@ def tone(path: Path, seconds: float, rate: int = 48_000, channels: int = 2) -> P
     return path
 
 
-def reasoner(folder: Path) -> VideoLlama2Cot:
-    return VideoLlama2Cot(folder, config=CONFIG, device="cpu", dtype=torch.float32)
+def reasoner(folder: Path, kind: type[VideoLlama2Cot | VideoLlama2Qa] = VideoLlama2Cot) -> VideoLlama2Cot:
+    return kind(folder=folder, config=CONFIG, device="cpu", dtype=torch.float32)
 
 
 def seen(folder: Path, judge: VideoLlama2Cot) -> Footage:
@@ -193,12 +205,14 @@ def test_weights_of_other_sizes_name_the_part_and_the_shapes(release: Path) -> N
 
 def test_the_prompt_is_the_chat_template_s_with_one_place_for_media(release: Path) -> None:
     vocabulary = read_vocabulary(release)
-    prompt = vocabulary.prompt("Is it?")
+    prompt = vocabulary.prompt("Is it?", Media.VIDEO)
     assert prompt.startswith(
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<video>\n"
     )
     assert prompt.endswith("Is it?<|im_end|>\n<|im_start|>assistant\n")
-    assert vocabulary.tokens(prompt).count(MEDIA_TOKEN) == 1
+    before, after = vocabulary.around(prompt, Media.VIDEO)
+    assert vocabulary.tokenizer.decode([*before, *after]) == prompt.replace("<video>", "")
+    assert "<audio>\nIs it?" in vocabulary.prompt("Is it?", Media.AUDIO)
 
 
 def test_a_folder_without_tokenizer_is_told(tmp_path: Path) -> None:
@@ -206,22 +220,97 @@ def test_a_folder_without_tokenizer_is_told(tmp_path: Path) -> None:
         read_vocabulary(tmp_path)
 
 
-def test_a_reply_is_every_word_and_the_model_s_own_probability(release: Path, tmp_path: Path) -> None:
+TO_LETTER = "".join(SCRIPT[: SCRIPT.index(" A") + 1])
+"""What is written of the script: its writer is stopped at the letter."""
+
+
+def test_a_reply_is_every_word_up_to_the_letter_and_the_model_s_own_probability(
+    release: Path, tmp_path: Path
+) -> None:
     judge = reasoner(release)
     footage = seen(tmp_path, judge)
     testimony = judge.judge(footage, tone(tmp_path / "a.wav", 1.0))
-    assert testimony.raw == "".join(SCRIPT)
-    assert cot.parse_judgement(testimony.raw).verdict is cot.Verdict.YES
+    assert testimony.raw == TO_LETTER
+    judgement = cot.parse_reply(testimony.raw, testimony.form)
+    assert (judgement.verdict, judgement.conclusion) == (cot.Verdict.YES, "A")
     assert testimony.probability == pytest.approx(1 / (1 + np.exp(-SURENESS)), abs=1e-3)
     assert cot.JUDGE_PROMPT in testimony.prompt
-    assert testimony.parameters["tokens"] == len(SCRIPT)
+    assert testimony.reply_tokens == SCRIPT.index(" A") + 1
+    assert testimony.prompt_tokens > 1496, "the sound alone has as many"
+    assert testimony.seconds > 0
+    assert testimony.parameters["ended"] == "letter"
     assert [frame.time for frame in testimony.frames] == footage.observations[FRAMES]["time"].tolist()
-    assert judge.judge(footage, tmp_path / "a.wav") == testimony
+    assert judge.judge(footage, tmp_path / "a.wav") == testimony, "what is kept of the video changes nothing"
 
 
-def test_the_plan_is_the_protocol_s(release: Path, tmp_path: Path) -> None:
+def test_once_the_conclusion_is_opened_only_the_letters_are_offered(tmp_path: Path) -> None:
+    judge = reasoner(write_release(tmp_path / "release", script=HESITANT))
+    testimony = judge.judge(seen(tmp_path, judge), tone(tmp_path / "a.wav", 1.0))
+    assert testimony.raw.endswith("<CONCLUSION> B")
+    assert cot.parse_reply(testimony.raw, testimony.form).verdict is cot.Verdict.NO
+    # Both letters count with and without a space before; all but " B" have a logit of 0.
+    assert testimony.probability == pytest.approx(2 / (2 + 1 + np.exp(SURENESS)), abs=1e-3)
+
+
+def test_a_reply_that_never_concludes_is_undecided(tmp_path: Path) -> None:
+    judge = reasoner(write_release(tmp_path / "release", script=("I", " would", " rather", " not.")))
+    testimony = judge.judge(seen(tmp_path, judge), tone(tmp_path / "a.wav", 1.0))
+    assert (testimony.parameters["ended"], testimony.reply_tokens) == ("turn", 4)
+    assert testimony.probability is None
+    assert cot.parse_reply(testimony.raw, testimony.form).verdict is cot.Verdict.UNDECIDED
+
+
+def test_a_reply_without_end_is_ended_by_its_budget(release: Path) -> None:
+    writer = GreedyWriter(read_vocabulary(release), 1.05, ReplyForm.STAGES_TO_LETTER)
+    logits = torch.eye(CONFIG.language.vocab_size)[65]
+    while writer(logits) is not None:
+        pass
+    assert (writer.ended, len(writer.said), writer.probability) == (Ended.BUDGET, 2048, None)
+    assert writer(logits) is None
+
+
+def test_the_qa_release_answers_with_the_letter_alone(tmp_path: Path) -> None:
+    judge = reasoner(write_release(tmp_path / "release", script=LETTER), VideoLlama2Qa)
+    testimony = judge.judge(seen(tmp_path, judge), tone(tmp_path / "a.wav", 1.0))
+    assert (testimony.raw, testimony.parameters["ended"]) == ("A", "turn")
+    assert cot.parse_reply(testimony.raw, testimony.form).verdict is cot.Verdict.YES
+    assert testimony.probability == pytest.approx(1 / (1 + np.exp(-SURENESS)), abs=1e-3)
+    assert judge.models[0].name == "videollama2-qa"
+
+
+def test_a_qa_release_that_says_more_is_undecided(release: Path, tmp_path: Path) -> None:
+    judge = reasoner(release, VideoLlama2Qa)
+    testimony = judge.judge(seen(tmp_path, judge), tone(tmp_path / "a.wav", 1.0))
+    assert testimony.raw == "".join(SCRIPT)
+    assert cot.parse_reply(testimony.raw, testimony.form).verdict is cot.Verdict.UNDECIDED
+    assert testimony.probability is None
+
+
+def test_asked_for_a_plan_the_model_itself_answers(tmp_path: Path) -> None:
+    judge = reasoner(write_release(tmp_path / "release", script=PLANS))
+    testimony = judge.plan(seen(tmp_path, judge))
+    assert (testimony.raw, testimony.reply_tokens) == (cot.PLAN, len(PLANS))
+    assert cot.PLAN_PROMPT in testimony.prompt
+    assert len(testimony.frames) == CONFIG.frames
+
+
+def test_another_plan_is_kept_as_it_was_said(release: Path, tmp_path: Path) -> None:
     judge = reasoner(release)
-    assert cot.parse_plan(judge.plan(seen(tmp_path, judge)).raw).accepted
+    testimony = judge.plan(seen(tmp_path, judge))
+    assert testimony.raw == "".join(SCRIPT), "a plan has no letter to stop at"
+    assert not cot.parse_plan(testimony.raw).accepted
+
+
+@pytest.mark.parametrize(("script", "silent"), [(SILENT, True), (SOUNDING, False), (SCRIPT, None)])
+def test_asked_about_silence_it_hears_the_sound_alone(
+    tmp_path: Path, script: tuple[str, ...], silent: bool | None
+) -> None:
+    judge = reasoner(write_release(tmp_path / "release", script=script))
+    testimony = judge.is_silent(tone(tmp_path / "a.wav", 1.0))
+    assert cot.parse_silence(testimony.raw).silent is silent
+    assert cot.SILENCE_PROMPT in testimony.prompt
+    assert "<audio>" in testimony.prompt
+    assert testimony.frames == ()
 
 
 def test_footage_that_was_not_seen_is_refused(release: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.reasoning.videollama2.network import VideoLlama2, VideoLlama2Config
+from deepsound.reasoning.videollama2.quantising import Precision, quantise
 from deepsound.weights import State, load_strict, read_state
 
 _VISION = "model.vision_tower.vision_tower.vision_model."
@@ -64,11 +65,17 @@ def _shards(index: Path) -> tuple[Path, ...]:
 
 
 def load_network(
-    folder: Path, config: VideoLlama2Config, *, dtype: torch.dtype, device: torch.device
+    folder: Path,
+    config: VideoLlama2Config,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    precision: Precision = Precision.LOADED,
 ) -> VideoLlama2:
     """The network of the release in `folder`, its parameters in `dtype`, rotary angles in float32.
 
-    Weights are mapped from the files and taken over, so they lie in memory once. Raises DeepSoundError.
+    `precision` is that of the language model's layers. Weights are mapped from the files and taken over, so they
+    lie in memory once. Raises DeepSoundError.
     """
     state: dict[str, torch.Tensor] = {}
     for shard in weight_files(folder):
@@ -76,8 +83,10 @@ def load_network(
     with torch.device("meta"):
         network = VideoLlama2(config)
     fill_network(network, state, folder)
+    quantise(network.language, precision, dtype=dtype, device=device)
     for parameter in network.parameters():
-        parameter.data = parameter.data.to(device, dtype)
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(device, dtype)
     return network.to(device).eval()
 
 

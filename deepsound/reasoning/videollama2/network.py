@@ -1,6 +1,6 @@
 """The whole model: SigLIP and BEATs see and hear, two projectors translate, Qwen2 reads and writes.
 
-A prompt holds one place (`MEDIA_TOKEN`) where the video's tokens stand, followed by the audio's.
+In a prompt stand the words before the media, the video's tokens, the audio's tokens, and the words after them.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,6 @@ from transformers import Qwen2Config, Qwen2ForCausalLM, SiglipVisionConfig, Sigl
 
 from deepsound.reasoning.videollama2.beats import Beats, BeatsConfig
 from deepsound.reasoning.videollama2.stc import STCConnector
-
-MEDIA_TOKEN = -201
-"""Stands in the token ids where video and audio come; no word of the vocabulary."""
 
 AudioProjector = Literal["linear", "mlp2x_gelu"]
 
@@ -74,17 +71,7 @@ class VideoLlama2(nn.Module):
         """Log mel energies (frames, 128) to tokens (frames // 16 × 8, hidden)."""
         return self.audio_projector(self.audio(fbank[None]))[0]
 
-    def embed(self, ids: Sequence[int], media: Sequence[Tensor]) -> Tensor:
-        """The prompt as vectors (1, length, hidden): words embedded, `media` in the place of MEDIA_TOKEN.
-
-        Raises ValueError unless `ids` holds exactly one MEDIA_TOKEN.
-        """
-        if list(ids).count(MEDIA_TOKEN) != 1:
-            raise ValueError(f"a prompt has one place for media, not {list(ids).count(MEDIA_TOKEN)}")
-        place = list(ids).index(MEDIA_TOKEN)
+    def words(self, ids: Sequence[int]) -> Tensor:
+        """Token ids as vectors (len(ids), hidden)."""
         table = self.language.get_input_embeddings()
-        device = next(self.language.parameters()).device
-        before, after = (
-            table(torch.tensor(part, dtype=torch.long, device=device)) for part in (ids[:place], ids[place + 1 :])
-        )
-        return torch.cat([before, *media, after])[None]
+        return table(torch.tensor(ids, dtype=torch.long, device=next(self.language.parameters()).device))

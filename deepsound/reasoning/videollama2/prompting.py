@@ -4,39 +4,45 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase, Qwen2Tokenizer
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.reasoning.videollama2.network import MEDIA_TOKEN
+from deepsound.reasoning.answering import Letters, read_letters
 
-MEDIA = "<video>"
-"""Where the video and its sound stand in a prompt."""
+
+class Media(StrEnum):
+    """What stands in a prompt where the media come."""
+
+    VIDEO = "<video>"
+    """A video, and its sound where the question is about both."""
+    AUDIO = "<audio>"
+    """A sound alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
     """A tokenizer and the tokens the reasoner looks for.
 
-    `end` closes the model's turn; `answers` are, for A and for B, the tokens that say it, with and without a
-    space before.
+    `end` closes the model's turn; `letters` are the tokens that say A or B.
     """
 
     tokenizer: PreTrainedTokenizerBase
     end: int
-    answers: tuple[tuple[int, ...], tuple[int, ...]]
+    letters: Letters
 
-    def prompt(self, question: str) -> str:
+    def prompt(self, question: str, media: Media) -> str:
         """The conversation up to the model's turn, by the chat template, system prompt included."""
-        message = {"role": "user", "content": f"{MEDIA}\n{question}"}
+        message = {"role": "user", "content": f"{media}\n{question}"}
         text = self.tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
         return str(text)
 
-    def tokens(self, prompt: str) -> list[int]:
-        """Token ids with MEDIA_TOKEN in the place of `MEDIA`; the text on either side is tokenised apart."""
-        before, _, after = prompt.partition(MEDIA)
-        return [*self._ids(before), MEDIA_TOKEN, *self._ids(after)]
+    def around(self, prompt: str, media: Media) -> tuple[list[int], list[int]]:
+        """Token ids of the words before the media and of those after them, tokenised apart."""
+        before, _, after = prompt.partition(media)
+        return self._ids(before), self._ids(after)
 
     def text(self, tokens: Sequence[int]) -> str:
         """The words of `tokens`."""
@@ -59,15 +65,7 @@ def read_vocabulary(folder: Path) -> Vocabulary:
         raise _unusable(folder, ErrorCode.MODEL_FAILED, f"the tokenizer can't be read ({error})") from error
     if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
         raise _unusable(folder, ErrorCode.MODEL_FAILED, "the tokenizer has no chat template or no end token")
-    answers = _saying(tokenizer, "A"), _saying(tokenizer, "B")
-    if not all(answers):
-        raise _unusable(folder, ErrorCode.MODEL_FAILED, "the tokenizer has no token for the answer A or B")
-    return Vocabulary(tokenizer, int(tokenizer.eos_token_id), answers)
-
-
-def _saying(tokenizer: PreTrainedTokenizerBase, letter: str) -> tuple[int, ...]:
-    spelled = (tokenizer(text, add_special_tokens=False).input_ids for text in (letter, f" {letter}"))
-    return tuple(ids[0] for ids in spelled if len(ids) == 1)
+    return Vocabulary(tokenizer, int(tokenizer.eos_token_id), read_letters(tokenizer, folder))
 
 
 def _unusable(folder: Path, code: ErrorCode, what: str) -> DeepSoundError:

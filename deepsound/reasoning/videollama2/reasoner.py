@@ -1,89 +1,93 @@
-"""The paper's reasoner as a backend: the released chain-of-thought model looks, listens and reasons."""
-# PyTorch leaves from_numpy without types.
-# pyright: reportUnknownMemberType=false
+"""The paper's reasoners as backends: the released models look, listen, and reason or answer with a letter."""
 
 import json
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from transformers.cache_utils import DynamicCache
 
 from deepsound import cot
+from deepsound.batching import Batcher, Limits
 from deepsound.canonical import sha256_file
+from deepsound.cot import ReplyForm
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.identity import ModelIdentity, ShownFrame
 from deepsound.media.footage import Footage, Observation, Observer
 from deepsound.models import find_file, known_model
 from deepsound.reasoning.protocol import Testimony
+from deepsound.reasoning.videollama2.asking import Interlocutor, Question, Reply, Shown
 from deepsound.reasoning.videollama2.checkpoint import load_network, weight_files
 from deepsound.reasoning.videollama2.configuration import read_config
-from deepsound.reasoning.videollama2.decoding import greedy
 from deepsound.reasoning.videollama2.listening import heard
-from deepsound.reasoning.videollama2.network import VideoLlama2, VideoLlama2Config
+from deepsound.reasoning.videollama2.network import VideoLlama2Config
 from deepsound.reasoning.videollama2.observer import FRAMES, FramesObserver
-from deepsound.reasoning.videollama2.prompting import Vocabulary, read_vocabulary
+from deepsound.reasoning.videollama2.prompting import Media, Vocabulary, read_vocabulary
+from deepsound.reasoning.videollama2.quantising import check_precision
+from deepsound.reasoning.videollama2.writing import Ended
 
-_RELEASE = "VideoLLaMA2.1-7B-AV-CoT"
-_MOST_TOKENS = 2048
-_OPENS = f"<{cot.Stage.CONCLUSION.name}>"
-_CLOSES = f"</{cot.Stage.CONCLUSION.name}>"
+AT_ONCE = 8
+"""Most questions answered side by side."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    """What was said, in how many tokens, and P(A) against P(B) where the conclusion was chosen."""
-
-    raw: str
-    tokens: int
-    probability: float | None
+_COMPANY_SECONDS = 2.0
+"""How long a question waits for others that are being prepared."""
 
 
-class VideoLlama2Cot:
-    """VideoLLaMA2.1-7B-AV-CoT from its official shards in `folder`, by default the one in the models
-    folder.
+class _VideoLlama2:
+    """A release of VideoLLaMA2.1-AV from its official shards in `folder`, by default the one in the models folder.
 
-    Decoding is greedy, with the release's own repetition penalty, and stops once the conclusion is closed.
-    `dtype` is float16 on a GPU, as released, else bfloat16. Calls from several threads run one after another.
+    Decoding is greedy, with the release's own repetition penalty. `precision` is that of the language model's
+    layers: "4bit", "8bit", or "" for the dtype. `dtype` is float16 on a GPU, as released, else bfloat16. Questions
+    that several threads ask at once are answered side by side. Raises DeepSoundError BAD_SETTINGS for a precision
+    that there is not, or not here.
     """
 
-    name = "videollama2-cot"
+    name: str
+    release: str
+    form: ReplyForm
+    """The form of reply that decoding aims at."""
 
     def __init__(
         self,
-        folder: Path | None = None,
+        precision: str = "",
         *,
+        folder: Path | None = None,
         config: VideoLlama2Config | None = None,
         device: str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self._folder = folder or _official_folder()
+        kind = self.name
+        self._precision = check_precision(precision, kind)
+        self._folder = folder or _official_folder(kind)
         self._given = config
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._dtype = dtype or (torch.float16 if self._device.type == "cuda" else torch.bfloat16)
-        self._turn = threading.Lock()
+        self._kind = kind
+        self.name = f"{kind}:{precision}" if precision else kind
         # Whatever changes the words belongs to the version, and so to the step key.
-        self.version = f"1/{str(self._dtype).removeprefix('torch.')}"
+        self.version = "/".join(filter(None, ("2", str(self._dtype).removeprefix("torch."), self._precision)))
+        self._batcher = Batcher(
+            self._answer, Limits(AT_ONCE, wait=_COMPANY_SECONDS), cost=lambda _: 1.0, kind=lambda _: None
+        )
 
     @cached_property
     def models(self) -> Sequence[ModelIdentity]:
         """The shards, hashed once. Raises DeepSoundError MODEL_MISSING, MODEL_FAILED."""
         files = {path.name: sha256_file(path) for path in weight_files(self._folder)}
-        return (ModelIdentity(self.name, _RELEASE, "unstated", files),)
+        return (ModelIdentity(self._kind, self.release, "unstated", files),)
 
     def observers(self) -> Sequence[Observer]:
         """Frames evenly spaced over the video, as many as the release's config says."""
         return (FramesObserver(self._config.frames),)
 
-    def plan(self, footage: Footage) -> Testimony:  # noqa: ARG002 - the protocol's signature
-        """The protocol's own plan: decoding greedily, the model gives this one for every video."""
-        return Testimony(raw=cot.PLAN, prompt=cot.PLAN_PROMPT)
+    def plan(self, footage: Footage) -> Testimony:
+        """Ask for a plan of the chosen frames. Raises DeepSoundError as `judge` does."""
+        seen = self._observation(footage)
+        prompt = self._vocabulary.prompt(cot.PLAN_PROMPT, Media.VIDEO)
+        with self._batcher.joined() as ask:
+            [reply] = ask([Question(prompt, Media.VIDEO, _shown(seen), None, None)])
+        return self._testimony(prompt, reply, _frames(seen))
 
     def judge(self, footage: Footage, audio: Path) -> Testimony:
         """Ask the protocol's question of the chosen frames and `audio`.
@@ -91,45 +95,51 @@ class VideoLlama2Cot:
         Raises DeepSoundError: INTERNAL for footage without this reasoner's observation, and what loading and
         reading raise.
         """
-        shown = _observation(footage)
-        prompt = self._vocabulary.prompt(cot.JUDGE_PROMPT)
-        with self._turn, torch.inference_mode():
-            reply = self._answer(prompt, np.asarray(shown["pixels"], np.uint8), heard(audio))
+        seen = self._observation(footage)
+        prompt = self._vocabulary.prompt(cot.JUDGE_PROMPT, Media.VIDEO)
+        with self._batcher.joined() as ask:
+            [reply] = ask([Question(prompt, Media.VIDEO, _shown(seen), heard(audio), self.form)])
+        return self._testimony(prompt, reply, _frames(seen))
+
+    def is_silent(self, audio: Path) -> Testimony:
+        """Ask the third trained question of `audio` alone. Raises DeepSoundError as `judge` does."""
+        prompt = self._vocabulary.prompt(cot.SILENCE_PROMPT, Media.AUDIO)
+        with self._batcher.joined() as ask:
+            [reply] = ask([Question(prompt, Media.AUDIO, None, heard(audio), None)])
+        return self._testimony(prompt, reply, ())
+
+    def _answer(self, questions: Sequence[Question]) -> list[Reply]:
+        return self._interlocutor.answer(questions)
+
+    def _testimony(self, prompt: str, reply: Reply, frames: tuple[ShownFrame, ...]) -> Testimony:
+        stopped = reply.ended is Ended.LETTER
         return Testimony(
             raw=reply.raw,
             prompt=prompt,
             probability=reply.probability,
-            frames=tuple(
-                ShownFrame(float(time), bytes(digest).hex())
-                for time, digest in zip(shown["time"], shown["sha256"], strict=True)
-            ),
+            frames=frames,
             parameters={
-                "tokens": reply.tokens,
+                "ended": reply.ended,
                 "repetition_penalty": self._penalty,
                 "dtype": str(self._dtype).removeprefix("torch."),
+                "precision": self._precision or None,
+                "batch": reply.batch,
             },
+            form=self.form if stopped or self.form is ReplyForm.LETTER else ReplyForm.STAGES,
+            prompt_tokens=reply.prompt_tokens,
+            reply_tokens=reply.reply_tokens,
+            seconds=reply.seconds,
         )
 
-    def _answer(self, prompt: str, pixels: NDArray[np.uint8], fbank: Tensor) -> _Reply:
-        network, vocabulary = self._network, self._vocabulary
-        frames = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-        media = [
-            network.see(frames.to(self._device, self._dtype)),
-            network.hear(fbank.to(self._device, self._dtype)),
-        ]
-        embedded = network.embed(vocabulary.tokens(prompt), media)
-        said: list[int] = []
-        text, probability = "", None
-        for token, logits in greedy(network.language, embedded, DynamicCache(), self._penalty):
-            if token == vocabulary.end or len(said) == _MOST_TOKENS:
-                break
-            if text.rstrip().endswith(_OPENS):
-                probability = _probability(logits, vocabulary)
-            said.append(token)
-            text = vocabulary.text(said)
-            if _CLOSES in text:
-                break
-        return _Reply(text, len(said), probability)
+    def _observation(self, footage: Footage) -> Observation:
+        if FRAMES not in footage.observations:
+            raise DeepSoundError(
+                ErrorCode.INTERNAL,
+                "the footage was not seen by this reasoner's observer",
+                where=self.name,
+                remedy="decode the video with the reasoner's observers",
+            )
+        return footage.observations[FRAMES]
 
     @cached_property
     def _config(self) -> VideoLlama2Config:
@@ -140,8 +150,11 @@ class VideoLlama2Cot:
         return read_vocabulary(self._folder)
 
     @cached_property
-    def _network(self) -> VideoLlama2:
-        return load_network(self._folder, self._config, dtype=self._dtype, device=self._device)
+    def _interlocutor(self) -> Interlocutor:
+        network = load_network(
+            self._folder, self._config, dtype=self._dtype, device=self._device, precision=self._precision
+        )
+        return Interlocutor(network, self._vocabulary, self._penalty)
 
     @cached_property
     def _penalty(self) -> float:
@@ -157,23 +170,33 @@ class VideoLlama2Cot:
             ) from error
 
 
-def _official_folder() -> Path:
-    model = known_model(VideoLlama2Cot.name)
+class VideoLlama2Cot(_VideoLlama2):
+    """VideoLLaMA2.1-7B-AV-CoT: reasons in four stages, and is stopped at the letter it concludes with."""
+
+    name = "videollama2-cot"
+    release = "VideoLLaMA2.1-7B-AV-CoT"
+    form = ReplyForm.STAGES_TO_LETTER
+
+
+class VideoLlama2Qa(_VideoLlama2):
+    """VideoLLaMA2.1-7B-AV-QA: answers with the letter alone, and ends its turn by itself."""
+
+    name = "videollama2-qa"
+    release = "VideoLLaMA2.1-7B-AV-QA"
+    form = ReplyForm.LETTER
+
+
+def _official_folder(name: str) -> Path:
+    model = known_model(name)
     return find_file(model, model.files[0]).parent
 
 
-def _observation(footage: Footage) -> Observation:
-    if FRAMES not in footage.observations:
-        raise DeepSoundError(
-            ErrorCode.INTERNAL,
-            "the footage was not seen by this reasoner's observer",
-            where=VideoLlama2Cot.name,
-            remedy="decode the video with the reasoner's observers",
-        )
-    return footage.observations[FRAMES]
+def _shown(seen: Observation) -> Shown:
+    return Shown(np.asarray(seen["pixels"], np.uint8), np.asarray(seen["sha256"], np.uint8))
 
 
-def _probability(logits: Tensor, vocabulary: Vocabulary) -> float:
-    """P(A) / (P(A) + P(B)) at the answer's token."""
-    yes, no = (logits[list(tokens)].logsumexp(0) for tokens in vocabulary.answers)
-    return float(torch.sigmoid(yes - no))
+def _frames(seen: Observation) -> tuple[ShownFrame, ...]:
+    return tuple(
+        ShownFrame(float(time), bytes(digest).hex())
+        for time, digest in zip(seen["time"], seen["sha256"], strict=True)
+    )
