@@ -4,7 +4,15 @@ from collections.abc import Callable, Iterable
 
 from console.settings import Settings
 from console.terminal import say
-from deepsound.backends import load_generator, load_reasoner, load_separator
+from deepsound.backends import (
+    GENERATORS,
+    REASONERS,
+    SEPARATORS,
+    check_known,
+    load_generator,
+    load_reasoner,
+    load_separator,
+)
 from deepsound.generation.protocol import Generator
 from deepsound.licences import LicencePolicy, Terms, known_terms, refuse_restricted, restrictions, terms_of
 from deepsound.reasoning.protocol import Reasoner
@@ -27,6 +35,23 @@ def check_backends(settings: Settings) -> None:
         terms += _terms(settings, "generator", regenerates_with, load_generator)
     for restriction in restrictions(terms):
         say(restriction)
+
+
+def check_licences(settings: Settings) -> None:
+    """What of `check_backends` needs no weights: those are on the workers' machines, and checked there.
+
+    Raises DeepSoundError (BAD_SETTINGS).
+    """
+    for kind, name, group in (
+        ("generator", settings.generator, GENERATORS),
+        ("reasoner", settings.reasoner, REASONERS),
+        ("separator", settings.separator, SEPARATORS),
+    ):
+        check_known(group, name)
+        terms = known_terms(name)
+        _refuse(settings, kind, name, terms)
+        for restriction in restrictions(terms):
+            say(restriction)
 
 
 def _terms(

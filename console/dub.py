@@ -1,19 +1,18 @@
 """`deepsound dub`: videos in, sounded and audited videos out."""
 
 import json
-from typing import Annotated
 
 import typer
 from rich.progress import Progress
 
+from console import options
 from console.backends import check_backends
 from console.display import showing_progress
 from console.results import ItemResult, as_json, read_results, summary_table
 from console.settings import Settings, settings_from
 from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, err, out, say
 from deepsound.artifacts.location import location
-from deepsound.licences import LicencePolicy
-from deepsound.pipeline import Fallback, OutcomeKind, VoicePolicy
+from deepsound.pipeline import OutcomeKind
 from flows.local import drive_run
 from tasks.deliver import speakable
 from tasks.intake import collect, refuse_overwriting_sources
@@ -23,32 +22,21 @@ from tasks.worker import Worker, worker_at
 
 
 def dub(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(metavar="INPUT...", help="Video file, folder, .csv/.jsonl list, s3://bucket/prefix."),
-    ],
-    out_place: Annotated[
-        str | None, typer.Option("-o", "--out", help="Where results go: a folder, or s3://bucket/prefix.")
-    ] = None,
-    generator: Annotated[str | None, typer.Option(help="Makes the coarse audio.")] = None,
-    reasoner: Annotated[str | None, typer.Option(help="Plans, and judges whether there is voice-over.")] = None,
-    separator: Annotated[str | None, typer.Option(help="Takes the voice out.")] = None,
-    fallback: Annotated[
-        Fallback | None, typer.Option(help="Where nothing is left: generate again, put back, or nothing out.")
-    ] = None,
-    voice: Annotated[VoicePolicy | None, typer.Option(help="Which voices go: off-screen ones, or all.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="What should be heard.")] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What should not be heard.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same sound.")] = None,
-    loudness: Annotated[
-        bool | None, typer.Option("--loudness/--no-loudness", help="EBU R 128 (-23 LUFS), or levels as they are.")
-    ] = None,
-    licence: Annotated[
-        LicencePolicy | None, typer.Option(help="Weights of any licence, or of those that allow commercial use.")
-    ] = None,
-    db: Annotated[str | None, typer.Option(help="URL of the ledger's database.")] = None,
-    store: Annotated[str | None, typer.Option(help="Artifact store: a folder, or s3://bucket/prefix.")] = None,
-    as_json_object: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    inputs: options.Inputs,
+    out_place: options.Out = None,
+    generator: options.Generator = None,
+    reasoner: options.Reasoner = None,
+    separator: options.Separator = None,
+    fallback: options.FallbackMode = None,
+    voice: options.Voice = None,
+    prompt: options.Prompt = None,
+    negative_prompt: options.NegativePrompt = None,
+    seed: options.Seed = None,
+    loudness: options.Loudness = None,
+    licence: options.Licence = None,
+    db: options.Db = None,
+    store: options.Store = None,
+    as_json_object: options.Json = False,
 ) -> None:
     """Give videos sound, step by step, and write down every step."""
     settings = settings_from(

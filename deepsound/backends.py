@@ -46,6 +46,11 @@ def available(group: str) -> tuple[str, ...]:
     return tuple(sorted(entry_points(group=group).names))
 
 
+def check_known(group: str, name: str) -> None:
+    """Raise DeepSoundError (BAD_SETTINGS) for a name that no backend of a group has; nothing is imported."""
+    _find(group, name.partition(":")[0])
+
+
 def _load(group: str, name: str) -> object:
     with _loading:
         return _made(group, name)

@@ -35,6 +35,16 @@ def list_files(folder: InBucket) -> Iterator[InBucket]:
                 yield InBucket(folder.bucket, key)
 
 
+def bytes_used(bucket: InBucket) -> int:
+    """Bytes of all objects of a bucket, whatever the key, as its quota counts them.
+
+    Raises DeepSoundError (BAD_SETTINGS, STORE_REFUSED, STORE_UNREACHABLE).
+    """
+    client, server = _connected()
+    with s3_faults(str(bucket), server):
+        return sum(found.size or 0 for found in client.list_objects(bucket.bucket, recursive=True))
+
+
 def download(file: InBucket, target: Path) -> None:
     """Write an object's bytes to a file that is not there yet.
 

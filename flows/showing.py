@@ -1,0 +1,46 @@
+"""What Prefect's pages show of an archive run: its progress, and a table of its steps."""
+
+from uuid import UUID
+
+from prefect.artifacts import (
+    acreate_progress_artifact,
+    acreate_table_artifact,
+    aupdate_progress_artifact,
+)
+
+from db.progress import RunProgress
+from db.records import WorkState
+from deepsound.pipeline import Step
+
+_STATES = (WorkState.PENDING, WorkState.RUNNING, WorkState.DONE, WorkState.FAILED)
+
+
+class RunArtifacts:
+    """The artifacts of one flow run; a new state of the run changes them in place."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._progress: UUID | None = None
+        self._shown = -1.0
+
+    async def update(self, progress: RunProgress) -> None:
+        """Show where the run stands, if that has changed."""
+        percent = 100.0 * (progress.items - progress.open_items) / max(1, progress.items)
+        if percent == self._shown:
+            return
+        said = f"{progress.items - progress.open_items} of {progress.items} videos of {progress.name}"
+        if self._progress is None:
+            key = f"progress-{self._run}"
+            self._progress = await acreate_progress_artifact(percent, key=key, description=said)
+        else:
+            await aupdate_progress_artifact(self._progress, percent, description=said)
+        self._shown = percent
+
+    async def conclude(self, progress: RunProgress) -> None:
+        """The table of its steps, once the run has ended."""
+        rows = [
+            {"step": step.value} | {state.value: progress.steps.get((step, state), 0) for state in _STATES}
+            for step in Step
+        ]
+        ends = {outcome.value: count for outcome, count in progress.outcomes.items()}
+        await acreate_table_artifact(rows, key=f"steps-{self._run}", description=f"{progress.name}: {ends}")

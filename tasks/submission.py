@@ -1,0 +1,77 @@
+"""A run handed over to workers: what was asked is checked as a whole, registered, and written down as an order."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from db import queries, writes
+from db.control import EventKind, note_event
+from deepsound.artifacts.location import location
+from deepsound.canonical import Json
+from tasks.intake import collect, refuse_overwriting_sources
+from tasks.person import this_person
+from tasks.room import check_room
+from tasks.run import read_sources
+from tasks.settings import RunSettings, Source
+from tasks.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What an operator hands over. `pool` and `priority` say where its shards run; hours are of workers."""
+
+    inputs: Sequence[str]
+    settings: RunSettings
+    name: str | None
+    pool: str
+    priority: str
+    budget_gpu_hours: float | None
+
+    def to_json(self) -> dict[str, Json]:
+        """As the ledger and a schedule keep it."""
+        return {
+            "inputs": list(self.inputs),
+            "settings": self.settings.to_json(),
+            "name": self.name,
+            "pool": self.pool,
+            "priority": self.priority,
+            "budget_gpu_hours": self.budget_gpu_hours,
+        }
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Json]) -> "Submission":
+        """As it was when it was kept."""
+        values: dict[str, Any] = dict(kept)
+        values["settings"] = RunSettings.from_json(values["settings"])
+        return cls(**values)
+
+
+def take_stock(submission: Submission) -> tuple[Source, ...]:
+    """The videos a submission means, each understood, before any is read.
+
+    Raises DeepSoundError (BAD_SETTINGS, STORE_*).
+    """
+    out = submission.settings.out
+    sources = collect([location(given) for given in submission.inputs], out).sources
+    refuse_overwriting_sources(sources, out)
+    return sources
+
+
+def submit(
+    worker: Worker, submission: Submission, sources: Sequence[Source], on_read: Callable[[Source], None]
+) -> tuple[str, bool]:
+    """Put the sources into the store, the run and its order into the ledger; all of it or nothing.
+
+    Returns the run's id, and whether an unfinished run of the same settings and list is taken up again.
+    Raises DeepSoundError (DISK_FULL, LEDGER_*, STORE_*).
+    """
+    settings = submission.settings
+    run = read_sources(worker, settings, sources, on_read, keep=True, name=submission.name)
+    check_room(run.items, worker.store.url, settings.out)
+    with worker.ledger.write() as session:
+        open_run = queries.find_open_run(session, run.settings_sha256, run.manifest_sha256)
+        run_id = open_run or writes.register_run(session, run)
+        details = submission.to_json()
+        del details["settings"]  # They stand in the run, word for word.
+        note_event(session, run_id, EventKind.SUBMITTED, by=this_person(), details=details)
+    return run_id, open_run is not None
