@@ -3,13 +3,21 @@
 Their networks are small here and their weights random, written by the test in the official files' layout.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+from numpy.typing import NDArray
 
+from console.results import ItemResult
+from deepsound.backends import load_generator
+from deepsound.generation.mmaudio.backend import MMAudio
 from deepsound.media.audio import audio_format
 from deepsound.pipeline import OutcomeKind, Step
 from tests.archive import Archive
+from tests.clips import bouncing_ball, write_clip
 from tests.footage import narrated_clip, silent_clip
 from tests.plugins import install_plugin
 
@@ -23,9 +31,23 @@ from tests.mmaudio_checkpoints import small_networks, write_small_files
 class Plugin(MMAudio):
     name = "mmaudio_tiny"
     def __init__(self):
-        folder = Path(__file__).parent / "weights"
+        folder = Path(__file__).with_suffix("")
         folder.mkdir(exist_ok=True)
         super().__init__(small_networks(write_small_files(folder)))
+"""
+
+FOUR_TOGETHER = """
+from threading import Barrier
+from mmaudio_tiny import *
+
+class Plugin(MMAudio):
+    name = "mmaudio_four"
+    def __init__(self):
+        super().__init__(small_networks(write_small_files(Path(__file__).parent)), at_once=4)
+        self.everybody = Barrier(4, timeout=60)
+    def generate(self, request, target):
+        self.everybody.wait()
+        return super().generate(request, target)
 """
 
 SMALL_BS_ROFORMER = """
@@ -41,6 +63,12 @@ class Plugin(BSRoformerSeparator):
         torch.save(dict(filled(TINY)[0].state_dict()), checkpoint)
         super().__init__(checkpoint, config=TINY, device="cpu")
 """
+
+
+def sounds(results: Sequence[ItemResult]) -> list[NDArray[np.float64]]:
+    """What was made for each video."""
+    assert [result.error for result in results] == [None] * len(results)
+    return [soundfile.read(result.outputs["audio"])[0] for result in results]
 
 
 def test_mmaudio_makes_the_coarse_audio_and_its_weights_are_in_the_ledger(
@@ -59,6 +87,27 @@ def test_mmaudio_makes_the_coarse_audio_and_its_weights_are_in_the_ledger(
     assert all(len(sha256) == 64 for sha256 in files.values())
     [again] = archive.dub(clip, generator="mmaudio_tiny", prompt="a ball", fallback="rep")
     assert again.was_reused
+
+
+def test_videos_of_a_shard_share_passes_and_sound_as_one_by_one(archive: Archive, monkeypatch: pytest.MonkeyPatch):
+    for name, code in (("mmaudio_tiny", SMALL_MMAUDIO), ("mmaudio_four", FOUR_TOGETHER)):
+        install_plugin(archive.folder / "site", "deepsound.generators", name, code)
+    monkeypatch.syspath_prepend(archive.folder / "site")
+    clips = [
+        write_clip(archive.folder / f"{index}.mp4", seconds=seconds, frames=bouncing_ball([0.1 * index]))
+        for index, seconds in enumerate((0.4, 0.4, 0.5, 0.5))
+    ]
+    generator = load_generator("mmaudio_four")
+    assert isinstance(generator, MMAudio)
+    passes: list[int] = []
+    generator._networks.flow.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[0])))
+    together = sounds(archive.dub(*clips, generator="mmaudio_four", prompt="a ball", fallback="rep"))
+    assert len(passes) < 4 * 25
+    assert sum(passes) == 4 * 25 * 2, "every window twice, for guidance"
+    alone = sounds(archive.dub(*clips, generator="mmaudio_tiny", prompt="a ball", fallback="rep"))
+    for one, other in zip(together, alone, strict=True):
+        assert np.linalg.norm(one - other) < 1e-4 * np.linalg.norm(other)
+    assert not np.array_equal(together[0], together[1]), "each has a sound of its own"
 
 
 def test_bs_roformer_takes_the_voice_out_and_its_weights_are_in_the_ledger(
