@@ -5,10 +5,10 @@ Blocks are float32 arrays (samples, channels), full scale at ±1. Files written 
 """
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -21,12 +21,12 @@ from av.container.core import Flags
 from numpy.typing import NDArray
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.files import check_source, media_url, open_media, replacing
-from deepsound.media.placement import Block, DecodedSound, place
-from deepsound.media.probe import VideoInfo, audio_stream
+from deepsound.media.files import check_source, media_url, replacing
+from deepsound.media.guarded.pool import ask
+from deepsound.media.placement import Block
+from deepsound.media.probe import VideoInfo
 
 _BLOCK_SECONDS = 1.0
-_JITTER = 0.010  # seconds by which the times of adjoining packets may be off before they count as a gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,43 +133,11 @@ def extract_audio(video: Path, info: VideoInfo, target: Path) -> ExtractedAudio:
 
     Sample 0 sounds with the first shown frame and round(duration * rate) samples are written: sound that starts
     late, has gaps or ends early is filled with silence; what lies outside the shown picture is cut.
-    Raises DeepSoundError: NO_AUDIO_STREAM, SOURCE_CORRUPT, and those of opening and writing.
+    Raises DeepSoundError: NO_AUDIO_STREAM, SOURCE_CORRUPT, and those of opening, guarded decoding and writing.
     """
-    with open_media(video) as container:
-        stream = audio_stream(container)
-        if stream is None:
-            raise _no_sound(video)
-        decoded = DecodedSound(container, stream)
-        pieces = iter(decoded)
-        opening = next(pieces, None)
-        if opening is None:
-            raise _undecodable(video) if decoded.damaged_packets else _no_sound(video)
-        rate, channels = decoded.sample_rate, decoded.channels
-        samples = round(info.duration * rate)
-        timed = (
-            (None if time is None else round((float(time) - info.start) * rate), block)
-            for time, block in chain([opening], pieces)
-        )
-        write_float_wav(target, rate, channels, place(timed, samples, channels, round(_JITTER * rate)))
-        return ExtractedAudio(rate, channels, samples, decoded.damaged_packets)
-
-
-def _no_sound(video: Path) -> DeepSoundError:
-    return DeepSoundError(
-        ErrorCode.NO_AUDIO_STREAM,
-        "the file has no sound of its own",
-        where=str(video),
-        remedy="choose a generator that makes sound from the picture, such as foley",
-    )
-
-
-def _undecodable(video: Path) -> DeepSoundError:
-    return DeepSoundError(
-        ErrorCode.SOURCE_CORRUPT,
-        "none of its sound can be decoded",
-        where=str(video),
-        remedy="copy it again, or choose a generator that makes sound from the picture, such as foley",
-    )
+    with replacing(target) as partial:
+        made = ask("extract", {"video": video, "target": partial}, {"info": info.to_json()})
+    return ExtractedAudio(**cast("Mapping[str, int]", made))
 
 
 def write_float_wav(target: Path, sample_rate: int, channels: int, blocks: Iterable[Block]) -> int:
@@ -178,11 +146,15 @@ def write_float_wav(target: Path, sample_rate: int, channels: int, blocks: Itera
     Raises DeepSoundError (DISK_FULL, OUTPUT_NOT_WRITABLE), ValueError for a block with other channels.
     """
     with replacing(target) as partial:
-        # rf64 "auto" keeps a plain RIFF header up to 4 GB; bitexact leaves out the writer's name and version.
-        options = {"rf64": "auto"}
-        with av.open(media_url(partial), "w", format="wav", container_options=options) as container:
-            container.flags |= Flags.bitexact.value
-            return _encode_float(container, sample_rate, channels, blocks)
+        return fill_float_wav(partial, sample_rate, channels, blocks)
+
+
+def fill_float_wav(path: Path, sample_rate: int, channels: int, blocks: Iterable[Block]) -> int:
+    """What `write_float_wav` does, to a file that has no reader yet. Raises OSError too."""
+    # rf64 "auto" keeps a plain RIFF header up to 4 GB; bitexact leaves out the writer's name and version.
+    with av.open(media_url(path), "w", format="wav", container_options={"rf64": "auto"}) as container:
+        container.flags |= Flags.bitexact.value
+        return _encode_float(container, sample_rate, channels, blocks)
 
 
 def _encode_float(container: OutputContainer, sample_rate: int, channels: int, blocks: Iterable[Block]) -> int:

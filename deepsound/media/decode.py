@@ -3,8 +3,9 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +15,19 @@ from safetensors.numpy import save
 from deepsound.canonical import Json, canonical_json
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.files import replacing
-from deepsound.media.footage import Footage, FrameSampling, Observation, Observer
-from deepsound.media.pictures import Picture, Rgb, Showing, Size
+from deepsound.media.footage import Footage, Observation, Observer, shown_size
+from deepsound.media.guarded.pool import ask
+from deepsound.media.guarded.process import Block
 from deepsound.media.probe import VideoInfo, probe
 
-_BLOCK_FRAMES = 32
-_BLOCK_BYTES = 64 << 20
-_INSTANT = 1e-6  # seconds; instants and frame times this close are the same
+_Stream = tuple[float | None, tuple[int, int]]
+"""What several observers may share: frames a second or all, and their size (width, height)."""
 
 
 def look(path: Path, observers: Sequence[Observer], info: VideoInfo | None = None) -> Footage:
     """Decode a video once and let every observer see the frames it asked for.
 
+    It is decoded in a guarded process; observers see the frames in this one, while the next ones are decoded.
     A damaged file is shown as far as it decodes, and the footage says so. Raises DeepSoundError: SOURCE_CORRUPT
     if no frame decodes, and what `probe` raises; ValueError if two observers share a name.
     """
@@ -33,69 +35,31 @@ def look(path: Path, observers: Sequence[Observer], info: VideoInfo | None = Non
     if len(set(names)) < len(names):
         raise ValueError(f"two observers share a name: {', '.join(sorted(names))}")
     info = info or probe(path)
-    feeds = [_Feed(observer, shown_size(info, observer.sampling.long_side)) for observer in observers]
-    showing = Showing(path, info, lambda time, until: any(f.wants(time, until) for f in feeds))
-    for picture in showing:
-        _feed(picture, feeds)
-    if not showing.frames:
+    watching: dict[_Stream, list[Observer]] = {}
+    for observer in observers:
+        size = shown_size(info, observer.sampling.long_side)
+        watching.setdefault((observer.sampling.rate, size), []).append(observer)
+    watchers = list(watching.values())
+
+    def take(block: Block) -> None:
+        for observer in watchers[block.stream]:
+            observer.see(block.frames(), block.times.copy())
+
+    streams: list[Json] = [[rate, size] for rate, size in watching]
+    shown = _Shown(**cast("Any", ask("show", {"video": path}, {"info": info.to_json(), "streams": streams}, take)))
+    if not shown.frames:
         raise _nothing_shown(path)
-    for feed in feeds:
-        feed.flush()
-    kept = {feed.observer.name: feed.observer.finish() for feed in feeds}
-    return Footage(info, kept, showing.decoder, showing.frames, _damage(info, showing))
+    kept = {observer.name: observer.finish() for observer in observers}
+    return Footage(info, kept, shown.decoder, shown.frames, _damage(info, shown))
 
 
-def shown_size(info: VideoInfo, long_side: int | None) -> Size:
-    """(width, height) of frames whose longer side is at most `long_side`; they are never enlarged."""
-    longest = max(info.width, info.height)
-    scale = 1.0 if long_side is None else min(1.0, long_side / longest)
-    return max(round(info.width * scale), 1), max(round(info.height * scale), 1)
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """How a decoding pass went: `frames` decoded, seen or not; `damaged` packets and frames were lost."""
 
-
-def shown_at_instant(rate: float | None, time: float, until: float) -> bool:
-    """Whether a frame shown during [time, until) is the one on show at some k / rate; None is every frame."""
-    if rate is None:
-        return True
-    instant = np.ceil((time - _INSTANT) * rate) / rate
-    return bool(instant < until - _INSTANT)
-
-
-@dataclass(slots=True)
-class _Feed:
-    """Gathers one observer's frames into blocks."""
-
-    observer: Observer
-    size: Size
-    sampling: FrameSampling = field(init=False)
-    frames: list[Rgb] = field(default_factory=list[Rgb])
-    times: list[float] = field(default_factory=list[float])
-
-    def __post_init__(self) -> None:
-        self.sampling = self.observer.sampling
-
-    def wants(self, time: float, until: float) -> bool:
-        return shown_at_instant(self.sampling.rate, time, until)
-
-    def take(self, frame: Rgb, time: float) -> None:
-        self.frames.append(frame)
-        self.times.append(time)
-        if len(self.frames) >= _BLOCK_FRAMES or len(self.frames) * frame.nbytes >= _BLOCK_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        if self.frames:
-            self.observer.see(np.stack(self.frames), np.array(self.times, np.float64))
-            self.frames.clear()
-            self.times.clear()
-
-
-def _feed(picture: Picture, feeds: Sequence[_Feed]) -> None:
-    scaled: dict[Size, Rgb] = {}
-    for feed in feeds:
-        if feed.wants(picture.time, picture.until):
-            if feed.size not in scaled:
-                scaled[feed.size] = picture.rgb(feed.size)
-            feed.take(scaled[feed.size], picture.time)
+    decoder: str
+    frames: int
+    damaged: int
 
 
 def _nothing_shown(path: Path) -> DeepSoundError:
@@ -107,18 +71,18 @@ def _nothing_shown(path: Path) -> DeepSoundError:
     )
 
 
-def _damage(info: VideoInfo, showing: Showing) -> str | None:
-    faults = list(_faults(info, showing))
+def _damage(info: VideoInfo, shown: _Shown) -> str | None:
+    faults = list(_faults(info, shown))
     return "; ".join(faults) if faults else None
 
 
-def _faults(info: VideoInfo, showing: Showing) -> Iterator[str]:
+def _faults(info: VideoInfo, shown: _Shown) -> Iterator[str]:
     if info.truncated:
         yield "the file ends before its headers say it should"
-    if showing.damaged:
-        yield f"{showing.damaged} damaged or misplaced pictures"
-    if showing.frames < info.frames:
-        yield f"{showing.frames} of {info.frames} frames could be shown"
+    if shown.damaged:
+        yield f"{shown.damaged} damaged or misplaced pictures"
+    if shown.frames < info.frames:
+        yield f"{shown.frames} of {info.frames} frames could be shown"
 
 
 def save_observations(observations: Mapping[str, Observation], target: Path) -> None:

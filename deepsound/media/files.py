@@ -55,6 +55,8 @@ def open_media(path: Path, *, edited: bool = True) -> InputContainer:
     try:
         return av.open(media_url(path), "r", container_options=options, metadata_errors="replace")
     except (FFmpegError, OSError, ValueError) as error:
+        if isinstance(error, MemoryError):
+            raise
         raise _not_opened(path) from error
 
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from deepsound.media.probe import VideoInfo
 
+_INSTANT = 1e-6  # seconds; instants and frame times this close are the same
+
 Observation = Mapping[str, NDArray[np.generic]]
 """Named arrays an observer kept, e.g. {"time": (n,), "score": (n,)}."""
 
@@ -32,6 +34,21 @@ class FrameSampling:
 
     rate: float | None
     long_side: int | None
+
+
+def shown_size(info: VideoInfo, long_side: int | None) -> tuple[int, int]:
+    """(width, height) of frames whose longer side is at most `long_side`; they are never enlarged."""
+    longest = max(info.width, info.height)
+    scale = 1.0 if long_side is None else min(1.0, long_side / longest)
+    return max(round(info.width * scale), 1), max(round(info.height * scale), 1)
+
+
+def shown_at_instant(rate: float | None, time: float, until: float) -> bool:
+    """Whether a frame shown during [time, until) is the one on show at some k / rate; None is every frame."""
+    if rate is None:
+        return True
+    instant = np.ceil((time - _INSTANT) * rate) / rate
+    return bool(instant < until - _INSTANT)
 
 
 class Observer(Protocol):

@@ -13,6 +13,14 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from deepsound.media.progress import progressed
+
+
+def check_memory(error: Exception) -> None:
+    """Raise an error of the libraries that is no damage of the file but lack of memory."""
+    if isinstance(error, MemoryError):
+        raise error
+
 
 def stores_times(container: InputContainer) -> bool:
     """Whether a container stores presentation times. AVI does not, and FFmpeg's guesses for it are wrong."""
@@ -22,7 +30,9 @@ def stores_times(container: InputContainer) -> bool:
 def demuxed(container: InputContainer, *streams: Stream) -> Iterator[Any]:
     """The packets of some streams, and after them an empty one for each, which drains its decoder."""
     try:
-        yield from container.demux(*streams)
+        for packet in container.demux(*streams):
+            progressed()
+            yield packet
     except IndexError:  # PyAV trips over streams that MPEG shows late, but only after all packets were given
         return
 
@@ -31,8 +41,8 @@ def readable(packets: Iterator[Any]) -> Iterator[Any]:
     """Packets up to the place where a damaged file can't be read any further."""
     try:
         yield from packets
-    except FFmpegError:
-        return
+    except FFmpegError as error:
+        check_memory(error)
 
 
 @dataclass(slots=True)
@@ -122,7 +132,8 @@ def read_packets(container: InputContainer, video: VideoStream, audio: AudioStre
                 reading.see(packet)
             else:
                 reading.hear(packet)
-    except (FFmpegError, OSError):
+    except (FFmpegError, OSError) as error:
+        check_memory(error)
         reading.broke_off = True
     return reading
 
@@ -130,7 +141,8 @@ def read_packets(container: InputContainer, video: VideoStream, audio: AudioStre
 def _first_frame(packet: "Packet[Any]") -> VideoFrame | None:
     try:
         return next((frame for frame in packet.decode() if isinstance(frame, VideoFrame)), None)
-    except FFmpegError:  # an undecodable packet: a later one may do
+    except FFmpegError as error:  # an undecodable packet: a later one may do
+        check_memory(error)
         return None
 
 

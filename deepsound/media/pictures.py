@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from deepsound.media.by_decord import DecordReader, DecordStoppedError, trusted_reader
 from deepsound.media.files import open_media
-from deepsound.media.packets import FrameClock, demuxed, stores_times
-from deepsound.media.probe import VideoInfo, video_stream
+from deepsound.media.packets import FrameClock, check_memory, demuxed, stores_times
+from deepsound.media.probe import VideoInfo
+from deepsound.media.streams import video_stream
 
 Rgb = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -94,7 +95,8 @@ class Showing:
                 continue
             try:
                 coded = converter.reformat(frame, format="rgb24").to_ndarray()
-            except FFmpegError:  # damage can make a frame claim colours that do not exist
+            except FFmpegError as error:  # damage can make a frame claim colours that do not exist
+                check_memory(error)
                 self.damaged += 1
                 continue
             yield Picture(time, until, np.asarray(coded, np.uint8), self.info.rotation)
@@ -134,7 +136,8 @@ class Showing:
             clock.enter(packet)
             try:
                 frames = packet.decode()
-            except FFmpegError:
+            except FFmpegError as error:
+                check_memory(error)
                 self.damaged += 1
                 clock.lost()
                 continue
@@ -146,7 +149,8 @@ class Showing:
     def _readable(self, packets: "Iterator[Packet[VideoStream]]") -> "Iterator[Packet[VideoStream]]":
         try:
             yield from packets
-        except FFmpegError:  # the file can't be read any further: what was seen counts
+        except FFmpegError as error:  # the file can't be read any further: what was seen counts
+            check_memory(error)
             self.damaged += 1
 
 

@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from deepsound.media.packets import demuxed
+from deepsound.media.packets import check_memory, demuxed
 
 Block = NDArray[np.float32]
 
@@ -40,7 +40,8 @@ class DecodedSound:
             try:
                 packet = next(packets, None)
                 frames: list[AudioFrame] = [] if packet is None else packet.decode()
-            except FFmpegError:
+            except FFmpegError as error:
+                check_memory(error)
                 self.damaged_packets += 1
                 continue
             if packet is None:

@@ -1,26 +1,13 @@
 """What a media file is, read from its headers, its packets and one decoded frame."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any
 
-from av.audio.stream import AudioStream
-from av.container import InputContainer
-from av.stream import Disposition
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
-
-from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.files import open_media
-from deepsound.media.packets import PacketReading, read_packets
-
-_PROGRESSIVE: Final = 1  # AVFieldOrder: 0 unknown, 1 progressive, above that some order of fields
-_STEADY: Final = Fraction(11, 10_000)  # containers that count milliseconds round each step by up to one
-_LONGEST_FRAME: Final = 600  # seconds a frame on average, beyond which times are damaged, not slow
-_SHORT: Final = 0.5  # seconds by which headers may round up
+from deepsound.canonical import Json
+from deepsound.media.guarded.pool import ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,133 +49,23 @@ class VideoInfo:
     hidden_frames: int = 0
     truncated: bool = False
 
+    def to_json(self) -> dict[str, Json]:
+        """As data."""
+        return {**asdict(self), "frame_rate": str(self.frame_rate)}
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> "VideoInfo":
+        """From what `to_json` gave."""
+        audio = None if told["audio"] is None else AudioInfo(**told["audio"])
+        parts: dict[str, Any] = {**told, "frame_rate": Fraction(told["frame_rate"]), "audio": audio}
+        return cls(**parts)
+
 
 def probe(path: Path) -> VideoInfo:
     """Describe the first video stream of a file and its first audio stream.
 
-    Reads every packet's times but decodes one frame only. Raises DeepSoundError: SOURCE_MISSING, SOURCE_EMPTY,
-    SOURCE_NOT_MEDIA, SOURCE_CORRUPT, NO_VIDEO_STREAM.
+    Reads every packet's times but decodes one frame only, in a guarded process. Raises DeepSoundError:
+    SOURCE_MISSING, SOURCE_EMPTY, SOURCE_NOT_MEDIA, SOURCE_CORRUPT, NO_VIDEO_STREAM, and what `guarded.pool.ask`
+    raises.
     """
-    with open_media(path) as container:
-        video = video_stream(container, path)
-        audio = audio_stream(container)
-        reading = read_packets(container, video, audio)
-        if reading.first is None:
-            raise _damaged(path, "no picture in it can be decoded")
-        info = _described(container, video, reading.first, reading)
-        if info.duration > info.frames * _LONGEST_FRAME:
-            raise _damaged(path, f"its clock jumps: {info.frames} frames over {info.duration / 3600:.0f} hours")
-        sound = None if audio is None else _sound(audio, reading, info.start)
-        short = reading.broke_off or _promises_more(container, video, info)
-        return replace(info, audio=sound, truncated=short)
-
-
-def _damaged(path: Path, what: str) -> DeepSoundError:
-    return DeepSoundError(ErrorCode.SOURCE_CORRUPT, what, where=str(path), remedy="copy it again, or repair it")
-
-
-def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first video stream that is no cover picture. Raises DeepSoundError (NO_VIDEO_STREAM)."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
-    raise DeepSoundError(
-        ErrorCode.NO_VIDEO_STREAM, "there is no video in the file", where=str(path), remedy="name a video file"
-    )
-
-
-def audio_stream(container: InputContainer) -> AudioStream | None:
-    """The first audio stream that has a decoder and a sampling rate, or None."""
-    return next((s for s in container.streams.audio if s.codec_context and s.codec_context.sample_rate), None)
-
-
-def _described(
-    container: InputContainer, video: VideoStream, first: VideoFrame, reading: PacketReading
-) -> VideoInfo:
-    tick = video.time_base or Fraction(1, 1)
-    start = reading.start
-    order = sorted((t, d) for t, d in zip(reading.times, reading.durations, strict=True) if t >= start)
-    order = order or [(start, 0)]
-    times = [time for time, _ in order]
-    rate, duration, variable = _pace(video.average_rate, times, order[-1][1], tick)
-    width, height = _shown_size(video, first)
-    return VideoInfo(
-        container=_container_name(container),
-        codec=video.codec_context.codec.canonical_name,
-        pixel_format=first.format.name,
-        width=width,
-        height=height,
-        rotation=-first.rotation % 360,
-        interlaced=first.interlaced_frame or video.codec_context.field_order > _PROGRESSIVE,
-        frame_rate=rate,
-        variable_frame_rate=variable,
-        frames=len(times),
-        start=float(start * tick),
-        duration=float(duration),
-        audio=None,
-        hidden_frames=reading.hidden,
-    )
-
-
-def _container_name(container: InputContainer) -> str:
-    """One short name: "mov" (QuickTime), "mp4", "matroska", or what FFmpeg calls the format."""
-    name = container.format.name.split(",")[0]
-    if name == "mov" and container.metadata.get("major_brand", "qt").strip() != "qt":
-        return "mp4"
-    return name
-
-
-def _pace(
-    nominal: Fraction | None, times: Sequence[int], last: int, tick: Fraction
-) -> tuple[Fraction, Fraction, bool]:
-    """Frame rate, presented duration in seconds, and whether the rate varies.
-
-    `times` and the last frame's duration `last` count ticks. Frames that keep to the nominal rate as well as the
-    container's clock can tell are taken to keep to it exactly.
-    """
-    steps = sorted((b - a) * tick for a, b in pairwise(times) if b > a)
-    usual = steps[len(steps) // 2] if steps else last * tick or 1 / (nominal or Fraction(25))
-    rounding = min(max(tick, _STEADY), usual / 4)
-    shown = (times[-1] - times[0]) * tick
-    if steps and max(steps[-1] - usual, usual - steps[0]) > rounding:
-        duration = shown + (last * tick or usual)
-        return _mean(len(times), duration), duration, True
-    duration = shown + usual
-    if nominal and abs(len(times) / nominal - duration) < 2 * rounding:
-        return nominal, len(times) / nominal, False
-    return _mean(len(times), duration), duration, False
-
-
-def _mean(frames: int, duration: Fraction) -> Fraction:
-    rate = frames / duration
-    return rate.limit_denominator(1001) or rate
-
-
-def _shown_size(video: VideoStream, first: VideoFrame) -> tuple[int, int]:
-    aspect = video.sample_aspect_ratio or Fraction(1)
-    width = max(round(first.width * aspect), 1)
-    return (first.height, width) if first.rotation % 180 else (width, first.height)
-
-
-def _sound(audio: AudioStream, reading: PacketReading, video_start: float) -> AudioInfo | None:
-    if reading.heard_from is None or audio.time_base is None:
-        return None
-    context = audio.codec_context
-    start = float(reading.heard_from * audio.time_base) + reading.skipped_samples / context.sample_rate
-    return AudioInfo(
-        codec=context.codec.canonical_name,
-        sample_rate=context.sample_rate,
-        channels=context.channels,
-        start=start - video_start,
-        duration=max(float(reading.heard_until * audio.time_base) - start, 0.0),
-    )
-
-
-def _promises_more(container: InputContainer, video: VideoStream, info: VideoInfo) -> bool:
-    if video.duration is not None and video.time_base is not None:
-        promised = float(video.duration * video.time_base)
-    elif container.duration is not None and len(container.streams) == 1:
-        promised = container.duration / 1e6
-    else:
-        return False
-    return promised - info.duration > max(_SHORT, 2 / info.frame_rate)
+    return VideoInfo.from_json(ask("describe", {"video": path}, {}))

@@ -9,8 +9,8 @@ from av.error import FFmpegError
 from av.packet import Packet
 
 from deepsound.media.files import open_media
-from deepsound.media.packets import demuxed, readable, stores_times
-from deepsound.media.probe import video_stream
+from deepsound.media.packets import check_memory, demuxed, readable, stores_times
+from deepsound.media.streams import video_stream
 
 
 def rebuilt_times(path: Path, rate: Fraction) -> Sequence[tuple[int, int, int]] | None:
@@ -43,7 +43,8 @@ def _numbers(packet: "Packet[Any]") -> Iterator[int]:
     """The numbers of the packets whose frames the decoder gives out now."""
     try:
         frames = packet.decode()
-    except FFmpegError:
+    except FFmpegError as error:
+        check_memory(error)
         return
     for frame in frames:
         number = getattr(frame, "opaque", None)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media import by_decord
-from deepsound.media.decode import load_observations, look, save_observations, shown_at_instant, shown_size
-from deepsound.media.footage import FrameSampling
+from deepsound.media.decode import load_observations, look, save_observations
+from deepsound.media.footage import FrameSampling, shown_at_instant, shown_size
+from deepsound.media.pictures import Showing
 from deepsound.media.probe import probe
 from tests.clips import clicks, cut_off, edit_list, read_number, scratch, write_clip
 from tests.opens import counted_opens
@@ -133,12 +134,14 @@ def test_what_an_observer_sees_depends_on_no_other_observer(tmp_path: Path) -> N
 
 def test_decord_decodes_a_plain_file_and_pyav_shows_the_very_same(tmp_path: Path, request) -> None:
     clip = write_clip(tmp_path / "a.mp4", options={"bf": "2", "g": "10", "preset": "fast"}, seconds=2)
-    first, second = Witness(None, 96), Witness(None, 96)
-    assert look(clip, [first]).decoder == "decord"
+    seen = Witness(None, 96)
+    assert look(clip, [seen]).decoder == "decord"
     request.getfixturevalue("no_decord")
-    assert look(clip, [second]).decoder == "pyav"
-    assert first.times == pytest.approx(second.times, abs=1e-9)
-    assert np.array_equal(first.frames, second.frames)
+    showing = Showing(clip, probe(clip), lambda *_: True)
+    pictures = [(picture.time, picture.rgb((96, 72))) for picture in showing]
+    assert showing.decoder == "pyav"
+    assert seen.times == pytest.approx([time for time, _ in pictures], abs=1e-9)
+    assert np.array_equal(seen.frames, [frame for _, frame in pictures])
 
 
 @pytest.mark.skipif(not WHALE.exists(), reason="the whale clip is not beside this checkout")

@@ -15,7 +15,8 @@ from deepsound.media.edit_lists import read_edit_lists
 from deepsound.media.files import open_media
 from deepsound.media.footage import FrameSampling
 from deepsound.media.mux import container_for, mux
-from deepsound.media.probe import VideoInfo, probe, video_stream
+from deepsound.media.probe import VideoInfo, probe
+from deepsound.media.streams import video_stream
 from tests.clips import clicks, cut_off, edit_list, read_number, tone, write_clip
 
 WHALE = Path(__file__).parents[3] / "shared/media/whale_edit_list.mp4"

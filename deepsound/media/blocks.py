@@ -1,0 +1,82 @@
+"""Frames of one decoding pass gathered into blocks, in this process: see `decode.look`."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from deepsound.media.footage import shown_at_instant
+from deepsound.media.pictures import Picture, Rgb, Showing, Size
+from deepsound.media.probe import VideoInfo
+from deepsound.media.progress import progressed
+
+_BLOCK_FRAMES = 32
+_BLOCK_BYTES = 64 << 20
+
+HandOver = Callable[[int, int, Sequence[int], Sequence[float]], None]
+"""Takes the descriptor of a block's memory, which is then its to close, the stream, the shape, and the times."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """Frames of one rate (None: all of them) and size (width, height), handed over block by block."""
+
+    number: int
+    rate: float | None
+    size: Size
+    hand_over: HandOver
+    _memory: int | None = None
+    _times: list[float] = field(default_factory=list[float])
+
+    def wants(self, time: float, until: float) -> bool:
+        """Whether it has a use for the frame shown during [time, until)."""
+        return shown_at_instant(self.rate, time, until)
+
+    def take(self, frame: Rgb, time: float) -> None:
+        """Add a frame."""
+        if self._memory is None:
+            self._memory = os.memfd_create("frames")
+        _write(self._memory, frame)
+        self._times.append(time)
+        if len(self._times) >= _BLOCK_FRAMES or len(self._times) * frame.nbytes >= _BLOCK_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand over what there is."""
+        if self._memory is not None:
+            width, height = self.size
+            self.hand_over(self._memory, self.number, (len(self._times), height, width, 3), self._times)
+            self._memory, self._times = None, []
+
+
+def show(video: Path, info: VideoInfo, streams: Sequence[Stream]) -> Showing:
+    """Decode a video once; each stream gets the frames it wants. Returns how it went."""
+
+    def wanted(time: float, until: float) -> bool:
+        progressed()
+        return any(stream.wants(time, until) for stream in streams)
+
+    showing = Showing(video, info, wanted)
+    for picture in showing:
+        _deal(picture, streams)
+    for stream in streams:
+        stream.flush()
+    return showing
+
+
+def _deal(picture: Picture, streams: Sequence[Stream]) -> None:
+    scaled: dict[Size, Rgb] = {}
+    for stream in streams:
+        if stream.wants(picture.time, picture.until):
+            if stream.size not in scaled:
+                scaled[stream.size] = np.ascontiguousarray(picture.rgb(stream.size))
+            stream.take(scaled[stream.size], picture.time)
+
+
+def _write(memory: int, frame: Rgb) -> None:
+    """Writing is faster than copying into a mapping, whose pages the kernel would have to clear first."""
+    written = 0
+    while written < frame.nbytes:
+        written += os.write(memory, frame.data.cast("B")[written:])

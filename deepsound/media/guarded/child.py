@@ -1,0 +1,84 @@
+"""The program of a guarded process: `python -m deepsound.media.guarded.child CHANNEL LIFELINE`.
+
+It answers one request after the other until the other end of its channel is closed, and dies with its parent.
+"""
+
+import errno
+import fcntl
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from deepsound.canonical import Json
+from deepsound.errors import DeepSoundError
+from deepsound.media.guarded import wire
+from deepsound.media.guarded.limits import Limits, limits_from
+from deepsound.media.guarded.line import Line
+from deepsound.media.progress import listening
+
+Work = Callable[[wire.Message, Line], dict[str, Json]]
+
+_FIRST_TO_GO = "1000"
+
+
+def main(channel: int, lifeline: int) -> None:
+    """Work until there is nobody left to work for."""
+    _die_with_parent(lifeline)
+    limits = limits_from(os.environ)
+    limits.apply()
+    # Where the machine runs out of memory, this process goes, and not the one with the models.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
+    _serve(socket.socket(fileno=channel), limits)
+
+
+def _die_with_parent(lifeline: int) -> None:
+    """Have the kernel kill this process when the last writer of a pipe is gone, whatever it is busy with.
+
+    Not PR_SET_PDEATHSIG, which strikes as soon as the parent's thread ends that started this process.
+    """
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([lifeline], [], [], 0)[0]:  # it was gone before
+        sys.exit()
+
+
+def _serve(end: socket.socket, limits: Limits) -> None:
+    # The libraries that parse media are loaded under the limits, and while the parent goes on with something else.
+    from deepsound.media.guarded.work import WORK
+
+    while True:
+        try:
+            request, _ = wire.receive(end)
+        except EOFError:
+            return
+        limits.renew()
+        line = Line(end, limits)
+        reply = _reply(WORK[str(request["work"])], request, line)
+        line.settle()
+        wire.send(end, reply)
+
+
+def _reply(work: Work, request: wire.Message, line: Line) -> wire.Message:
+    """What came of it: an answer, or the failure as data."""
+    try:
+        with listening(line.alive):
+            return {"answer": work(request, line)}
+    except DeepSoundError as error:
+        return {"failure": [error.code, error.what, error.where, error.remedy]}
+    except MemoryError:
+        return {"memory": True}
+    except OSError as error:
+        return {"memory": True} if error.errno == errno.ENOMEM else {"system": [error.errno, error.strerror]}
+    except Exception as error:  # noqa: BLE001 - told to the process that asked, which raises it
+        return {"defect": f"{type(error).__name__}: {error}"}
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

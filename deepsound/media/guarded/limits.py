@@ -1,0 +1,67 @@
+"""What a guarded process may use before it is ended."""
+
+import math
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import cpu_count
+
+from deepsound.errors import DeepSoundError, ErrorCode
+
+MEMORY_VARIABLE = "DEEPSOUND_DECODER_GIB"
+SECONDS_VARIABLE = "DEEPSOUND_DECODER_SECONDS"
+
+_DEFAULTS = {MEMORY_VARIABLE: "8", SECONDS_VARIABLE: "300"}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`memory_gib`: private memory it may write to. `seconds`: how long it may go without a sign of progress."""
+
+    memory_gib: float
+    seconds: float
+
+    def apply(self) -> None:
+        """Put this process under them for good.
+
+        RLIMIT_DATA counts what can be written to, by all threads, and not the address space that allocators and
+        thread stacks only reserve, as RLIMIT_AS does: a machine with many cores reserves gigabytes.
+        """
+        _lower(resource.RLIMIT_DATA, int(self.memory_gib * (1 << 30)))
+        # 1 keeps Linux from writing a core file, and also from piping one to a program, which 0 does not.
+        _lower(resource.RLIMIT_CORE, 1)
+        self.renew()
+
+    def renew(self) -> None:
+        """Allow the processor time of another `seconds` on all cores, from now on."""
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        soft = math.ceil(time.process_time() + self.seconds * (cpu_count() or 1))
+        resource.setrlimit(resource.RLIMIT_CPU, (_within(hard, soft), hard))
+
+
+def limits_from(environment: Mapping[str, str]) -> Limits:
+    """The limits that the environment sets. Raises DeepSoundError (BAD_SETTINGS)."""
+    return Limits(_number(environment, MEMORY_VARIABLE), _number(environment, SECONDS_VARIABLE))
+
+
+def _number(environment: Mapping[str, str], name: str) -> float:
+    told = environment.get(name) or _DEFAULTS[name]
+    try:
+        number = float(told)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise DeepSoundError(
+            ErrorCode.BAD_SETTINGS, f"{told!r} is no number above 0", where=name, remedy="mend or unset it"
+        )
+    return number
+
+
+def _lower(kind: int, value: int) -> None:
+    value = _within(resource.getrlimit(kind)[1], value)
+    resource.setrlimit(kind, (value, value))
+
+
+def _within(hard: int, value: int) -> int:
+    return value if hard == resource.RLIM_INFINITY else min(value, hard)

@@ -1,0 +1,157 @@
+"""A guarded process, seen from the one that started it."""
+
+import math
+import mmap
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepsound.canonical import Json
+from deepsound.media.guarded import wire
+from deepsound.media.guarded.faults import VARIABLE as FAULT_VARIABLE
+from deepsound.media.guarded.limits import MEMORY_VARIABLE, SECONDS_VARIABLE
+
+_PROGRAM = "deepsound.media.guarded.child"
+_PASSED_ON = (
+    *("LANG", "LC_ALL", "LC_CTYPE", "PYTHONUTF8", "PYTHONHOME", "LD_LIBRARY_PATH"),
+    *(MEMORY_VARIABLE, SECONDS_VARIABLE, FAULT_VARIABLE),
+)
+_SETTLES_WITHIN = 10.0  # seconds; a process that waits for a dead disk can't even be killed
+_LAST_WORDS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Frames in order for one stream: RGB (n, height, width, 3) in shared memory, and their times in seconds."""
+
+    stream: int
+    shape: tuple[int, int, int, int]
+    times: NDArray[np.float64]
+    fd: int
+
+    def frames(self) -> NDArray[np.uint8]:
+        """A view of the frames that is the caller's alone: what is written to it, nobody else sees."""
+        memory = mmap.mmap(self.fd, math.prod(self.shape), mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+        return np.frombuffer(memory, np.uint8).reshape(self.shape)
+
+
+class StalledError(Exception):
+    """No sign of progress for too long."""
+
+
+class EndedError(Exception):
+    """The process has ended in the middle of its work: `code` as subprocess tells it, and its last words."""
+
+    def __init__(self, code: int | None, words: str) -> None:
+        super().__init__(code, words)
+        self.code = code
+        self.words = words
+
+
+def environment() -> dict[str, str]:
+    """All that a guarded process is told of this one's environment: no keys, no passwords, no addresses."""
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    # Threads of its own libraries for linear algebra are of no use to it, and each reserves memory.
+    return {
+        **passed_on,
+        "PATH": os.environ.get("PATH", os.defpath),  # decord wants to have one
+        "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path if entry),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+class GuardedProcess:
+    """One process, for one piece of work at a time. It ends when told to, and with this process at the latest."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        self._end, theirs = wire.pair()
+        lifeline, self._lifeline = os.pipe()
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        with theirs:
+            self._process = subprocess.Popen(
+                # -P keeps modules of the current folder out.
+                [sys.executable, "-P", "-m", _PROGRAM, str(theirs.fileno()), str(lifeline)],
+                env=environment,
+                cwd="/",
+                pass_fds=[theirs.fileno(), lifeline],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._words,
+                start_new_session=True,
+            )
+        os.close(lifeline)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is gone."""
+        return self._process.poll() is not None
+
+    def work(self, request: wire.Message, patience: float, take: Callable[[Block], None]) -> wire.Message:
+        """Its reply to a request; blocks of frames are handed to `take` as they come.
+
+        Raises StalledError after `patience` seconds without a sign of progress, EndedError, what `take` raises.
+        """
+        self._end.settimeout(patience)
+        self._say(request)
+        while True:
+            message, fd = self._heard()
+            if fd is not None:
+                try:
+                    take(_block(message["block"], fd))
+                finally:
+                    os.close(fd)
+                self._say({"seen": True})
+            elif "alive" not in message:
+                return message
+
+    def _say(self, message: wire.Message) -> None:
+        try:
+            wire.send(self._end, message)
+        except OSError as error:
+            raise self._ended() from error
+
+    def _heard(self) -> tuple[wire.Message, int | None]:
+        try:
+            return wire.receive(self._end)
+        except TimeoutError as error:
+            raise StalledError from error
+        except EOFError as error:
+            raise self._ended() from error
+
+    def _ended(self) -> EndedError:
+        code = self._wait()
+        self._words.seek(max(self._words.seek(0, os.SEEK_END) - _LAST_WORDS, 0))
+        return EndedError(code, self._words.read().decode(errors="replace"))
+
+    def _wait(self) -> int | None:
+        try:
+            return self._process.wait(_SETTLES_WITHIN)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        self._process.kill()
+        self._wait()
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of it without a word, as a fork of the process that started it must."""
+        self._end.close()
+        self._words.close()
+        os.close(self._lifeline)
+
+
+def _block(header: Json, fd: int) -> Block:
+    stream, (frames, height, width, colours), times = cast("tuple[int, list[int], list[float]]", header)
+    return Block(stream, (frames, height, width, colours), np.array(times, np.float64), fd)

@@ -1,0 +1,57 @@
+"""What a guarded process can be asked to do: everything that parses or decodes a source file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+from deepsound.canonical import Json
+from deepsound.media.blocks import Stream, show
+from deepsound.media.describing import describe
+from deepsound.media.extraction import extract
+from deepsound.media.guarded.faults import fault_point
+from deepsound.media.guarded.line import Line
+from deepsound.media.guarded.wire import Message
+from deepsound.media.probe import VideoInfo
+from deepsound.media.remux import remux
+
+
+def _describe(request: Message, line: Line) -> dict[str, Json]:  # noqa: ARG001 - as all work
+    return describe(_path(request, "video")).to_json()
+
+
+def _show(request: Message, line: Line) -> dict[str, Json]:
+    wanted = cast("list[tuple[float | None, list[int]]]", request["streams"])
+    streams = [
+        Stream(number, rate, (size[0], size[1]), line.hand_over) for number, (rate, size) in enumerate(wanted)
+    ]
+    showing = show(_path(request, "video"), _info(request), streams)
+    return {"decoder": showing.decoder, "frames": showing.frames, "damaged": showing.damaged}
+
+
+def _extract(request: Message, line: Line) -> dict[str, Json]:  # noqa: ARG001 - as all work
+    made = extract(_path(request, "video"), _info(request), _path(request, "target"))
+    return {
+        "sample_rate": made.sample_rate,
+        "channels": made.channels,
+        "samples": made.samples,
+        "damaged_packets": made.damaged_packets,
+    }
+
+
+def _remux(request: Message, line: Line) -> dict[str, Json]:  # noqa: ARG001 - as all work
+    audio, target = _path(request, "audio"), _path(request, "target")
+    remux(_path(request, "video"), audio, target, str(request["suffix"]), _info(request))
+    return {}
+
+
+def _path(request: Message, role: str) -> Path:
+    path = Path(cast("Mapping[str, str]", request["paths"])[role])
+    fault_point(path)
+    return path
+
+
+def _info(request: Message) -> VideoInfo:
+    return VideoInfo.from_json(cast("Mapping[str, Any]", request["info"]))
+
+
+WORK: Final = {"describe": _describe, "show": _show, "extract": _extract, "remux": _remux}

@@ -1,0 +1,145 @@
+"""The packets of a picture copied into a new file beside new sound, in this process: see `mux`."""
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from heapq import merge
+from itertools import chain
+from math import lcm
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.container.core import Flags
+from av.error import FFmpegError
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.media.audio import audio_format, channel_layout, packed_frame, read_blocks, resampled_blocks
+from deepsound.media.edit_lists import EditList, read_edit_lists, write_edit_lists
+from deepsound.media.files import media_url, open_media
+from deepsound.media.mux import FORMATS
+from deepsound.media.placement import silence
+from deepsound.media.probe import VideoInfo
+from deepsound.media.reorder import rebuilt_times
+from deepsound.media.streams import video_stream
+from deepsound.media.tracks import add_tracks, copied_packets, lasting, seconds
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
+
+_AAC_RATES: Final = frozenset({96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000})
+_AAC_BITS_A_CHANNEL: Final = 128_000
+_SECONDS_A_BLOCK: Final = 0.25
+_MATROSKA: Final = {"allow_raw_vfw": "1"}
+_LONGEST_LEAD: Final = 10.0  # seconds of silence before the first frame
+_LARGEST_CLOCK: Final = 1 << 31
+
+
+def remux(video: Path, audio: Path, target: Path, suffix: str, info: VideoInfo) -> None:
+    """Do what `mux` promises, to a file that has no reader yet and whose name will end in `suffix`.
+
+    Raises OSError too.
+    """
+    container_format = FORMATS[suffix]
+    # A picture that waits long for its first frame (clocks of recorders, damage) starts at once instead.
+    carries = container_format != "matroska" and info.start < _LONGEST_LEAD
+    edits = read_edit_lists(video) if carries else None
+    try:
+        carried = _written(video, audio, target, container_format, info, edits)
+    except (FFmpegError, ValueError) as error:
+        if isinstance(error, OSError | MemoryError):
+            raise
+        raise _not_carried(video, suffix, info) from error
+    if carried is not None:
+        write_edit_lists(target, carried)
+
+
+def _not_carried(video: Path, suffix: str, info: VideoInfo) -> DeepSoundError:
+    return DeepSoundError(
+        ErrorCode.OUTPUT_NOT_WRITABLE,
+        f"its picture ({info.codec}) can't be copied into {suffix}",
+        where=str(video),
+        remedy="convert the source to MP4, MOV or MKV first",
+    )
+
+
+def _written(
+    video: Path,
+    audio: Path,
+    target: Path,
+    container_format: str,
+    info: VideoInfo,
+    edits: Mapping[int, EditList] | None,
+) -> Mapping[int, EditList] | None:
+    """Write all of the file but the edit lists of its copied tracks, which are returned by the result's track ids.
+
+    Where there are `edits` to carry over, tracks are copied as they are stored; else as they are shown.
+    """
+    edited = edits is None
+    with open_media(video, edited=edited) as source:
+        picture = video_stream(source, video)
+        options = _MATROSKA if container_format == "matroska" else _clocks(picture, edits)
+        url = media_url(target)
+        with av.open(url, "w", format=container_format, container_options=options) as result:
+            result.flags |= Flags.bitexact.value
+            result.metadata.update(lasting(source.metadata))
+            tracks = add_tracks(source, result, picture, info)
+            sound = _add_sound(result, audio, container_format)
+            shift = Fraction(info.start) if edited else Fraction()
+            result.set_chapters(_chapters(source, shift))
+            lead = 0.0 if edited else info.start
+            result.start_encoding()
+            copied = copied_packets(source, tracks, shift, rebuilt_times(video, info.frame_rate))
+            for packet in merge(copied, _encoded(sound, audio, lead), key=seconds):
+                result.mux(packet)
+            return None if edits is None else dict(track.edit_list(edits) for track in tracks)
+
+
+def _clocks(picture: VideoStream, edits: Mapping[int, EditList] | None) -> dict[str, str]:
+    """Muxer options for clocks that can state the source's times exactly."""
+    durations = [edit.duration for entries in (edits or {}).values() for edit in entries]
+    movie = lcm(1000, *(duration.denominator for duration in durations))
+    return {
+        "video_track_timescale": str((picture.time_base or Fraction(1, 90_000)).denominator),
+        "movie_timescale": str(movie if movie < _LARGEST_CLOCK else 90_000),
+    }
+
+
+def _chapters(source: InputContainer, shift: Fraction) -> "list[Chapter]":
+    chapters = source.chapters()
+    for chapter in chapters:
+        ticks = round(shift / (chapter["time_base"] or 1))
+        chapter["start"] -= ticks
+        chapter["end"] -= ticks
+    return chapters
+
+
+def _add_sound(result: OutputContainer, audio: Path, container_format: str) -> AudioStream:
+    sound = audio_format(audio)
+    layout = channel_layout(sound.channels)
+    if container_format == "matroska":
+        track = result.add_stream("flac", rate=sound.sample_rate, layout=layout, format="s32")
+    else:
+        rate = sound.sample_rate if sound.sample_rate in _AAC_RATES else 48_000
+        track = result.add_stream("aac", rate=rate, layout=layout)
+        track.bit_rate = _AAC_BITS_A_CHANNEL * sound.channels
+    track.disposition = Disposition.default
+    return track
+
+
+def _encoded(track: AudioStream, audio: Path, lead: float) -> "Iterator[Packet[AudioStream]]":
+    """The sound's packets, after `lead` seconds of silence."""
+    sound = audio_format(audio)
+    rate = track.codec_context.sample_rate
+    native = read_blocks(audio, round(_SECONDS_A_BLOCK * sound.sample_rate))
+    blocks = chain(silence(round(lead * rate), sound.channels), resampled_blocks(native, sound.sample_rate, rate))
+    written = 0
+    for block in blocks:
+        yield from track.encode(packed_frame(block, rate, track.layout.name, written))
+        written += len(block)
+    yield from track.encode(None)
