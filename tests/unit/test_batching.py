@@ -146,6 +146,26 @@ def test_what_comes_while_the_model_is_at_work_is_the_next_batch() -> None:
     assert model.sizes == [1, 3]
 
 
+def test_a_thread_that_came_out_of_step_is_waited_for_once_the_model_is_free() -> None:
+    model = Model(Limits(requests=8, wait=0.3))
+    model.may_end.clear()
+
+    def ask_twice() -> list[int]:
+        with model.batcher.joined() as ask:
+            first = ask([2])
+            time.sleep(0.05)
+            return first + ask([8])
+
+    with ThreadPoolExecutor(3) as pool:
+        early = pool.submit(ask_twice)
+        model.at_work.wait(LONG)
+        late = [pool.submit(model.ask, number) for number in (4, 6)]
+        time.sleep(0.35)
+        model.may_end.set()
+    assert answers([early, *late]) == [[4, 64], [16], [36]]
+    assert model.sizes == [1, 3]
+
+
 def test_a_batch_has_no_more_requests_than_allowed() -> None:
     model = Model(Limits(requests=2, wait=LONG))
     answers(model.ask_together([2], [4], [6], [8], [10]))
