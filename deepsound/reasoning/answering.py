@@ -100,4 +100,6 @@ class OnceAnswered(StoppingCriteria):
 
 def _saying(tokenizer: PreTrainedTokenizerBase, letter: str) -> tuple[int, ...]:
     spelled = (tokenizer(text, add_special_tokens=False).input_ids for text in (letter, f" {letter}"))
-    return tuple(ids[0] for ids in spelled if len(ids) == 1)
+    single = (ids[0] for ids in spelled if len(ids) == 1)
+    # A token for what a tokenizer does not know says nothing.
+    return tuple(token for token in single if str(tokenizer.decode([token])).strip() == letter)

@@ -1,4 +1,4 @@
-"""The protocol's question for a chat model that was not trained on it."""
+"""The protocol's questions for a chat model that was not trained on them."""
 
 from collections.abc import Sequence
 
@@ -26,4 +26,14 @@ def judge_question(times: Sequence[float], heard: Sequence[Span]) -> str:
         "Voice-over is the sound of people while no people are in the picture.\n"
         "Answer in this form and add nothing to it; put your own words between the tags:\n"
         f"{_FORM}"
+    )
+
+
+def silence_question() -> str:
+    """The third question, with the two answers there are."""
+    return (
+        f"{cot.SILENCE_PROMPT}\n"
+        "Answer with one of these two sentences and add nothing to it:\n"
+        "The audio is silent.\n"
+        "The audio is not silent."
     )

@@ -1,0 +1,98 @@
+"""The families of audio-video chat models that can be run here, as transformers has them.
+
+Only the part that reads, looks, listens and writes is named: none of the networks that give it a voice.
+"""
+# transformers leaves its configurations mostly without types.
+# pyright: reportUnknownMemberType=false
+
+import json
+from dataclasses import dataclass
+
+from transformers import (
+    BaseImageProcessor,
+    Gemma4Config,
+    Gemma4ForConditionalGeneration,
+    Gemma4Processor,
+    PreTrainedConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+    Qwen2_5OmniConfig,
+    Qwen2_5OmniProcessor,
+    Qwen2_5OmniThinkerForConditionalGeneration,
+    Qwen3OmniMoeConfig,
+    Qwen3OmniMoeProcessor,
+    Qwen3OmniMoeThinkerForConditionalGeneration,
+)
+from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.reasoning.omni.frames import PairedFrames, TimedFrames
+from deepsound.reasoning.omni.release import Release, incomplete
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What transformers calls the parts of a family. `pictures` works without torchvision, `frames` is ours."""
+
+    config: type[PreTrainedConfig]
+    network: type[PreTrainedModel]
+    processor: type[ProcessorMixin]
+    pictures: type[BaseImageProcessor]
+    frames: type[PairedFrames] | type[TimedFrames]
+
+
+FAMILIES = {
+    "qwen2_5_omni": Family(
+        Qwen2_5OmniConfig,
+        Qwen2_5OmniThinkerForConditionalGeneration,
+        Qwen2_5OmniProcessor,
+        Qwen2VLImageProcessorPil,
+        PairedFrames,
+    ),
+    "qwen3_omni_moe": Family(
+        Qwen3OmniMoeConfig,
+        Qwen3OmniMoeThinkerForConditionalGeneration,
+        Qwen3OmniMoeProcessor,
+        Qwen2VLImageProcessorPil,
+        PairedFrames,
+    ),
+    "gemma4": Family(
+        Gemma4Config, Gemma4ForConditionalGeneration, Gemma4Processor, Gemma4ImageProcessorPil, TimedFrames
+    ),
+}
+"""By the `model_type` of config.json."""
+
+
+def read_family(release: Release) -> tuple[Family, PreTrainedConfig]:
+    """The family that the release's config.json names, and the configuration of its network.
+
+    Raises DeepSoundError: MODEL_MISSING without config.json, MODEL_FAILED if it is damaged, of another family, or
+    of a model that does not hear.
+    """
+    try:
+        named = json.loads((release.folder / "config.json").read_bytes())["model_type"]
+        family = FAMILIES[named]
+    except FileNotFoundError as error:
+        raise incomplete(release, ErrorCode.MODEL_MISSING, "there is no config.json") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise incomplete(release, ErrorCode.MODEL_FAILED, f"config.json is damaged ({error})") from error
+    except KeyError as error:
+        raise _other_family(release, str(error)) from error
+    try:
+        whole = family.config.from_pretrained(release.folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise incomplete(release, ErrorCode.MODEL_FAILED, f"config.json can't be used ({error})") from error
+    config: PreTrainedConfig = getattr(whole, "thinker_config", whole)
+    if getattr(config, "audio_config", None) is None:
+        raise _other_family(release, "a model that takes no sound")
+    return family, config
+
+
+def _other_family(release: Release, found: str) -> DeepSoundError:
+    return DeepSoundError(
+        ErrorCode.MODEL_FAILED,
+        f"config.json tells of {found}, which is no audio-video chat model that can be run here",
+        where=str(release.folder),
+        remedy=f"use a model of {', '.join(FAMILIES)}, or serve it (--reasoner served:<url>)",
+    )

@@ -1,0 +1,80 @@
+"""Once the conclusion is opened there are A and B, and what the model would have said of the two is read."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.reasoning.answering import (
+    Letters,
+    OnceAnswered,
+    OnlyLetters,
+    awaits_answer,
+    only_letters,
+    probability_of_yes,
+    read_letters,
+)
+from tests.omni_releases import QWEN, tokenizer
+
+LETTERS = Letters((1, 2), (4,))
+logits = st.lists(st.floats(-40, 40, width=32), min_size=6, max_size=6)
+
+
+@pytest.mark.parametrize(
+    ("said", "awaits"),
+    [
+        ("<CONCLUSION>", True),
+        ("so </REASONING>\nConclusion stage: ...\n<CONCLUSION> \n", True),
+        ("<CONCLUSION> A", False),
+        ("<CONCLUSION> A </CONCLUSION>", False),
+        ("<CONCLUSION", False),
+        ("", False),
+    ],
+)
+def test_the_answer_is_awaited_right_after_the_tag(said: str, awaits: bool) -> None:
+    assert awaits_answer(said) is awaits
+
+
+@given(logits)
+def test_a_probability_counts_every_way_to_say_a_letter_and_nothing_else(values: list[float]) -> None:
+    yes, no = math.exp(values[1]) + math.exp(values[2]), math.exp(values[4])
+    assert probability_of_yes(torch.tensor(values), LETTERS) == pytest.approx(yes / (yes + no), abs=1e-5)
+
+
+@given(logits)
+def test_only_letters_are_offered_and_their_logits_are_as_they_were(values: list[float]) -> None:
+    offered = only_letters(torch.tensor(values), LETTERS)
+    assert offered.isfinite().nonzero()[:, 0].tolist() == [1, 2, 4]
+    assert offered[[1, 2, 4]].tolist() == torch.tensor(values)[[1, 2, 4]].tolist()
+
+
+def test_each_row_of_a_batch_is_answered_by_itself() -> None:
+    words = tokenizer(QWEN)
+    letters = read_letters(words, Path())
+    assert [words.decode([token]) for token in (*letters.yes, *letters.no)] == ["A", " A", "B", " B"]
+    prompt = words("Is it?", add_special_tokens=False).input_ids
+    # The prompt of the second row ends with the tag, but the model has not said it.
+    rows = torch.tensor([[*prompt, QWEN.ids["<CONCLUSION>"]], [*prompt[1:], QWEN.ids["<CONCLUSION>"], 0]])
+    answers = OnlyLetters(words, letters, prompt=len(prompt), rows=2)
+    scores = torch.zeros(2, len(QWEN.ids))
+    scores[:, QWEN.ids["<CAPTION>"]] = 9.0
+    scores[:, QWEN.ids["ĠB"]] = 1.0
+    chosen = answers(rows, scores).argmax(dim=1).tolist()  # type: ignore[arg-type]
+    assert chosen == [QWEN.ids["ĠB"], QWEN.ids["<CAPTION>"]]
+    assert answers.probabilities == [pytest.approx(2 / (3 + math.e)), None]
+    assert OnceAnswered(answers)(rows, None).tolist() == [True, False]  # type: ignore[arg-type]
+
+
+def test_a_tokenizer_without_the_letters_is_refused() -> None:
+    model = WordLevel({"A": 0, "what?": 1}, unk_token="what?")
+    words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model))
+    with pytest.raises(DeepSoundError, match="no token for the answer A or B") as caught:
+        read_letters(words, Path("release"))
+    assert caught.value.code is ErrorCode.MODEL_FAILED
