@@ -264,3 +264,6 @@ class Reopened:
 
     times: int
     anew: frozenset[StepRef]
+
+
+NEVER_REOPENED: Final = Reopened(0, frozenset())

@@ -24,6 +24,7 @@ from tasks.job import Job
 from tasks.perform import LAST_TRY, PrefectRun, fail, perform, reuse
 from tasks.place import current_place
 from tasks.run import load_jobs, unfinished_items
+from tasks.shift import on_shift
 from tasks.worker import worker_at
 
 SHARD_SIZE = 32
@@ -74,9 +75,15 @@ async def dub_shard(run: str, items: list[int]) -> None:
     if not jobs:
         return
     at_once = asyncio.Semaphore(await asyncio.to_thread(videos_at_once, jobs[0]))
-    with threads(len(jobs)):
+    with on_shift(worker, run, _flow_run()), threads(len(jobs)):
         # What goes wrong outside a step, say Prefect's server vanishing, is told when the others are through.
-        ends = await asyncio.gather(*(_drive(job, at_once) for job in jobs), return_exceptions=True)
+        ends = await asyncio.gather(
+            *(_drive(job, at_once) for job in jobs if job.deaths == 0), return_exceptions=True
+        )
+        # One by one and last, where a worker vanished before: if it happens again, it was this video.
+        for job in jobs:
+            if job.deaths > 0:
+                ends += await asyncio.gather(_drive(job, at_once), return_exceptions=True)
     for end in ends:
         if end is not None:
             raise end
@@ -109,26 +116,26 @@ async def _submit(run: str, shard: Sequence[int], in_flight: asyncio.Semaphore) 
 
 
 async def _drive(job: Job, at_once: asyncio.Semaphore) -> None:
-    """One video from where it stands to its end. It fails alone."""
+    """One video from where it stands to its end. It fails alone; one another worker is at is left to that one."""
     async with at_once:
-        while (action := job.next_action()) is not None:
-            tell(Event(job.name, step=action.step))
-            if await on_thread(reuse, job, action):
-                continue
-            if not await _run(job, action):
+        try:
+            while (action := job.next_action()) is not None:
+                tell(Event(job.name, step=action.step))
+                if not await on_thread(reuse, job, action):
+                    await _run(job, action)
+            tell(Event(job.name, outcome=job.outcome))
+        except DeepSoundError as error:
+            if error.code is not ErrorCode.LEASE_LOST:
                 tell(Event(job.name, outcome=OutcomeKind.FAILED))
-                return
-        tell(Event(job.name, outcome=job.outcome))
-        job.let_go()
+        finally:
+            job.let_go()
 
 
-async def _run(job: Job, action: Action) -> bool:
-    """Whether the step was done. What went wrong is in the ledger by then."""
+async def _run(job: Job, action: Action) -> None:
+    """One step under Prefect. What went wrong is in the ledger before it is raised (DeepSoundError)."""
     try:
         await run_step(action.step, job.name, job.item_id, action.round)
-    except DeepSoundError:
-        return False
-    except TimeoutError:
+    except TimeoutError as error:
         hanging = DeepSoundError(
             ErrorCode.TIMED_OUT,
             f"{action.step} took over {STEP_TIMEOUT_SECONDS // 3600} hours",
@@ -136,8 +143,12 @@ async def _run(job: Job, action: Action) -> bool:
             remedy="look at the file, then run the same command again",
         )
         await asyncio.to_thread(fail, job, action, hanging)
-        return False
-    return True
+        raise hanging from error
+
+
+def _flow_run() -> str | None:
+    context = FlowRunContext.get()
+    return str(context.flow_run.id) if context and context.flow_run else None
 
 
 def _prefect_run() -> PrefectRun:

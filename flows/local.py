@@ -14,6 +14,7 @@ from tasks.job import Job
 from tasks.perform import reuse
 from tasks.place import Place, working_at
 from tasks.run import load_jobs, unfinished_items
+from tasks.shift import on_shift
 from tasks.worker import Worker
 
 SERVER_STARTS = "starting the workflow engine (Prefect) for this command; the first videos are decoded meanwhile"
@@ -22,7 +23,10 @@ SERVER_STARTS = "starting the workflow engine (Prefect) for this command; the fi
 def drive_run(worker: Worker, place: Place, run_id: str, say: Callable[[str], None]) -> None:
     """Bring every item of a run to its end. Raises DeepSoundError where nothing can run at all."""
     jobs = load_jobs(worker, run_id, unfinished_items(worker, run_id))
-    left = [job for job in jobs if not _settle(job)]
+    if not jobs:
+        return
+    with on_shift(worker, run_id):
+        left = [job for job in jobs if not _settle(job)]
     if left:
         _drive_with_prefect(left, place, run_id, say)
 

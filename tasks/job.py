@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from db.records import DecisionRef, FinishedStep, StepRef
+from db.records import NEVER_REOPENED, DecisionRef, FinishedStep, Reopened, StepRef
 from deepsound.artifacts.location import Location
 from deepsound.artifacts.protocol import Artifact
 from deepsound.backends import load_generator, load_reasoner
@@ -26,7 +26,10 @@ PLAN = StepRef(Step.PLAN)
 
 
 class Job:
-    """The state of one item while it is worked on; rebuilt from the ledger by whoever takes it up next."""
+    """The state of one item while it is worked on; rebuilt from the ledger by whoever takes it up next.
+
+    `reopened` is what was taken back of it, `deaths` how many workers vanished while they held its present step.
+    """
 
     def __init__(
         self,
@@ -40,6 +43,8 @@ class Job:
         settings: RunSettings,
         registered_at: datetime,
         done: Mapping[StepRef, FinishedStep],
+        reopened: Reopened = NEVER_REOPENED,
+        deaths: int = 0,
     ) -> None:
         self.worker = worker
         self.run_id = run_id
@@ -50,6 +55,8 @@ class Job:
         self.settings = settings
         self.registered_at = registered_at
         self.done = dict(done)
+        self.reopened = reopened
+        self.deaths = deaths
 
     def next_action(self) -> Action | None:
         """What the decision table says comes next."""

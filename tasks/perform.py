@@ -16,10 +16,10 @@ from typing import NamedTuple
 from db import queries, writes
 from db.owner import this_owner
 from db.records import AttemptRecord, DecisionRef, Effect, FinishedStep, MadeDecision, StepRef
-from db.work import claim
+from db.shifts import lease_seconds
+from db.work import Lease, claim
 from deepsound.artifacts.protocol import Artifact
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.memory import is_out_of_memory
 from deepsound.pipeline import Action, OutcomeKind, Step, next_action
 from tasks import check_silence, fall_back, generate, judge, plan, publish, separate
 from tasks.deliver import deliver, speakable
@@ -45,9 +45,8 @@ _STEPS = {
     Step.PUBLISH: _StepModule(publish.inputs, publish.execute),
 }
 
-
-LEASE_SECONDS = 6 * 3600.0
-"""Longer than any step may take: a lease that ran out is another process's to take."""
+DEATHS_ALLOWED = 1
+"""One worker may have vanished for another reason; a video that two vanished at is set aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +69,8 @@ def reuse(job: Job, action: Action) -> bool:
 
     False where there is none, or something is in the way; `perform` then meets that and says what it is.
     """
+    if _at(action) in job.reopened.anew:
+        return False
     started = datetime.now(UTC)
     try:
         inputs = _STEPS[action.step].inputs(job, action)
@@ -90,13 +91,18 @@ def reuse(job: Job, action: Action) -> bool:
 
 
 def perform(job: Job, action: Action, prefect: PrefectRun) -> None:
-    """Do a step and write it down. Raises DeepSoundError once the failure is written down."""
+    """Do a step and write it down.
+
+    Raises DeepSoundError once the failure is written down, and with nothing written where the step is another
+    worker's (LEASE_LOST).
+    """
     started = datetime.now(UTC)
     inputs: StepInputs | None = None
     module = _STEPS[action.step]
-    _claim(job, action)
+    lease = _claim(job, action)
     fault_point(f"{action.step}.begun")
     try:
+        _check_deaths(job, action, lease.deaths)
         inputs = module.inputs(job, action)
         if inputs.video is not None:
             job.check_source()
@@ -122,6 +128,8 @@ def perform(job: Job, action: Action, prefect: PrefectRun) -> None:
         fault_point(f"{action.step}.recorded")
     except Exception as error:
         failure = as_failure(error, job)
+        if failure.code is ErrorCode.LEASE_LOST:
+            raise
         log.info("%s of %s failed: %s", action.step, job.name, failure, exc_info=error)
         fail(job, action, failure, inputs=inputs, started=started, prefect=prefect)
         raise failure from error
@@ -156,7 +164,7 @@ def as_failure(error: Exception, job: Job) -> DeepSoundError:
     match error:
         case DeepSoundError():
             return error
-        case _ if is_out_of_memory(error):
+        case _ if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's own
             code, what, remedy = ErrorCode.OUT_OF_MEMORY, "out of memory", "work on fewer videos at once"
         case OSError(errno=errno.ENOSPC):
             code, what, remedy = ErrorCode.DISK_FULL, "the disk is full", "free some space and run again"
@@ -243,14 +251,28 @@ def _made_decisions(attempt: int, record: AttemptRecord) -> tuple[MadeDecision, 
     )
 
 
-def _claim(job: Job, action: Action) -> None:
-    """Take the step's lease. Raises DeepSoundError (LEASE_LOST) where another process holds it."""
+def _claim(job: Job, action: Action) -> Lease:
+    """Take the step's lease. Raises DeepSoundError (LEASE_LOST) where it is not this worker's to take."""
     with job.worker.ledger.write() as session:
-        if claim(session, job.item_id, _at(action), this_owner(), LEASE_SECONDS):
-            return
-    raise DeepSoundError(
-        ErrorCode.LEASE_LOST,
-        f"another process is at its {action.step} step",
-        where=job.name,
-        remedy="wait for that one, or run the same command again once it has ended",
-    )
+        lease = claim(
+            session, job.item_id, _at(action), this_owner(), lease_seconds(), reopenings=job.reopened.times
+        )
+    if lease is None:
+        raise DeepSoundError(
+            ErrorCode.LEASE_LOST,
+            f"another process is at its {action.step} step",
+            where=job.name,
+            remedy="wait for that one, or run the same command again once it has ended",
+        )
+    return lease
+
+
+def _check_deaths(job: Job, action: Action, deaths: int) -> None:
+    """Raise DeepSoundError (QUARANTINED) where this step would most likely kill one more worker."""
+    if deaths > DEATHS_ALLOWED:
+        raise DeepSoundError(
+            ErrorCode.QUARANTINED,
+            f"{action.step} killed its worker twice and was set aside",
+            where=speakable(job.source),
+            remedy=f"look at the file, then `deepsound run retry {job.run_id} --error {ErrorCode.QUARANTINED}`",
+        )

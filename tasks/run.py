@@ -8,8 +8,9 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 from db import queries, writes
-from db.items import RunHead, RunItem, find_run, run_items
-from db.records import FinishedStep, NewItem, NewRun, VideoFile
+from db.control import RunState, run_state
+from db.items import find_run, run_items
+from db.records import NEVER_REOPENED, NewItem, NewRun, VideoFile
 from db.work import release_dead
 from deepsound.artifacts.location import InBucket, location
 from deepsound.canonical import Json, sha256_file
@@ -64,15 +65,36 @@ def unfinished_items(worker: Worker, run_id: str) -> list[int]:
         return list(dict.fromkeys(step.item_id for step in queries.unfinished(session, run_id)))
 
 
+def may_go_on(worker: Worker, run_id: str) -> bool:
+    """Whether nobody paused or cancelled the run, and its budget is not spent."""
+    with worker.ledger.read() as session:
+        return run_state(session, run_id) is RunState.ACTIVE
+
+
 def load_jobs(worker: Worker, run_id: str, items: Iterable[int]) -> list[Job]:
     """Items as jobs, with all that was done on them. Raises DeepSoundError (BAD_SETTINGS: no such run)."""
     with worker.ledger.read() as session:
         run = find_run(session, run_id)
         if run is None:
             raise no_such_run(run_id, worker)
+        ids = list(items)
+        # Before the histories: who took back a step in between is found out when the job claims one.
+        reopened, deaths = queries.reopened(session, ids), queries.deaths(session, ids)
         return [
-            _job(worker, run_id, run, item, queries.item_history(session, item.id))
-            for item in run_items(session, run_id, list(items))
+            Job(
+                worker,
+                run_id=run_id,
+                item_id=item.id,
+                source=location(item.source),
+                output_name=item.output_name,
+                video_sha256=item.video_sha256,
+                settings=RunSettings.from_json(run.settings).with_overrides(item.overrides),
+                registered_at=run.registered_at,
+                done={finished.at: finished for finished in queries.item_history(session, item.id)},
+                reopened=reopened.get(item.id, NEVER_REOPENED),
+                deaths=deaths.get(item.id, 0),
+            )
+            for item in run_items(session, run_id, ids)
         ]
 
 
@@ -83,20 +105,6 @@ def no_such_run(run_id: str, worker: Worker) -> DeepSoundError:
         f"there is no run {run_id}",
         where=worker.ledger.url,
         remedy="check --db, DEEPSOUND_DB and the id",
-    )
-
-
-def _job(worker: Worker, run_id: str, run: RunHead, item: RunItem, history: Iterable[FinishedStep]) -> Job:
-    return Job(
-        worker,
-        run_id=run_id,
-        item_id=item.id,
-        source=location(item.source),
-        output_name=item.output_name,
-        video_sha256=item.video_sha256,
-        settings=RunSettings.from_json(run.settings).with_overrides(item.overrides),
-        registered_at=run.registered_at,
-        done={finished.at: finished for finished in history},
     )
 
 

@@ -9,11 +9,29 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.control import EventKind, note_event
 from db.engine import Ledger, open_ledger
+from db.reopening import reopen_items
 from db.schema import Base, Item
 from db.verify import Problem, verify_item, verify_run
+from db.work import claim
+from db.writes import record_attempt
 from deepsound.errors import DeepSoundError, ErrorCode
-from tests.ledger_samples import GENERATE_STEP, PLAN_STEP, a_run, attempt, begin, bytes_of, dub, write
+from deepsound.pipeline import Step
+from tests.ledger_samples import (
+    CHECK_STEP,
+    GENERATE_STEP,
+    OWNER,
+    PLAN_STEP,
+    PUBLISH_STEP,
+    a_run,
+    attempt,
+    begin,
+    bytes_of,
+    dub,
+    record_of,
+    write,
+)
 from tests.postgres import NewLedger
 
 FIRST, SECOND = 1, 2
@@ -28,6 +46,25 @@ def dubbed(request: pytest.FixtureRequest, new_ledger: NewLedger) -> Iterator[Le
         assert items == [FIRST, SECOND]
         for item_id in items:
             dub(ledger, item_id)
+        yield ledger
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def reopened(request: pytest.FixtureRequest, new_ledger: NewLedger) -> Iterator[Ledger]:
+    """A ledger with two dubbed items; of the second, two steps were taken back and done once more."""
+    with new_ledger(request.param) as ledger:
+        run_id, items = begin(ledger, a_run("a.mp4", "b.mp4"))
+        for item_id in items:
+            dub(ledger, item_id)
+        for times, redone in enumerate(([CHECK_STEP, PUBLISH_STEP], [PUBLISH_STEP]), 1):
+            with ledger.write() as session:
+                reopen_items(
+                    session, run_id, step=redone[0].step, pattern="b.mp4", by="kim@desk", reason="a new release"
+                )
+            for at in redone:
+                with ledger.write() as session:
+                    assert claim(session, SECOND, at, OWNER, 60, reopenings=times)
+                    record_attempt(session, record_of(ledger, SECOND, at), OWNER)
         yield ledger
 
 
@@ -225,6 +262,74 @@ def test_a_changed_list_is_found_in_the_run(dubbed: Ledger, change: tuple[str, .
     with tampered(dubbed, *change) as session:
         details = [finding.detail for finding in verify_run(session, run_of(session)) if finding.item_id is None]
     assert details == ["its items are not those it was started with"]
+
+
+def test_steps_taken_back_and_done_again_verify_too(reopened: Ledger) -> None:
+    with reopened.read() as session:
+        assert verify_run(session, run_of(session)) == []
+
+
+CHECK_BACK, PUBLISH_BACK = "reopening 1 (check_silence, round 1)", "reopening 2 (publish, round 1)"
+
+
+@pytest.mark.parametrize(
+    ("change", "row", "problem"),
+    [
+        ("UPDATE reopening SET reason = 'none' WHERE item_id = 2 AND seq = 1", CHECK_BACK, Problem.CHANGED),
+        ("UPDATE reopening SET \"by\" = 'root' WHERE item_id = 2 AND seq = 2", PUBLISH_BACK, Problem.CHANGED),
+        (
+            "UPDATE reopening SET step = 'plan' WHERE item_id = 2 AND seq = 1",
+            "reopening 1 (plan, round 1)",
+            Problem.CHANGED,
+        ),
+        ("DELETE FROM reopening WHERE item_id = 2 AND seq = 1", "reopening 1", Problem.MISSING),
+        (
+            "DELETE FROM reopening WHERE item_id = 2 AND seq = 2",
+            "attempt 9 (publish, round 1)",
+            Problem.CHANGED,
+        ),
+        (
+            'INSERT INTO reopening SELECT item_id, 3, 9, step, round, anew, at, "by", reason, previous_hash, hash'
+            " FROM reopening WHERE item_id = 2 AND seq = 2",
+            "reopening 3 (publish, round 1)",
+            Problem.CHANGED,
+        ),
+    ],
+)
+def test_a_changed_reopening_is_named(reopened: Ledger, change: str, row: str, problem: Problem) -> None:
+    assert (row, problem) in rows_found(reopened, change)
+
+
+def test_a_reopening_cut_off_the_end_is_missed_as_long_as_the_to_do_list_knows_it(ledger: Ledger) -> None:
+    run_id, (item_id,) = begin(ledger, a_run("a.mp4"))
+    dub(ledger, item_id)
+    with ledger.write() as session:
+        reopen_items(session, run_id, step=Step.CHECK_SILENCE, by="kim@desk")
+    with tampered(ledger, "DELETE FROM reopening") as session:
+        rows = [(finding.row, finding.problem) for finding in verify_item(session, item_id)]
+    assert rows == [
+        ("reopening of check_silence, round 1", Problem.MISSING),
+        ("work publish, round 1", Problem.MISSING),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "row", "problem"),
+    [
+        ("UPDATE run_event SET reason = 'lunch' WHERE seq = 1", "run_event 1 (paused)", Problem.CHANGED),
+        ("UPDATE run_event SET kind = 'resumed' WHERE seq = 2", "run_event 2 (resumed)", Problem.CHANGED),
+        ("DELETE FROM run_event WHERE seq = 1", "run_event 1", Problem.MISSING),
+        ("UPDATE run_event SET seq = 4 WHERE seq = 1", "run_event 1", Problem.MISSING),
+        ("UPDATE run SET name = 'others'", "run_event 1 (paused)", Problem.CHANGED),
+    ],
+)
+def test_a_changed_event_of_a_run_is_named(ledger: Ledger, change: str, row: str, problem: Problem) -> None:
+    run_id, _ = begin(ledger, a_run("a.mp4"))
+    for kind in (EventKind.PAUSED, EventKind.CANCELLED, EventKind.RESUMED):
+        with ledger.write() as session:
+            note_event(session, run_id, kind, by="kim@desk")
+    with tampered(ledger, change) as session:
+        assert (row, problem) in [(finding.row, finding.problem) for finding in verify_run(session, run_id)]
 
 
 def test_an_item_that_is_not_there_is_missing(dubbed: Ledger) -> None:
