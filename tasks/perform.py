@@ -20,6 +20,7 @@ from db.shifts import lease_seconds
 from db.work import Lease, claim
 from deepsound.artifacts.protocol import Artifact
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.memory import is_out_of_memory
 from deepsound.pipeline import Action, OutcomeKind, Step, next_action
 from tasks import check_silence, fall_back, generate, judge, plan, publish, separate
 from tasks.deliver import deliver, speakable
@@ -164,7 +165,7 @@ def as_failure(error: Exception, job: Job) -> DeepSoundError:
     match error:
         case DeepSoundError():
             return error
-        case _ if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's own
+        case _ if is_out_of_memory(error):
             code, what, remedy = ErrorCode.OUT_OF_MEMORY, "out of memory", "work on fewer videos at once"
         case OSError(errno=errno.ENOSPC):
             code, what, remedy = ErrorCode.DISK_FULL, "the disk is full", "free some space and run again"
