@@ -46,7 +46,7 @@ SILENT, SOUNDING = ("The audio is silent.",), ("The audio is not silent.",)
 SURENESS = 4.0
 """Logit of A above that of B where the script has A, and of B above A where it has something else."""
 
-_HIDDEN = 288
+_HIDDEN = 320  # a multiple of the 64 weights that share a scale in 4 bits
 _CHAT_TEMPLATE = (
     "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -56,7 +56,7 @@ _CHAT_TEMPLATE = (
 CONFIG = VideoLlama2Config(
     language=Qwen2Config(
         hidden_size=_HIDDEN,
-        intermediate_size=32,
+        intermediate_size=64,
         num_hidden_layers=1,
         num_attention_heads=4,
         num_key_value_heads=2,
