@@ -127,7 +127,7 @@ def in_turns(clips: Sequence[Path], folder: Path, repeats: int) -> tuple[Table, 
 
 def watched_machinery() -> Stopwatch:
     """Stopwatches at the joints of the machinery."""
-    import flows.dub
+    import flows.shard
     import tasks.perform
     from db.engine import Ledger
 
@@ -140,8 +140,8 @@ def watched_machinery() -> Stopwatch:
 
         return call
 
-    flows.dub.perform = by_step("step", flows.dub.perform)
-    flows.dub.reuse = by_step("look-up", flows.dub.reuse)
+    flows.shard.perform = by_step("step", flows.shard.perform)
+    flows.shard.reuse = by_step("look-up", flows.shard.reuse)
     for owner, name, part in (
         (Ledger, "write", "ledger"),
         (FolderStore, "put", "store"),

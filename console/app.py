@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from console import audit, doctor, dub, models
+from console import audit, doctor, dub, models, run
 from console.terminal import EXIT_USAGE, complain
 from deepsound.errors import DeepSoundError
 
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.command("dub")(dub.dub)
 app.command("doctor")(doctor.doctor)
+app.add_typer(run.app, name="run", help="Archive runs: handed to workers, followed, paused, retried.")
 app.add_typer(audit.app, name="audit", help="What was done to a video, and why.")
 app.add_typer(models.app, name="models", help="The models: what they need, what their licences allow.")
 

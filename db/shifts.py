@@ -15,6 +15,9 @@ from db.schema import Attempt, Shift, Work, table_of
 from db.work import database_clock, items_of_run
 from deepsound.errors import DeepSoundError, ErrorCode
 
+NO_DEVICE: Final = "none"
+"""The device of a shift that only follows what others do; its time is not counted."""
+
 _LEASE_SECONDS: Final = 60.0
 
 
@@ -102,7 +105,7 @@ def live_flow_runs(session: Session, run_id: str) -> frozenset[str]:
 
 def worker_seconds(session: Session, run_id: str) -> float:
     """How long workers were at work on a run, all of them together; a vanished one until it was last seen."""
-    worked = select(func.sum(_elapsed(session))).where(Shift.run_id == run_id)
+    worked = select(func.sum(_elapsed(session))).where(Shift.run_id == run_id, Shift.device != NO_DEVICE)
     return float(session.scalar(worked) or 0.0)
 
 

@@ -64,7 +64,7 @@ def _drive_with_prefect(jobs: Sequence[Job], place: Place, run_id: str, say: Cal
 
 def _run_archive(place: Place, run_id: str, until_ready: Callable[[], None]) -> None:
     # Imported only now, since Prefect reads its settings on import, and before waiting, since that takes seconds.
-    from flows.dub import dub_archive
+    from flows.archive import dub_archive
 
     until_ready()
     with working_at(place):

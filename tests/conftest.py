@@ -6,4 +6,4 @@ import os
 # workers that tests start beside them.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-pytest_plugins = ["tests.archive", "tests.postgres", "tests.s3"]
+pytest_plugins = ["tests.archive", "tests.pool", "tests.postgres", "tests.s3"]

@@ -1,127 +1,24 @@
-"""Prefect for real: a standing server, deployments from prefect.yaml, and a worker that runs a shard."""
+"""Prefect for real, as one command uses it: a private server, or the one that is configured."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
 import httpx
 import pytest
 
-from console.results import read_results
-from console.settings import settings_from
 from deepsound.errors import DeepSoundError
-from deepsound.pipeline import OutcomeKind
 from flows.engine import PrivateServer, configured_server
-from tasks.intake import collect
 from tasks.place import Place
-from tasks.run import begin_run
 from tests.archive import DEEPSOUND, Archive
 from tests.footage import silent_clip
+from tests.pool import PREFECT, answers, until
 from tests.s3 import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
-
-ROOT = Path(__file__).parents[2]
-PREFECT = str(Path(sys.executable).with_name("prefect"))
-
-
-def until(true, seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
-        time.sleep(0.3)
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as reply:
-            return reply.status == 200
-    except OSError:
-        return False
-
-
-@pytest.fixture
-def standing_server(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """`prefect server start`, as an operator runs it; yields the environment that points at it."""
-    port = free_port()
-    environment = {
-        **os.environ,
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-    }
-    server = subprocess.Popen(
-        [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        until(lambda: answers(f"http://127.0.0.1:{port}/api/health"), 120, "the server's start")
-        yield environment
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-def prefect(environment: dict[str, str], *arguments: str) -> None:
-    done = subprocess.run(
-        [PREFECT, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_a_worker_runs_the_shards_of_an_archive(standing_server: dict[str, str], tmp_path: Path):
-    archive = Archive(tmp_path, Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
-    reels = tmp_path / "reels"
-    reels.mkdir()
-    for number in range(2):
-        silent_clip(reels / f"reel-{number}.mp4")
-    settings = settings_from(out=str(archive.out))
-    run_id, _ = begin_run(
-        archive.worker, settings.for_run(), collect([reels], archive.out).sources, lambda _: None
-    )
-    environment = {**archive.variables(), **standing_server}
-    prefect(environment, "work-pool", "create", "cpu", "--type", "process")
-    prefect(environment, "work-pool", "create", "gpu", "--type", "process")
-    prefect(environment, "deploy", "--all")
-    workers = [
-        subprocess.Popen(
-            [PREFECT, "worker", "start", "--pool", pool, "--limit", "1"],
-            env={**environment, "PREFECT_WORKER_QUERY_SECONDS": "1"},
-            cwd=ROOT,
-            stdout=(tmp_path / f"{pool}.log").open("wb"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        for pool in ("cpu", "gpu")
-    ]
-    try:
-        prefect(environment, "deployment", "run", "dub-archive/dub-archive", "--param", f"run={run_id}")
-        until(lambda: all(result.outcome for result in read_results(archive.worker, run_id)), 180, "the run's end")
-    finally:
-        for worker in workers:
-            os.killpg(worker.pid, signal.SIGKILL)
-            worker.wait()
-    results = read_results(archive.worker, run_id)
-    assert [result.outcome for result in results] == [OutcomeKind.DONE] * 2
-    assert all(result.outputs["video"].is_file() for result in results)
-    api = standing_server["PREFECT_API_URL"]
-    flows = {run["name"] for run in httpx.post(f"{api}/flow_runs/filter", json={}).json()}
-    assert {f"archive run {run_id}", f"shard of {run_id}"} <= flows
-    tasks = {run["name"] for run in httpx.post(f"{api}/task_runs/filter", json={}).json()}
-    assert {"judge · reel-0", "publish · reel-1"} <= tasks
-    attempt = archive.items()[0].attempts[0]
-    assert attempt.prefect_flow_run_id is not None
-    assert attempt.prefect_task_run_id is not None
 
 
 def test_with_no_server_configured_the_command_brings_its_own_and_says_so(tmp_path: Path):

@@ -1,19 +1,18 @@
-"""What runs where and when: an archive is cut into shards, a shard drives its videos through their steps.
+"""A shard: some videos of a run in one process, which loads its models once and drives them to their ends.
 
-The ledger is the record and Prefect is the engine: parameters are ids, a video's
-failure is a row and never an exception of the flow, and finished steps make no Prefect task.
-Flows are async: Prefect 3.8 makes every sync flow run wait a second for its heartbeat thread.
+The ledger is the record and Prefect is the engine: parameters are ids, a video's failure is a row and never an
+exception of the flow, and finished steps make no Prefect task. Flows are async: Prefect 3.8 makes every sync flow
+run wait a second for its heartbeat thread.
 """
 
 import asyncio
-from collections.abc import Sequence
+import time
 from contextvars import ContextVar
 
 from prefect import Task, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
-from prefect.deployments import arun_deployment
 from prefect.tasks import exponential_backoff
 
 from deepsound.errors import DeepSoundError, ErrorCode
@@ -23,20 +22,20 @@ from flows.threads import on_thread, threads, videos_at_once
 from tasks.job import Job
 from tasks.perform import LAST_TRY, PrefectRun, fail, perform, reuse
 from tasks.place import current_place
-from tasks.run import load_jobs, unfinished_items
+from tasks.run import load_jobs, may_go_on
 from tasks.shift import on_shift
-from tasks.worker import worker_at
+from tasks.worker import Worker, worker_at
 
 SHARD_SIZE = 32
 """16 to 64 videos a flow run keep Prefect's own cost under 20 ms a video, as measured with Prefect 3.8."""
-
-SHARDS_IN_FLIGHT = 8
-"""Enough to keep the workers of a pool busy; hundreds of waiting runs block a Prefect server (its issue 19403)."""
 
 STEP_TIMEOUT_SECONDS = 6 * 3600
 """A step that takes longer than this on one video hangs."""
 
 RETRIES = 3
+
+ASK_EVERY_SECONDS = 2.0
+"""How old may be what is known of a pause or a cancellation: steps take longer."""
 
 _jobs: ContextVar[dict[int, Job]] = ContextVar("jobs")
 
@@ -66,6 +65,21 @@ async def run_step(step: Step, reel: str, item: int, number: int) -> None:
     await on_thread(perform, job, action, _prefect_run())
 
 
+class _Leave:
+    """Whether the run may go on, asked of the ledger now and then."""
+
+    def __init__(self, worker: Worker, run: str) -> None:
+        self._worker, self._run = worker, run
+        self._asked, self._given = 0.0, True
+
+    async def is_given(self) -> bool:
+        """False once the run was paused, cancelled, or ran out of its budget."""
+        if time.monotonic() - self._asked > ASK_EVERY_SECONDS:
+            self._asked = time.monotonic()
+            self._given = await asyncio.to_thread(may_go_on, self._worker, self._run)
+        return self._given
+
+
 @flow(name="dub-shard", flow_run_name="shard of {run}", validate_parameters=False)
 async def dub_shard(run: str, items: list[int]) -> None:
     """Drive some videos of a run to their ends; models are loaded once and shared by all."""
@@ -74,52 +88,32 @@ async def dub_shard(run: str, items: list[int]) -> None:
     _jobs.set({job.item_id: job for job in jobs})
     if not jobs:
         return
+    leave = _Leave(worker, run)
     at_once = asyncio.Semaphore(await asyncio.to_thread(videos_at_once, jobs[0]))
-    with on_shift(worker, run, _flow_run()), threads(len(jobs)):
+    with on_shift(worker, run, this_flow_run()), threads(len(jobs)):
         # What goes wrong outside a step, say Prefect's server vanishing, is told when the others are through.
         ends = await asyncio.gather(
-            *(_drive(job, at_once) for job in jobs if job.deaths == 0), return_exceptions=True
+            *(_drive(job, at_once, leave) for job in jobs if job.deaths == 0), return_exceptions=True
         )
         # One by one and last, where a worker vanished before: if it happens again, it was this video.
         for job in jobs:
             if job.deaths > 0:
-                ends += await asyncio.gather(_drive(job, at_once), return_exceptions=True)
+                ends += await asyncio.gather(_drive(job, at_once, leave), return_exceptions=True)
     for end in ends:
         if end is not None:
             raise end
 
 
-@flow(name="dub-archive", flow_run_name="archive run {run}", validate_parameters=False)
-async def dub_archive(run: str) -> None:
-    """Cut what is left of a run into shards; they run where this flow runs.
+async def _drive(job: Job, at_once: asyncio.Semaphore, leave: _Leave) -> None:
+    """One video from where it stands to its end, or to where the run was stopped.
 
-    Started from a deployment, every shard becomes a run of the shard deployment, for any worker of its pool;
-    started in a process, the shards follow each other in it.
+    It fails alone; one that another worker is at is left to that one.
     """
-    worker = await asyncio.to_thread(worker_at, current_place())
-    items = await asyncio.to_thread(unfinished_items, worker, run)
-    shards = [items[start : start + SHARD_SIZE] for start in range(0, len(items), SHARD_SIZE)]
-    context = FlowRunContext.get()
-    deployed = context is not None and context.flow_run is not None and context.flow_run.deployment_id is not None
-    if deployed:
-        in_flight = asyncio.Semaphore(SHARDS_IN_FLIGHT)
-        await asyncio.gather(*(_submit(run, shard, in_flight) for shard in shards))
-        return
-    for shard in shards:
-        await dub_shard(run, shard)
-
-
-async def _submit(run: str, shard: Sequence[int], in_flight: asyncio.Semaphore) -> None:
-    """One shard as a run of its deployment, followed to its end."""
-    async with in_flight:
-        await arun_deployment("dub-shard/dub-shard", parameters={"run": run, "items": list(shard)})
-
-
-async def _drive(job: Job, at_once: asyncio.Semaphore) -> None:
-    """One video from where it stands to its end. It fails alone; one another worker is at is left to that one."""
     async with at_once:
         try:
             while (action := job.next_action()) is not None:
+                if not await leave.is_given():
+                    return
                 tell(Event(job.name, step=action.step))
                 if not await on_thread(reuse, job, action):
                     await _run(job, action)
@@ -146,7 +140,8 @@ async def _run(job: Job, action: Action) -> None:
         raise hanging from error
 
 
-def _flow_run() -> str | None:
+def this_flow_run() -> str | None:
+    """The id of the flow run that this is part of; None outside of one."""
     context = FlowRunContext.get()
     return str(context.flow_run.id) if context and context.flow_run else None
 

@@ -1,0 +1,16 @@
+"""`deepsound run`: archive runs, from submission to the last video."""
+
+import typer
+
+from console.run import control, listing, retry, submit, sweep, watch
+
+app = typer.Typer(no_args_is_help=True)
+app.command("submit")(submit.submit_run)
+app.command("list")(listing.list_runs)
+app.command("status")(listing.show_status)
+app.command("watch")(watch.watch_run)
+app.command("pause")(control.pause)
+app.command("resume")(control.resume)
+app.command("cancel")(control.cancel)
+app.command("retry")(retry.retry)
+app.command("sweep")(sweep.sweep)

@@ -1,0 +1,40 @@
+"""`deepsound run pause|resume|cancel`: what is decided is written down, and workers obey within a step."""
+
+from console import options
+from console.run.driving import go_on
+from console.run.finding import find_run, place_of
+from console.terminal import out, say
+from db.control import EventKind, note_event, run_state
+from tasks.person import this_person
+from tasks.worker import Worker
+
+
+def pause(run: options.Run, reason: options.Reason = None, db: options.Db = None) -> None:
+    """Stop after the steps at hand; `run resume` goes on."""
+    _, worker = place_of(db)
+    run_id = find_run(worker, run)
+    _note(worker, run_id, EventKind.PAUSED, reason)
+    say(f"workers stop within a step; `deepsound run resume {run_id}` goes on where they stopped")
+
+
+def cancel(run: options.Run, reason: options.Reason = None, db: options.Db = None) -> None:
+    """Stop after the steps at hand, for good; nothing done is lost, and `run resume` still works."""
+    _, worker = place_of(db)
+    _note(worker, find_run(worker, run), EventKind.CANCELLED, reason)
+
+
+def resume(
+    run: options.Run, reason: options.Reason = None, db: options.Db = None, store: options.Store = None
+) -> None:
+    """Go on with a run that was paused or cancelled, that ran out of budget, or that nobody follows."""
+    settings, worker = place_of(db, store)
+    run_id = find_run(worker, run)
+    _note(worker, run_id, EventKind.RESUMED, reason)
+    go_on(worker, settings, run_id)
+
+
+def _note(worker: Worker, run_id: str, kind: EventKind, reason: str | None) -> None:
+    with worker.ledger.write() as session:
+        note_event(session, run_id, kind, by=this_person(), reason=reason)
+        state = run_state(session, run_id)
+    out.print(f"run {run_id} is {state}", markup=False)

@@ -1,0 +1,29 @@
+"""The way from a command to Prefect's server, which only a command that starts something there needs."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from flows.engine import check_answers, configured_server, use
+
+Result = TypeVar("Result")
+
+
+def reach_server() -> None:
+    """Point Prefect at the configured server. Raises DeepSoundError (ENGINE_NOT_STARTED)."""
+    api_url = configured_server()
+    if api_url is None:
+        raise DeepSoundError(
+            ErrorCode.ENGINE_NOT_STARTED,
+            "no Prefect server is configured, and workers are found through one",
+            where="PREFECT_API_URL",
+            remedy="start one with `prefect server start` and set PREFECT_API_URL, or use `deepsound dub`",
+        )
+    check_answers(api_url)
+    use(api_url, private=False)
+
+
+def ask(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run what talks to the server, to its end."""
+    return asyncio.run(work)

@@ -1,0 +1,24 @@
+"""A run as people name it: by its id, or by how that begins."""
+
+from console.settings import Settings, settings_from
+from db.items import run_ids
+from deepsound.errors import DeepSoundError, ErrorCode
+from tasks.worker import Worker, worker_at
+
+
+def place_of(db: str | None, store: str | None = None) -> tuple[Settings, Worker]:
+    """Settings and books of a command. Raises DeepSoundError (BAD_SETTINGS, LEDGER_*)."""
+    settings = settings_from(db=db, store=store)
+    return settings, worker_at(settings.place)
+
+
+def find_run(worker: Worker, known: str) -> str:
+    """The full id. Raises DeepSoundError (BAD_SETTINGS) where no run, or more than one, begins so."""
+    with worker.ledger.read() as session:
+        found = [run for run in run_ids(session) if run.startswith(known)]
+    if len(found) == 1:
+        return found[0]
+    what = f"{len(found)} runs begin with {known!r}" if found else f"there is no run {known!r}"
+    raise DeepSoundError(
+        ErrorCode.BAD_SETTINGS, what, where=worker.ledger.url, remedy="see `deepsound run list`, and check --db"
+    )

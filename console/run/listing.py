@@ -1,0 +1,180 @@
+"""`deepsound run list` and `status`: what stands in the ledger, at a glance."""
+
+import json
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from console import options
+from console.run.finding import find_run, place_of
+from console.terminal import out
+from db.control import Event, RunState, run_events, run_state
+from db.progress import LATELY_MINUTES, RunLine, RunProgress, run_list, run_progress
+from db.records import WorkState
+from db.shifts import LiveShift, live_shifts, worker_seconds
+from deepsound.canonical import Json
+from deepsound.pipeline import OutcomeKind, Step
+from tasks.run import no_such_run
+from tasks.worker import Worker
+
+_WORDS = frozenset({"run", "name", "registered", "state", "step"})
+_TOLD = (OutcomeKind.DONE, OutcomeKind.NEEDS_REVIEW, OutcomeKind.FAILED)
+_STATES = (WorkState.PENDING, WorkState.RUNNING, WorkState.DONE, WorkState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """One look at a run: where it stands, whether it may go on, who is at work, and what people did to it."""
+
+    progress: RunProgress
+    state: RunState
+    workers: list[LiveShift]
+    hours: float
+    events: list[Event]
+
+    @property
+    def has_ended(self) -> bool:
+        """No video is open."""
+        return self.progress.open_items == 0
+
+    @property
+    def videos_an_hour(self) -> float:
+        """The present pace."""
+        return self.progress.ended_lately * 60.0 / LATELY_MINUTES
+
+    @property
+    def minutes_left(self) -> float | None:
+        """At the present pace; None while there is none."""
+        pace = self.videos_an_hour
+        return None if pace == 0 or self.has_ended else 60.0 * self.progress.open_items / pace
+
+
+def list_runs(
+    newest: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    db: options.Db = None,
+    as_json: options.Json = False,
+) -> None:
+    """The newest runs of this ledger."""
+    _, worker = place_of(db)
+    with worker.ledger.read() as session:
+        lines = run_list(session, newest)
+    if as_json:
+        out.file.write(json.dumps({"runs": [_line_json(line) for line in lines]}, ensure_ascii=False) + "\n")
+        return
+    table = _table("run", "name", "registered", "state", "videos", "open", "done", "review", "failed")
+    for line in lines:
+        ends = (line.outcomes.get(kind, 0) for kind in _TOLD)
+        state = line.state if line.open_items else "ended"
+        when = f"{line.registered_at.astimezone():%Y-%m-%d %H:%M}"
+        table.add_row(line.run_id, Text(line.name), when, state, *map(str, (line.items, line.open_items, *ends)))
+    out.print(table)
+
+
+def show_status(run: options.Run, db: options.Db = None, as_json: options.Json = False) -> None:
+    """Where a run stands: per step, per outcome, who is at work."""
+    _, worker = place_of(db)
+    status = read_status(worker, find_run(worker, run))
+    if as_json:
+        out.file.write(json.dumps(_status_json(status), ensure_ascii=False) + "\n")
+        return
+    out.print(status_page(status))
+    for event in status.events:
+        why = f": {event.reason}" if event.reason else ""
+        out.print(f"{event.at.astimezone():%Y-%m-%d %H:%M} {event.kind} by {event.by}{why}", markup=False)
+
+
+def read_status(worker: Worker, run_id: str) -> RunStatus:
+    """One look at a run. Raises DeepSoundError (BAD_SETTINGS: no such run)."""
+    with worker.ledger.read() as session:
+        progress = run_progress(session, run_id)
+        if progress is None:
+            raise no_such_run(run_id, worker)
+        return RunStatus(
+            progress=progress,
+            state=run_state(session, run_id),
+            workers=live_shifts(session, run_id),
+            hours=worker_seconds(session, run_id) / 3600,
+            events=run_events(session, run_id),
+        )
+
+
+def status_page(status: RunStatus) -> RenderableType:
+    """For people; drawn again and again by `run watch`."""
+    progress = status.progress
+    steps = _table("step", *(state.value for state in _STATES))
+    for step in Step:
+        steps.add_row(step.value, *(str(progress.steps.get((step, state), 0)) for state in _STATES))
+    ended = progress.items - progress.open_items
+    state = "ended" if status.has_ended else status.state
+    return Group(
+        Text(f"{progress.name}  (run {progress.run_id}, {state})", style="bold"),
+        steps,
+        Text(f"videos: {ended} of {progress.items} ended; {_counts(progress)}"),
+        Text(f"pace: {status.videos_an_hour:.0f} videos an hour, {_left(status)}"),
+        Text(f"workers: {_workers(status)}; {status.hours:.2f} worker-hours spent"),
+    )
+
+
+def _left(status: RunStatus) -> str:
+    if status.has_ended:
+        return "nothing left"
+    return "no end in sight" if status.minutes_left is None else f"about {status.minutes_left:.0f} min left"
+
+
+def _counts(progress: RunProgress) -> str:
+    ends = [f"{count} {outcome.replace('_', ' ')}" for outcome, count in progress.outcomes.items()]
+    errors = [f"{code} {count}" for code, count in progress.errors.items()]
+    return ", ".join(ends or ["none"]) + (f" ({', '.join(errors)})" if errors else "")
+
+
+def _workers(status: RunStatus) -> str:
+    names = [f"{shift.host} ({shift.device})" for shift in status.workers]
+    return ", ".join(names) or "none"
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in _WORDS else "right")
+    return table
+
+
+def _line_json(line: RunLine) -> Json:
+    return {
+        "run": line.run_id,
+        "name": line.name,
+        "registered": line.registered_at.isoformat(),
+        "state": line.state,
+        "items": line.items,
+        "open": line.open_items,
+        "outcomes": {kind.value: count for kind, count in line.outcomes.items()},
+    }
+
+
+def _status_json(status: RunStatus) -> Json:
+    progress = status.progress
+    return {
+        "run": progress.run_id,
+        "name": progress.name,
+        "state": status.state,
+        "items": progress.items,
+        "open": progress.open_items,
+        "outcomes": {kind.value: count for kind, count in progress.outcomes.items()},
+        "errors": dict(progress.errors),
+        "quarantined": progress.quarantined,
+        "steps": {
+            step.value: {state.value: progress.steps.get((step, state), 0) for state in _STATES} for step in Step
+        },
+        "videos_an_hour": status.videos_an_hour,
+        "minutes_left": status.minutes_left,
+        "worker_hours": status.hours,
+        "workers": [{"host": shift.host, "device": shift.device} for shift in status.workers],
+        "events": [
+            {"at": event.at.isoformat(), "kind": event.kind, "by": event.by, "reason": event.reason}
+            for event in status.events
+        ],
+    }

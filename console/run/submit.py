@@ -1,0 +1,121 @@
+"""`deepsound run submit`: an archive handed over to workers, now, at a time, or again and again."""
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from console import options
+from console.backends import check_licences
+from console.run.engine import ask, reach_server
+from console.settings import settings_from
+from console.terminal import err, out, say
+from deepsound.errors import DeepSoundError, ErrorCode
+from flows.priority import Priority
+from tasks.settings import Source
+from tasks.submission import Submission, submit, take_stock
+from tasks.worker import Worker, worker_at
+
+
+def submit_run(
+    inputs: options.Inputs,
+    name: Annotated[str | None, typer.Option(help="How people will call the run.")] = None,
+    pool: Annotated[str, typer.Option(help="Work pool whose workers do it: gpu or cpu.")] = "gpu",
+    priority: Annotated[Priority, typer.Option(help="Which of the pool's queues it waits in.")] = Priority.NORMAL,
+    at: Annotated[str | None, typer.Option(help='Not before, such as "2026-12-01 22:00" (local time).')] = None,
+    cron: Annotated[str | None, typer.Option(help='Again and again, such as "0 22 * * 5" (UTC).')] = None,
+    budget_gpu_hours: Annotated[
+        float | None, typer.Option(min=0.0, help="Pause in order once workers spent so many hours.")
+    ] = None,
+    out_place: options.Out = None,
+    generator: options.Generator = None,
+    reasoner: options.Reasoner = None,
+    separator: options.Separator = None,
+    fallback: options.FallbackMode = None,
+    voice: options.Voice = None,
+    prompt: options.Prompt = None,
+    negative_prompt: options.NegativePrompt = None,
+    seed: options.Seed = None,
+    loudness: options.Loudness = None,
+    licence: options.Licence = None,
+    db: options.Db = None,
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Hand videos over to workers. Nothing starts before every one of them, and every setting, is understood."""
+    starts = _starts(at)
+    if starts is not None and cron is not None:
+        raise DeepSoundError(
+            ErrorCode.BAD_SETTINGS, "a run has a time or a schedule", where="--at", remedy="drop one"
+        )
+    settings = settings_from(
+        out=out_place,
+        generator=generator,
+        reasoner=reasoner,
+        separator=separator,
+        fallback=fallback,
+        voice=voice,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        seed=seed,
+        loudness=loudness,
+        licence=licence,
+        db=db,
+        store=store,
+    )
+    check_licences(settings)
+    submission = Submission(inputs, settings.for_run(), name, pool, priority.value, budget_gpu_hours)
+    sources = take_stock(submission)
+    reach_server()
+    if cron is not None:
+        _repeat(submission, cron, len(sources), as_json)
+        return
+    run_id = _register(worker_at(settings.place), submission, sources)
+    _start(worker_at(settings.place), run_id, starts)
+    if as_json:
+        out.file.write(json.dumps({"run": run_id, "items": len(sources)}) + "\n")
+        return
+    when = "now" if starts is None else f"from {starts.astimezone():%Y-%m-%d %H:%M}"
+    out.print(f"run {run_id}: {len(sources)} videos for the pool {pool}, {when}", markup=False)
+    say(f"follow it with `deepsound run watch {run_id}`")
+
+
+def _register(worker: Worker, submission: Submission, sources: tuple[Source, ...]) -> str:
+    with Progress(console=err, transient=True) as progress:
+        reading = progress.add_task("reading", total=len(sources))
+        run_id, resumed = submit(worker, submission, sources, lambda _: progress.advance(reading))
+    if resumed:
+        say(f"going on with run {run_id}, which was not finished")
+    return run_id
+
+
+def _start(worker: Worker, run_id: str, starts: datetime | None) -> None:
+    # Only now: Prefect takes seconds to import, and reads its settings once.
+    from flows.keeping import ensure_followed
+
+    ask(ensure_followed(worker, run_id, starts))
+
+
+def _repeat(submission: Submission, cron: str, videos: int, as_json: bool) -> None:
+    from flows.pool import AGAIN, CPU, repeat
+
+    schedule = ask(repeat(AGAIN, CPU, {"order": submission.to_json()}, cron))
+    if as_json:
+        out.file.write(json.dumps({"schedule": schedule, "items": videos}) + "\n")
+        return
+    out.print(
+        f"schedule {schedule}: what lies in the inputs by then ({videos} videos today), {cron!r}", markup=False
+    )
+
+
+def _starts(at: str | None) -> datetime | None:
+    if at is None:
+        return None
+    try:
+        return datetime.fromisoformat(at).astimezone(UTC)
+    except ValueError as error:
+        raise DeepSoundError(
+            ErrorCode.BAD_SETTINGS, f"{at!r} is no time", where="--at", remedy='give it as "2026-12-01 22:00"'
+        ) from error

@@ -1,0 +1,33 @@
+"""`deepsound run sweep`: clear up after what was killed, now rather than when its schedule comes."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from console import options
+from console.run.engine import ask, reach_server
+from console.run.finding import place_of
+from console.terminal import out
+from flows.engine import configured_server
+
+
+def sweep(
+    older_than_hours: Annotated[
+        float, typer.Option(min=0.0, help="Unfinished files are rests after so long.")
+    ] = 24.0,
+    db: options.Db = None,
+    store: options.Store = None,
+) -> None:
+    """Have runs followed again whose follower vanished, and remove what killed writers left in the store."""
+    _, worker = place_of(db, store)
+    cleared = worker.store.sweep(timedelta(hours=older_than_hours))
+    out.print(f"{cleared} unfinished files removed from the store")
+    if configured_server() is None:
+        return
+    reach_server()
+    # Only now: Prefect takes seconds to import, and reads its settings once.
+    from flows.keeping import sweep_runs
+
+    taken_up = ask(sweep_runs(worker))
+    out.print(f"{len(taken_up)} runs taken up again" + "".join(f"\n{run}" for run in taken_up), markup=False)

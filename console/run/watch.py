@@ -1,0 +1,30 @@
+"""`deepsound run watch`: where a run stands, drawn again until it ends."""
+
+import time
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+from console import options
+from console.run.finding import find_run, place_of
+from console.run.listing import read_status, status_page
+from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, out
+from deepsound.pipeline import OutcomeKind
+
+
+def watch_run(
+    run: options.Run,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
+    db: options.Db = None,
+) -> None:
+    """Follow a run to its end; leaving does not stop it."""
+    _, worker = place_of(db)
+    run_id = find_run(worker, run)
+    status = read_status(worker, run_id)
+    with Live(status_page(status), console=out, auto_refresh=False) as live:
+        while not status.has_ended:
+            time.sleep(every)
+            status = read_status(worker, run_id)
+            live.update(status_page(status), refresh=True)
+    raise typer.Exit(EXIT_SOME_FAILED if status.progress.outcomes.get(OutcomeKind.FAILED) else EXIT_DONE)

@@ -1,0 +1,207 @@
+"""An archive run from its first shard to its last video, wherever its shards run.
+
+A run that was submitted to a pool is followed: shards are started as workers come free, what a vanished one left
+is given to others, and a pause, a cancellation or a spent budget ends it in order. A run without a pool is driven
+in this process. Either way the ledger says what is left to do, so this flow can die and be started again.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import httpx
+from prefect import flow
+from prefect.exceptions import PrefectException, PrefectHTTPStatusError
+
+from db.control import EventKind, RunState, find_order, note_event, run_state
+from db.owner import this_owner
+from db.progress import OpenItem, RunProgress, open_items, run_progress
+from db.shifts import live_flow_runs, seconds_per_item, worker_seconds
+from deepsound.canonical import Json
+from deepsound.errors import DeepSoundError, ErrorCode
+from flows import pool
+from flows.following import Shard, Standing, next_moves, shard_size
+from flows.keeping import is_silent
+from flows.pool import SHARD, Deployed
+from flows.priority import Priority
+from flows.shard import SHARD_SIZE, dub_shard, this_flow_run
+from flows.showing import RunArtifacts
+from tasks.place import current_place
+from tasks.run import no_such_run, unfinished_items
+from tasks.shift import on_shift
+from tasks.worker import Worker, worker_at
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_SECONDS = 5.0
+PATIENCE_SECONDS = 3600.0
+"""How long Prefect's server or the ledger may be away before the run is given up; nothing is lost by either."""
+
+FRUITLESS_SHARDS = 5
+"""So many shards in a row that end without ending a video: whatever is wrong is wrong with all of them."""
+
+
+@flow(name="dub-archive", flow_run_name="archive run {run}", validate_parameters=False)
+async def dub_archive(run: str) -> None:
+    """Bring every video of a run to its end."""
+    worker = await asyncio.to_thread(worker_at, current_place())
+    order = await asyncio.to_thread(_order, worker, run)
+    if order is not None:
+        await _follow(worker, run, order)
+        return
+    items = await asyncio.to_thread(unfinished_items, worker, run)
+    for start in range(0, len(items), SHARD_SIZE):
+        if await asyncio.to_thread(_state, worker, run) is RunState.ACTIVE:
+            await dub_shard(run, items[start : start + SHARD_SIZE])
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What was asked when a run was submitted."""
+
+    pool: str
+    priority: Priority
+    budget_hours: float | None
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is remembered between two looks; all else is in the ledger and in Prefect."""
+
+    silent: frozenset[str] = frozenset()
+    known: frozenset[str] = frozenset()
+    left: int = 0
+    fruitless: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """What one look at the ledger says."""
+
+    open: Sequence[OpenItem]
+    may_go_on: bool
+    at_work: frozenset[str]
+    size: int
+    progress: RunProgress
+
+
+async def _follow(worker: Worker, run: str, order: Order) -> None:
+    memory, shown = _Memory(), RunArtifacts(run)
+    answered, wait = time.monotonic(), 0.0
+    with on_shift(worker, run, this_flow_run(), follows_only=True):
+        while True:
+            await asyncio.sleep(wait)
+            wait = LOOK_EVERY_SECONDS
+            try:
+                books = await asyncio.to_thread(_read_books, worker, run, order)
+                is_over = await _act(run, order, books, memory)
+                await shown.update(books.progress)
+                answered = time.monotonic()
+            except (httpx.HTTPError, PrefectException, DeepSoundError) as error:
+                if not _may_pass(error) or time.monotonic() - answered > PATIENCE_SECONDS:
+                    raise
+                log.warning("archive run %s goes on once this has passed: %s", run, error)
+                continue
+            if is_over:
+                await shown.conclude(books.progress)
+                return
+
+
+async def _act(run: str, order: Order, books: _Books, memory: _Memory) -> bool:
+    """One round: look at the shards, do what follows. True once there is nothing left to follow."""
+    deployed = await pool.not_ended(SHARD, order.pool, run)
+    _count_fruitless(run, books, deployed, memory)
+    shards = _standing(deployed, books, memory)
+    moves = next_moves(books.open, shards, may_go_on=books.may_go_on, size=books.size)
+    for flow_run in moves.give_up:
+        log.warning("shard %s of run %s vanished with its worker; its videos go to others", flow_run, run)
+        await pool.end_vanished(flow_run)
+    await pool.cancel_waiting(moves.cancel)
+    started = [
+        await pool.start(SHARD, order.pool, run, {"run": run, "items": list(items)}, order.priority)
+        for items in moves.start
+    ]
+    memory.known = frozenset({shard.id for shard in deployed if shard.id not in moves.give_up} | {*started})
+    return moves.is_over
+
+
+def _standing(deployed: Sequence[Deployed], books: _Books, memory: _Memory) -> list[Shard]:
+    """Each shard with where it is. One is taken for vanished only when two looks in a row saw no sign of life:
+    after a pause of the ledger, its worker may just not have had its turn to give one.
+    """
+    silent = frozenset(each.id for each in deployed if is_silent(each, books.at_work))
+    vanished, memory.silent = silent & memory.silent, silent
+    return [
+        Shard(each.id, frozenset(each.parameters.get("items", ())), _where(each, vanished)) for each in deployed
+    ]
+
+
+def _where(shard: Deployed, vanished: frozenset[str]) -> Standing:
+    if shard.id in vanished:
+        return Standing.VANISHED
+    return Standing.WAITING if shard.running_since is None else Standing.WORKING
+
+
+def _count_fruitless(run: str, books: _Books, deployed: Sequence[Deployed], memory: _Memory) -> None:
+    """Raise DeepSoundError where shard after shard ends and no video does: all workers lack the same thing."""
+    ended = memory.known - {each.id for each in deployed}
+    left = len(books.open)
+    if left != memory.left:
+        memory.fruitless = 0
+    elif books.may_go_on:
+        memory.fruitless += len(ended)
+    memory.left = left
+    if memory.fruitless >= FRUITLESS_SHARDS:
+        raise DeepSoundError(
+            ErrorCode.ENGINE_NOT_STARTED,
+            f"{memory.fruitless} shards in a row ended without ending a video",
+            where=f"run {run}",
+            remedy="see the log of its last `dub-shard` in Prefect, mend its worker, then `deepsound run resume`",
+        )
+
+
+def _order(worker: Worker, run: str) -> Order | None:
+    with worker.ledger.read() as session:
+        asked = find_order(session, run)
+    if asked is None:
+        return None
+    budget = asked.get("budget_gpu_hours")
+    return Order(
+        pool=str(asked["pool"]),
+        priority=Priority(str(asked["priority"])),
+        budget_hours=float(budget) if isinstance(budget, int | float) else None,
+    )
+
+
+def _read_books(worker: Worker, run: str, order: Order) -> _Books:
+    with worker.ledger.write() as session:
+        state = run_state(session, run)
+        spent = worker_seconds(session, run) / 3600
+        if state is RunState.ACTIVE and order.budget_hours is not None and spent >= order.budget_hours:
+            details: dict[str, Json] = {"spent_hours": round(spent, 3), "budget_gpu_hours": order.budget_hours}
+            note_event(session, run, EventKind.BUDGET_SPENT, by=this_owner(), details=details)
+            state = RunState.PAUSED
+        progress = run_progress(session, run)
+        if progress is None:
+            raise no_such_run(run, worker)
+        return _Books(
+            open=open_items(session, run),
+            may_go_on=state is RunState.ACTIVE,
+            at_work=live_flow_runs(session, run),
+            size=shard_size(seconds_per_item(session, run)),
+            progress=progress,
+        )
+
+
+def _state(worker: Worker, run: str) -> RunState:
+    with worker.ledger.read() as session:
+        return run_state(session, run)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether waiting can help: servers come back, missing deployments do not."""
+    if isinstance(error, DeepSoundError):
+        return error.code.is_retryable
+    return not isinstance(error, PrefectHTTPStatusError) or error.response.status_code >= 500

@@ -1,0 +1,121 @@
+"""Archive runs as an operator sees them: submitted to workers, followed, stopped, taken up again, retried."""
+
+import json
+import shutil
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deepsound.pipeline import OutcomeKind
+from tests.footage import silent_clip
+from tests.pool import Pool, until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+
+def some_reels(folder: Path, count: int, seconds: float = 0.5) -> Path:
+    """Reels that differ, so that none is found done."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        silent_clip(folder / f"reel-{number}.mp4", seconds=seconds + number / 25)
+    return folder
+
+
+def submit(pool: Pool, *arguments: object) -> str:
+    return str(json.loads(pool.run("submit", *arguments, "--json"))["run"])
+
+
+def test_an_archive_is_handed_over_and_found_done(pool: Pool):
+    reels = some_reels(pool.archive.folder / "handed-over", 3)
+    (reels / "broken.mp4").write_bytes(b"not a video")
+    run = submit(pool, reels, "--name", "four reels", "--priority", "high")
+    # What workers need of the sources is in the store by now: their own machines may not see this folder.
+    shutil.rmtree(reels)
+    progress = pool.wait_for_end(run)
+    assert progress.outcomes == {OutcomeKind.DONE: 3, OutcomeKind.FAILED: 1}
+    assert progress.errors == {"source_not_media": 1}
+    delivered = sorted(path.name for path in (pool.archive.out).rglob("reel-*.mp4"))
+    assert delivered == ["reel-0.mp4", "reel-1.mp4", "reel-2.mp4"]
+    status = json.loads(pool.run("status", run, "--json"))
+    assert (status["name"], status["open"], status["outcomes"]) == ("four reels", 0, {"done": 3, "failed": 1})
+    assert status["worker_hours"] > 0
+    assert "four reels" in pool.run("list")
+    pool.run("watch", run, expect=1)
+    api = pool.server.api_url
+    shown = httpx.post(f"{api}/artifacts/filter", json={}).json()
+    assert {f"progress-{run}", f"steps-{run}"} <= {artifact["key"] for artifact in shown}
+    queues = {queue["name"] for queue in httpx.post(f"{api}/work_pools/gpu/queues/filter", json={}).json()}
+    assert "high" in queues
+    [attempt, *_] = next(item for item in pool.archive.items() if item.run_id == run).attempts
+    assert attempt.prefect_flow_run_id is not None
+    assert attempt.prefect_task_run_id is not None
+
+
+def test_a_bad_row_is_named_with_its_line_and_nothing_starts(pool: Pool):
+    manifest = pool.archive.folder / "list.csv"
+    manifest.write_text("source,seed\na.mp4,7\nb.mp4,seven\n,8\n")
+    done = pool.archive.command("run", "submit", manifest)
+    assert done.returncode == 2
+    assert "line 3: the seed 'seven' is no whole number" in done.stderr
+    assert "line 4: no source" in done.stderr
+    assert "list.csv" not in pool.run("list")
+
+
+def test_a_paused_run_stops_within_a_step_and_goes_on_when_resumed(pool: Pool):
+    run = submit(pool, some_reels(pool.archive.folder / "paused", 6, seconds=1.0))
+    until(lambda: pool.progress(run).open_items < 6, 120, "the first video's end")
+    pool.run("pause", run, "--reason", "the tape robot needs the machine")
+    until(lambda: not json.loads(pool.run("status", run, "--json"))["workers"], 60, "the workers' leaving")
+    stopped = pool.progress(run)
+    assert 0 < stopped.open_items < 6
+    events = json.loads(pool.run("status", run, "--json"))["events"]
+    assert events[-1]["kind"] == "paused"
+    assert events[-1]["reason"] == "the tape robot needs the machine"
+    pool.run("resume", run)
+    assert pool.wait_for_end(run).outcomes == {OutcomeKind.DONE: 6}
+    attempts = [attempt for item in pool.archive.items() if item.run_id == run for attempt in item.attempts]
+    finished = [(each.item_id, each.step, each.round) for each in attempts if each.status != "failed"]
+    assert len(finished) == len(set(finished)), "no step was done twice"
+
+
+def test_a_cancelled_run_stays_as_it_is(pool: Pool):
+    run = submit(pool, some_reels(pool.archive.folder / "cancelled", 2), "--at", "2099-12-01 22:00")
+    pool.run("cancel", run)
+    status = json.loads(pool.run("status", run, "--json"))
+    assert (status["state"], status["open"]) == ("cancelled", 2)
+
+
+def test_a_spent_budget_pauses_the_run_in_order(pool: Pool):
+    run = submit(pool, some_reels(pool.archive.folder / "budget", 3), "--budget-gpu-hours", "0")
+    until(lambda: json.loads(pool.run("status", run, "--json"))["state"] == "paused", 90, "the pause")
+    assert json.loads(pool.run("status", run, "--json"))["events"][-1]["kind"] == "budget_spent"
+    assert pool.progress(run).open_items == 3
+
+
+def test_only_what_failed_is_done_again(pool: Pool):
+    reels = some_reels(pool.archive.folder / "retried", 2)
+    whole = (reels / "reel-1.mp4").read_bytes()
+    (reels / "reel-1.mp4").write_bytes(whole[:200])
+    run = submit(pool, reels)
+    assert pool.wait_for_end(run).outcomes == {OutcomeKind.DONE: 1, OutcomeKind.FAILED: 1}
+    pool.run("retry", run, "--error", "source_corrupt")
+    until(lambda: len(attempts_of(pool, run, "plan")) == 3, 90, "the second try")
+    assert pool.wait_for_end(run).outcomes == {OutcomeKind.DONE: 1, OutcomeKind.FAILED: 1}
+    assert "0 videos" in pool.run("retry", run, "--error", "disk_full")
+
+
+def test_an_asked_for_step_is_done_anew_and_what_does_not_change_is_not(pool: Pool):
+    run = submit(pool, some_reels(pool.archive.folder / "anew", 1))
+    pool.wait_for_end(run)
+    assert "1 videos" in pool.run("retry", run, "--step", "judge", "--reason", "a second opinion")
+    until(lambda: len(attempts_of(pool, run, "judge")) == 2, 90, "the second judgement")
+    pool.wait_for_end(run)
+    assert list(attempts_of(pool, run, "judge")) == ["done", "done"]
+    assert attempts_of(pool, run, "publish") == ["done", "reused"]
+    assert attempts_of(pool, run, "generate") == ["done"]
+
+
+def attempts_of(pool: Pool, run: str, step: str) -> list[str]:
+    items = [item for item in pool.archive.items() if item.run_id == run]
+    return [attempt.status for item in items for attempt in item.attempts if attempt.step == step]

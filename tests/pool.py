@@ -1,0 +1,174 @@
+"""Workers to test with: a standing Prefect server, its pools and deployments, and process workers, as in production.
+
+`start_server`, `deploy` and `Pool` are what a test is made of; the fixture `pool` is one of them on SQLite and a
+folder, with a worker for each of the two pools.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from db.progress import RunProgress, run_progress
+from tasks.place import Place
+from tests.archive import Archive
+from tests.s3 import free_port
+
+ROOT = Path(__file__).parents[1]
+PREFECT = str(Path(sys.executable).with_name("prefect"))
+
+
+def until(true: Callable[[], object], seconds: float, what: str) -> None:
+    """Wait for something to be true; no test waits longer than it says."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
+        time.sleep(0.3)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:
+            return reply.status == 200
+    except OSError:
+        return False
+
+
+@dataclass
+class Server:
+    """`prefect server start` as an operator runs it; it can be stopped and started again on its data."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/api"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PREFECT_HOME": str(self.folder),
+            "PREFECT_API_URL": self.api_url,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+        }
+
+    def start(self) -> None:
+        command = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(self.port), "--no-ui"]
+        self.process = subprocess.Popen(
+            command,
+            env={**os.environ, **self.environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        until(lambda: answers(f"{self.api_url}/health"), 120, "the server's start")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            kill_group(self.process)
+
+
+@dataclass
+class Pool:
+    """An archive, a Prefect server with our deployments, and the workers started so far."""
+
+    archive: Archive
+    server: Server
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def prefect(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [PREFECT, *arguments],
+            env=self.archive.variables(),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def deploy(self) -> None:
+        for pool in ("cpu", "gpu"):
+            self.prefect("work-pool", "create", pool, "--type", "process")
+        self.prefect("deploy", "--all")
+        self.prefect("deployment", "schedule", "pause", "sweep/cpu", "--all")
+
+    def worker(self, pool: str, limit: int = 1, **environment: str) -> subprocess.Popen[bytes]:
+        """One more worker; what it starts dies with it when the test kills its group."""
+        log = self.archive.folder / f"worker-{len(self.workers)}-{pool}.log"
+        worker = subprocess.Popen(
+            [PREFECT, "worker", "start", "--pool", pool, "--limit", str(limit)],
+            env=self.archive.variables(PREFECT_WORKER_QUERY_SECONDS="1", **environment),
+            cwd=ROOT,
+            stdout=log.open("wb"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self.workers.append(worker)
+        return worker
+
+    def run(self, *arguments: object, expect: int = 0) -> str:
+        """`deepsound run ...`; its standard output."""
+        done = self.archive.command("run", *arguments)
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done.stdout
+
+    def progress(self, run_id: str) -> RunProgress:
+        with self.archive.worker.ledger.read() as session:
+            progress = run_progress(session, run_id)
+        assert progress is not None
+        return progress
+
+    def wait_for_end(self, run_id: str, seconds: float = 180) -> RunProgress:
+        until(lambda: self.progress(run_id).open_items == 0, seconds, "the run's end")
+        return self.progress(run_id)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            kill_group(worker)
+        self.server.kill()
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """The process and all it started, at once and without a last word."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def a_pool(folder: Path, place: Place, **environment: str) -> Iterator[Pool]:
+    """A server and our deployments; the test starts what workers it wants."""
+    server = Server(folder / "prefect")
+    archive = Archive(folder, place, {**server.environment, **environment})
+    pool = Pool(archive, server)
+    try:
+        server.start()
+        pool.deploy()
+        yield pool
+    finally:
+        pool.close()
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    """One for all tests of a module: starting it takes as long as many of them."""
+    folder = tmp_path_factory.mktemp("pool")
+    place = Place(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store"))
+    with a_pool(folder, place, DEEPSOUND_LEASE_SECONDS="6") as started:
+        started.worker("cpu", limit=3)
+        started.worker("gpu")
+        yield started
