@@ -19,7 +19,8 @@ from deepsound.weights import load_strict, read_state
 _KERNELS = (3, 7, 11)
 _DILATIONS = (1, 3, 5)
 _EPS = 1e-9
-_PIECE = 172
+_PIECE = 345
+"""Half of eight seconds at 44.1 kHz: the longest whose buffers the C library keeps from one layer to the next."""
 _OVERLAP = 18
 """The receptive field is 17.6 mel frames to either side, so pieces with this much to spare join exactly."""
 _FOLDED = {
