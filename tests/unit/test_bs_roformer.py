@@ -26,7 +26,7 @@ from deepsound.separation.bs_roformer.chunks import (
 )
 from deepsound.separation.bs_roformer.config import EP_317
 from deepsound.separation.bs_roformer.network import BSRoformer
-from deepsound.separation.bs_roformer.separator import BSRoformerSeparator
+from deepsound.separation.bs_roformer.separator import _AT_ONCE, BSRoformerSeparator
 from deepsound.spans import Span
 from tests.parity.__main__ import check_file
 from tests.parity.bs_roformer import CHUNK, TINY, demixed, filled, wave
@@ -232,6 +232,19 @@ def test_threads_that_ask_at_once_get_what_each_would_alone(checkpoint: Path, tm
         together = list(threads.map(lambda mix: stems(shared, mix)[1], mixes))
     for mix, voice in zip(mixes, together, strict=True):
         np.testing.assert_array_equal(stems(shared, mix)[1], voice)
+
+
+def test_chunks_that_share_a_pass_come_out_as_alone(
+    separator: BSRoformerSeparator, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixes = [mix_file(tmp_path / str(number), 0.3 + 0.01 * number) for number in range(2)]
+    alone = [stems(separator, mix)[1] for mix in mixes]
+    monkeypatch.setitem(_AT_ONCE, "cpu", _AT_ONCE["cuda"])
+    shared = BSRoformerSeparator(checkpoint, config=SMALL, device="cpu")
+    with ThreadPoolExecutor() as threads:
+        together = list(threads.map(lambda mix: stems(shared, mix)[1], mixes))
+    for voice, other in zip(alone, together, strict=True):
+        assert np.linalg.norm(voice - other) < 1e-5 * np.linalg.norm(voice)
 
 
 def test_bfloat16_is_near_float32(checkpoint: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 # PyTorch leaves from_numpy without types.
 # pyright: reportUnknownMemberType=false
 
-import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -13,6 +12,7 @@ from uuid import uuid4
 import numpy as np
 import torch
 
+from deepsound.batching import Batcher, Limits
 from deepsound.canonical import Json, sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.identity import ModelIdentity
@@ -37,6 +37,8 @@ from deepsound.weights import load_strict, read_state
 
 _MODEL = "bs-roformer"
 _REFERENCE = "reference"
+_AT_ONCE = {"cuda": 4}
+"""Chunks in one pass. Elsewhere one: a batch costs a CPU more per chunk, and its multiple in memory."""
 # Resampling the voice back to the mix's rate looks this far beyond a span's edges.
 _MARGIN_SECONDS = 0.1
 
@@ -47,7 +49,7 @@ class BSRoformerSeparator:
     Any sample rate and channels in, the same out; inside it is 44.1 kHz. A mono mix is heard as two equal
     channels and their mean taken; beyond stereo each channel is separated alone. `windows` is a name of
     `chunks.WINDOWS`. `precision` is that of the matrix products; the spectrogram, norms and rotary angles stay
-    float32. Calls from several threads run one after the other.
+    float32. Chunks of calls from several threads share passes: 4 on a GPU, 1 on a CPU.
     """
 
     def __init__(
@@ -68,7 +70,12 @@ class BSRoformerSeparator:
         self._notes: dict[str, Json] = {"windows": windows, "precision": precision}
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._precision = precision
-        self._turn = threading.Lock()
+        self._passes = Batcher(
+            self._run,
+            Limits(_AT_ONCE.get(self._device.type, 1)),
+            cost=lambda chunk: chunk.shape[-1],
+            kind=lambda chunk: chunk.shape,
+        )
 
     @cached_property
     def models(self) -> Sequence[ModelIdentity]:
@@ -115,22 +122,23 @@ class BSRoformerSeparator:
             yield block.T if pair[0] != pair[1] else block.mean(axis=0)[:, None]
 
     def _estimate(self, chunks: Samples) -> Samples:
-        # A batch costs a CPU more per chunk than one after the other, and four times the memory.
-        at_once = len(chunks) if self._device.type == "cuda" else 1
+        with self._passes.joined() as ask:
+            return np.stack(ask(list(chunks)))
+
+    def _run(self, chunks: Sequence[Samples]) -> Sequence[Samples]:
+        """Chunks (2, size) of one size in one pass, whichever mix they are of."""
         half = self._precision == "bfloat16"
-        with self._turn, torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, half):
+        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, half):
             try:
-                return np.concatenate([self._run(piece) for piece in np.split(chunks, len(chunks) // at_once)])
+                voices = self._network(torch.from_numpy(np.stack(chunks)).to(self._device))
+                return list(voices.float().cpu().numpy())
             except torch.OutOfMemoryError as error:
                 raise DeepSoundError(
                     ErrorCode.OUT_OF_MEMORY,
-                    f"{at_once} chunks of {chunks.shape[-1]} samples do not fit the {self._device.type}",
+                    f"{chunks[0].shape[-1]} samples do not fit the {self._device.type}",
                     where=self.name,
                     remedy="free memory on the device, or separate on the CPU",
                 ) from error
-
-    def _run(self, chunks: Samples) -> Samples:
-        return self._network(torch.from_numpy(chunks).to(self._device)).float().cpu().numpy()
 
     @cached_property
     def _network(self) -> BSRoformer:
