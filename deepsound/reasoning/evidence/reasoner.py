@@ -11,28 +11,51 @@ from deepsound.identity import ModelIdentity, ShownFrame
 from deepsound.media.footage import Footage, Observation, Observer
 from deepsound.reasoning.evidence import probability, visibility
 from deepsound.reasoning.evidence.centerface import FACE_SCORE, centerface_identity
-from deepsound.reasoning.evidence.observer import LOOKS_PER_SECOND, NEW_SHOT, SAMPLING, SIGHT, SightObserver
-from deepsound.reasoning.evidence.probability import UnseenSpeech, voice_over_probability
-from deepsound.reasoning.evidence.visibility import Sight, cut_at_visibility
+from deepsound.reasoning.evidence.hearing import heard_voices
+from deepsound.reasoning.evidence.mouths import SMALLEST
+from deepsound.reasoning.evidence.observer import (
+    FRAMES_A_LOOK,
+    LOOKS_PER_SECOND,
+    NEW_SHOT,
+    SAMPLING,
+    SIGHT,
+    SightObserver,
+)
+from deepsound.reasoning.evidence.probability import HeardVoice, voice_over_probability
+from deepsound.reasoning.evidence.visibility import Sight
 from deepsound.reasoning.evidence.wording import Findings, testify
 from deepsound.reasoning.protocol import Testimony, VoiceSpan
-from deepsound.spans import Span, intersect
 from deepsound.speech import SpeechActivity, find_speech, speech_models
 from deepsound.speech.activity import EVENT_RULE, SPEECH_RULE
+from deepsound.speech.people import LEAST_SUPPORT, MOST_MUSIC, PEOPLE_RULE, WORDS
 
 _PARAMETERS: dict[str, Json] = {
     "looks_per_second": LOOKS_PER_SECOND,
+    "frames_a_look": FRAMES_A_LOOK,
     "long_side": SAMPLING.long_side,
     "face_score": FACE_SCORE,
+    "sure_face": visibility.SURE_FACE,
     "new_shot": NEW_SHOT,
     "reach_seconds": visibility.REACH,
     "shortest_piece_seconds": visibility.SHORTEST_PIECE,
+    "smallest_watched_face": SMALLEST,
+    "fewest_watched_frames": visibility.FEWEST_WATCHED,
+    "busiest": visibility.BUSIEST,
+    "whole_face": visibility.WHOLE_FACE,
+    "still_mouth": probability.STILL,
+    "moving_mouth": probability.MOVING,
     "speech_rule": asdict(SPEECH_RULE),
     "event_rule": asdict(EVENT_RULE),
+    "people_rule": asdict(PEOPLE_RULE),
+    "words": WORDS,
+    "most_music": MOST_MUSIC,
+    "least_support": LEAST_SUPPORT,
+    "full_support": probability.FULL_SUPPORT,
     "half_at_seconds": probability.HALF_AT,
     "steepness": probability.STEEPNESS,
     "doubt": probability.DOUBT,
     "unseconded": probability.UNSECONDED,
+    "agreement": probability.AGREEMENT,
     "clear_margin": probability.CLEAR_MARGIN,
 }
 
@@ -40,13 +63,15 @@ _PARAMETERS: dict[str, Json] = {
 class Evidence:
     """Voice-over is the sound of people while no people are in the picture (DeepSound-V1, figures 1 and 2).
 
+    Beyond the paper, it is also the sound of people while those in the picture keep their mouths shut.
+
     `version` is raised whenever the same video and sound would get another testimony: a threshold, the
     probability, the wording. The weights have their own hashes in `models`. Deterministic; one instance may
     serve many threads.
     """
 
     name = "evidence"
-    version = "1"
+    version = "2"
 
     @property
     def models(self) -> Sequence[ModelIdentity]:
@@ -54,7 +79,7 @@ class Evidence:
         return (*speech_models(), centerface_identity())
 
     def observers(self) -> Sequence[Observer]:
-        """Looks for faces, four times a second."""
+        """Looks for faces, four times a second, and watches their mouths, twelve times a second."""
         return (SightObserver(),)
 
     def plan(self, footage: Footage) -> Testimony:  # noqa: ARG002 - the protocol's signature
@@ -75,7 +100,7 @@ class Evidence:
             raw=testify(findings),
             prompt=cot.JUDGE_PROMPT,
             probability=findings.probability,
-            voices=findings.voices,
+            voices=tuple(_voice_span(voice) for voice in findings.voices),
             voice_heard=bool(findings.voices),
             frames=_frames(observation),
             parameters=_PARAMETERS,
@@ -98,26 +123,20 @@ def _observation(footage: Footage) -> Observation:
 
 
 def _findings(sight: Sight, speech: SpeechActivity) -> Findings:
-    people = sight.people()
-    shown = Span(0.0, sight.duration)
-    pieces = [
-        piece
-        for heard in speech.spans
-        for part in intersect([heard.span], [shown])
-        for piece in cut_at_visibility(part, people)
-    ]
-    voices = tuple(VoiceSpan(piece.span, piece.person_visible, speech.confidence(piece.span)) for piece in pieces)
-    unseen = [
-        UnseenSpeech(voice.span, voice.confidence, speech.seconded(voice.span), sight.scores_in(voice.span))
-        for voice in voices
-        if not voice.person_visible
-    ]
-    weighed = sum(speech.weight for speech in unseen)
-    return Findings(sight, people, speech, voices, weighed, voice_over_probability(weighed))
+    heard = heard_voices(sight, speech)
+    weighed = sum(voice.weight for voice in heard)
+    return Findings(sight, sight.people(), speech, heard, weighed, voice_over_probability(weighed))
+
+
+def _voice_span(voice: HeardVoice) -> VoiceSpan:
+    return VoiceSpan(voice.span, voice.person_visible, voice.confidence, voice.mouths_still)
 
 
 def _frames(observation: Observation) -> tuple[ShownFrame, ...]:
-    return tuple(
-        ShownFrame(float(time), bytes(digest).hex())
-        for time, digest in zip(observation["time"], observation["sha256"], strict=True)
-    )
+    """Every frame in which a face was looked for or a mouth watched, once."""
+    shown = {
+        float(time): bytes(digest).hex()
+        for times, digests in (("time", "sha256"), ("mouth_time", "mouth_sha256"))
+        for time, digest in zip(observation[times], observation[digests], strict=True)
+    }
+    return tuple(ShownFrame(time, shown[time]) for time in sorted(shown))

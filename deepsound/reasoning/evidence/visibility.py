@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 
 from deepsound.media.footage import Observation
 from deepsound.reasoning.evidence.centerface import FACE_SCORE
+from deepsound.reasoning.evidence.observer import FRAMES_A_LOOK
 from deepsound.spans import Span, intersect, merge, subtract
+
+SURE_FACE = 0.65
+"""Score from which one look is enough; a lesser face must be found in two looks in a row of one shot. Photographs
+of things without people score up to 0.57 in single looks."""
 
 REACH = 3.0
 """Seconds before and after a sighting, within its shot, for which the person is taken to be still there:
@@ -20,17 +25,31 @@ SHORTEST_PIECE = 0.4
 to a quarter of a second at best, and speech seldom changes its speaker within so little."""
 
 
+WHOLE_FACE = 0.25
+"""Share of its own motion that a mouth is given at least: where the whole face moves, its mouth may move too."""
+
+BUSIEST = 0.9
+"""A mouth moves as much as it does in the busiest tenth of its frames: speech has pauses."""
+
+FEWEST_WATCHED = 4
+"""Frames in which a mouth must have been watched, and for half the time, to say anything of it."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Sight:
     """What was seen: a row per frame looked at, each standing for the time up to the next (see observer.py).
 
-    `time` (n,), n ≥ 1, is in order; `duration` is the presented length of the video in seconds.
+    `time` (n,), n ≥ 1, is in order; `duration` is the presented length of the video in seconds. `mouth_time`,
+    `mouth_motion` and `face_motion` (m,) have a row per frame in which a mouth was watched.
     """
 
     time: NDArray[np.float64]
     faces: NDArray[np.int32]
     score: NDArray[np.float32]
     new_shot: NDArray[np.bool_]
+    mouth_time: NDArray[np.float64]
+    mouth_motion: NDArray[np.float32]
+    face_motion: NDArray[np.float32]
     duration: float
     rate: float
 
@@ -42,14 +61,19 @@ class Sight:
             observation["faces"].astype(np.int32),
             observation["score"].astype(np.float32),
             observation["new_shot"].astype(np.bool_),
+            observation["mouth_time"].astype(np.float64),
+            observation["mouth_motion"].astype(np.float32),
+            observation["face_motion"].astype(np.float32),
             max(duration, float(observation["time"][-1])),
             rate,
         )
 
     @property
     def found(self) -> NDArray[np.bool_]:
-        """Where a face was found, (n,)."""
-        return self.score >= FACE_SCORE
+        """Where a face was found for sure, (n,): see `SURE_FACE`."""
+        likely = self.score >= FACE_SCORE
+        again = likely[1:] & likely[:-1] & ~self.new_shot[1:]
+        return (self.score >= SURE_FACE) | np.append(again, False) | np.append(False, again)
 
     def shots(self) -> tuple[Span, ...]:
         """The shots, end to end from 0 to `duration`; the true cut lies within half a look of ours."""
@@ -77,6 +101,18 @@ class Sight:
         first = max(0, int(np.searchsorted(self.time, span.start, side="right")) - 1)
         last = int(np.searchsorted(self.time, span.end, side="left"))
         return self.score[first : max(last, first + 1)]
+
+    def mouth_movement(self, span: Span) -> float | None:
+        """How much the busiest mouth in the picture moved in `span`; None where too few frames showed one.
+
+        In standard deviations of the face's brightness: what the mouth changed beyond the face around it, and
+        no less than `WHOLE_FACE` of all it changed.
+        """
+        inside = slice(*np.searchsorted(self.mouth_time, (span.start, span.end)))
+        mouth, face = self.mouth_motion[inside], self.face_motion[inside]
+        if mouth.size < max(FEWEST_WATCHED, 0.5 * span.duration * self.rate * FRAMES_A_LOOK):
+            return None
+        return float(np.quantile(np.maximum(mouth - face, WHOLE_FACE * mouth), BUSIEST))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from deepsound.cot import Stage, format_judgement
 from deepsound.reasoning.evidence.centerface import FACE_SCORE
-from deepsound.reasoning.evidence.probability import HALF_AT, UNSECONDED
-from deepsound.reasoning.evidence.visibility import REACH, SHORTEST_PIECE, Sight
-from deepsound.reasoning.protocol import VoiceSpan
+from deepsound.reasoning.evidence.probability import HALF_AT, MOVING, STILL, UNSECONDED, HeardVoice
+from deepsound.reasoning.evidence.visibility import REACH, SHORTEST_PIECE, SURE_FACE, Sight
 from deepsound.spans import Span, merge, total
 from deepsound.speech import SpeechActivity
 from deepsound.speech.activity import FRAME_SECONDS, SPEECH_RULE
@@ -19,14 +18,14 @@ _LISTED = 12
 class Findings:
     """All that was measured, and what follows from it.
 
-    `voices` are the pieces of speech; `weighed` the seconds of unseen speech that count, `probability` what
-    they make.
+    `voices` are the stretches in which people are heard; `weighed` the seconds that count as coming from outside
+    the picture, `probability` what they make.
     """
 
     sight: Sight
     people: tuple[Span, ...]
     speech: SpeechActivity
-    voices: tuple[VoiceSpan, ...]
+    voices: tuple[HeardVoice, ...]
     weighed: float
     probability: float
 
@@ -50,8 +49,8 @@ def testify(findings: Findings) -> str:
 
 _SUMMARY = (
     "The problem is to determine whether the audio contains voice-over, which is the sound of people while no "
-    "people are in the picture. I will determine whether there are people in the video and whether there is "
-    "the sound of people in the audio, and compare when each of them is there."
+    "people are in the picture, or none whose mouth moves. I will determine whether there are people in the video "
+    "and whether there is the sound of people in the audio, and compare when each of them is there."
 )
 
 
@@ -61,15 +60,17 @@ def _picture(findings: Findings) -> str:
     looked = (
         f"I looked for faces in {_count(len(sight.time), 'frame')} from {sight.time[0]:.2f} s to "
         f"{sight.time[-1]:.2f} s, in {_count(len(sight.shots()), 'shot')}; the best score was "
-        f"{sight.score[best]:.2f} at {sight.time[best]:.2f} s, and {FACE_SCORE:.2f} is needed."
+        f"{sight.score[best]:.2f} at {sight.time[best]:.2f} s, and {SURE_FACE:.2f} "
+        f"is needed, or {FACE_SCORE:.2f} twice in a row."
     )
     if not findings.people:
         return f"{looked} The video shows there are no people in the video."
+    watched = _count(len(sight.mouth_time), "frame")
     return (
         f"{looked} Faces were found in {_count(int(sight.found.sum()), 'frame')}, at most "
         f"{int(sight.faces.max())} at once. With up to {REACH:.1f} s before and after each within its shot, "
         f"people are taken to be in the picture at {_spans(findings.people)}. "
-        "The video shows there are people in the video."
+        f"Their mouths could be watched in {watched}. The video shows there are people in the video."
     )
 
 
@@ -79,13 +80,26 @@ def _sound(findings: Findings) -> str:
         f"I listened for speech in {min(speech.duration, end):.2f} s of sound, up to the end of the picture; a "
         f"probability of {SPEECH_RULE.enter:.2f} or more for at least {SPEECH_RULE.min_length:.2f} s is needed."
     )
-    if findings.voices:
-        spans = merge(voice.span for voice in findings.voices)
-        heard = f"There is speech for {total(spans):.2f} s, at {_spans(spans)}. There is the sound"
+    spoken = merge(voice.span for voice in findings.voices if not voice.wordless)
+    if spoken:
+        heard = f"There is speech for {total(spoken):.2f} s, at {_spans(spoken)}."
     else:
         peak = speech.probability[: round(end / FRAME_SECONDS)].max(initial=0.0)
-        heard = f"The highest probability of one frame was {peak:.2f}. There is no sound"
-    return f"{listened} {heard} of people in the audio. {_second_opinion(speech)}"
+        heard = f"The highest probability of one frame was {peak:.2f}."
+    there = "There is the sound" if findings.voices else "There is no sound"
+    return " ".join(
+        [listened, heard, *_wordless(findings), f"{there} of people in the audio.", _second_opinion(speech)]
+    )
+
+
+def _wordless(findings: Findings) -> list[str]:
+    spans = merge(voice.span for voice in findings.voices if voice.wordless)
+    if not spans:
+        return []
+    return [
+        f"Beside that, there are voices that are no clear speech, such as laughter, a crowd or "
+        f"singing, for {total(spans):.2f} s, at {_spans(spans)}."
+    ]
 
 
 def _second_opinion(speech: SpeechActivity) -> str:
@@ -96,35 +110,57 @@ def _second_opinion(speech: SpeechActivity) -> str:
 
 
 def _reasoning(findings: Findings) -> str:
-    if not findings.voices:
+    voices = findings.voices
+    if not voices:
         return f"There is no sound of people in the audio. {_verdict(findings)}"
-    seen = [voice for voice in findings.voices if voice.person_visible]
-    unseen = [voice for voice in findings.voices if not voice.person_visible]
-    sentences = [f"People are heard while someone is in the picture at {_voices(seen)}."] if seen else []
-    if unseen:
-        sentences += [
-            f"People are heard while nobody is in the picture at {_voices(unseen)}. Of these "
-            f"{total([voice.span for voice in unseen]):.2f} s, {findings.weighed:.2f} s count, by the confidence "
-            f"of hearing speech, the second detector's agreement (without it {UNSECONDED:.1f}) and the margin "
-            f"of finding no face; pieces under {SHORTEST_PIECE:.1f} s count for nothing."
-        ]
-    else:
-        sentences += ["At no time are people heard while nobody is in the picture."]
-    if unseen and not findings.people:
+    in_picture = [voice for voice in voices if not voice.off_screen]
+    sentences = (
+        [f"People are heard while someone is in the picture at {_voices(in_picture)}."] if in_picture else []
+    )
+    sentences += _off_screen(findings, [voice for voice in voices if voice.off_screen])
+    if not findings.people:
         sentences += ["There are no people in the video. There is the sound of people in the audio."]
     return " ".join([*sentences, _verdict(findings)])
+
+
+def _off_screen(findings: Findings, voices: Sequence[HeardVoice]) -> list[str]:
+    unseen = [voice for voice in voices if not voice.person_visible]
+    silent = [voice for voice in voices if voice.person_visible]
+    said = [f"People are heard while nobody is in the picture at {_voices(unseen)}."] if unseen else []
+    if not unseen:
+        said += ["At no time are people heard while nobody is in the picture."]
+    if silent:
+        said += [f"People are heard while those in the picture keep their mouths still at {_voices(silent)}."]
+    if findings.weighed:
+        said += [
+            f"{findings.weighed:.2f} s count as heard from outside the picture, by the confidence of hearing "
+            f"people, the second detector's agreement (without it {UNSECONDED:.1f}), and the margin of finding no "
+            f"face or a still mouth; pieces under {SHORTEST_PIECE:.1f} s count for nothing."
+        ]
+    return said
 
 
 def _verdict(findings: Findings) -> str:
     contains = "contains" if findings.voice_over else "does not contain"
     return (
-        f"The probability of voice-over is {findings.probability:.2f}; {HALF_AT:.1f} s that count would make it "
+        f"The probability of voice-over is {findings.probability:.2f}; {HALF_AT:.2f} s that count would make it "
         f"one half. I detect that the audio {contains} a voice-over."
     )
 
 
-def _voices(voices: Iterable[VoiceSpan]) -> str:
-    return _listed([f"{_span(voice.span)} (confidence {voice.confidence:.2f})" for voice in voices])
+def _voices(voices: Iterable[HeardVoice]) -> str:
+    return _listed([f"{_span(voice.span)} ({_measured(voice)})" for voice in voices])
+
+
+def _measured(voice: HeardVoice) -> str:
+    confidence = f"{'wordless, ' if voice.wordless else ''}confidence {voice.confidence:.2f}"
+    if not voice.person_visible:
+        return confidence
+    if voice.movement is None:
+        return f"{confidence}, mouths not watched"
+    return (
+        f"{confidence}, mouth movement {voice.movement:.3f} where {STILL:.3f} is still and {MOVING:.3f} may speak"
+    )
 
 
 def _spans(spans: Iterable[Span]) -> str:
