@@ -17,13 +17,16 @@ from deepsound.generation.protocol import Generator
 from deepsound.licences import LicencePolicy, Terms, known_terms, refuse_restricted, restrictions, terms_of
 from deepsound.reasoning.protocol import Reasoner
 from deepsound.separation.protocol import Separator
+from tasks.check_silence import hearing
+from tasks.settings import SilenceJudge
 
 
 def check_backends(settings: Settings) -> None:
     """Say which licences restrict the use of what the run will make.
 
     Raises DeepSoundError: BAD_SETTINGS for an unknown name, or under the policy `commercial` for weights whose
-    licence does not state that commercial use is allowed; MODEL_MISSING, MODEL_FAILED.
+    licence does not state that commercial use is allowed, or for a reasoner that can't be asked what the run
+    wants to ask it; MODEL_MISSING, MODEL_FAILED.
     """
     terms = [
         *_terms(settings, "generator", settings.generator, load_generator),
@@ -33,6 +36,8 @@ def check_backends(settings: Settings) -> None:
     regenerates_with = load_generator(settings.generator).regenerates_with
     if regenerates_with is not None:
         terms += _terms(settings, "generator", regenerates_with, load_generator)
+    if settings.silence is not SilenceJudge.MEASURED:
+        hearing(load_reasoner(settings.reasoner))
     for restriction in restrictions(terms):
         say(restriction)
 

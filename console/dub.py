@@ -34,6 +34,8 @@ def dub(
     seed: options.Seed = None,
     loudness: options.Loudness = None,
     licence: options.Licence = None,
+    plan: options.Plan = None,
+    silence: options.Silence = None,
     db: options.Db = None,
     store: options.Store = None,
     as_json_object: options.Json = False,
@@ -51,6 +53,8 @@ def dub(
         seed=seed,
         loudness=loudness,
         licence=licence,
+        plan=plan,
+        silence=silence,
         db=db,
         store=store,
     )

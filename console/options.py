@@ -6,6 +6,7 @@ import typer
 
 from deepsound.licences import LicencePolicy
 from deepsound.pipeline import Fallback, VoicePolicy
+from tasks.settings import PlanSource, SilenceJudge
 
 Inputs = Annotated[
     list[str],
@@ -27,6 +28,15 @@ Loudness = Annotated[
 ]
 Licence = Annotated[
     LicencePolicy | None, typer.Option(help="Weights of any licence, or of those that allow commercial use.")
+]
+Plan = Annotated[
+    PlanSource | None, typer.Option(help="The protocol's plan, or the reasoner's, who is then asked.")
+]
+Silence = Annotated[
+    SilenceJudge | None,
+    typer.Option(
+        help="Who says that nothing is left: what is measured, that with the reasoner beside, the reasoner."
+    ),
 ]
 Db = Annotated[str | None, typer.Option(help="URL of the ledger's database.")]
 Store = Annotated[str | None, typer.Option(help="Artifact store: a folder, or s3://bucket/prefix.")]

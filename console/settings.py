@@ -16,7 +16,7 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.licences import LicencePolicy
 from deepsound.pipeline import Fallback, VoicePolicy
 from tasks.place import Place, default_place
-from tasks.settings import RunSettings
+from tasks.settings import PlanSource, RunSettings, SilenceJudge
 
 
 class Settings(BaseSettings):
@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     seed: int = Field(default=42, ge=0, lt=2**63)
     loudness: bool = True
     licence: LicencePolicy = LicencePolicy.ANY
+    plan: PlanSource = PlanSource.CONSTANT
+    silence: SilenceJudge = SilenceJudge.MEASURED
     db: str = Field(default_factory=lambda: default_place().db)
     store: str = Field(default_factory=lambda: default_place().store)
 
@@ -63,6 +65,8 @@ class Settings(BaseSettings):
             loudness=self.loudness,
             out=self.out_place,
             licence=self.licence,
+            plan=self.plan,
+            silence=self.silence,
         )
 
     @classmethod

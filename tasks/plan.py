@@ -1,4 +1,4 @@
-"""Step 0: look at the video, once, and ask the reasoner for a plan."""
+"""Step 0: look at the video, once, and have a plan: the protocol's own, or the reasoner's where it is asked."""
 
 from pathlib import Path
 
@@ -6,21 +6,29 @@ from db.records import Decision
 from deepsound import cot
 from deepsound.backends import load_reasoner
 from deepsound.media.decode import save_observations
+from deepsound.media.footage import Footage
 from deepsound.pipeline import Action
+from deepsound.reasoning.protocol import Testimony
 from tasks.job import Job
+from tasks.judge import cost
+from tasks.settings import PlanSource
 from tasks.step import MadeFile, StepInputs, StepOutput
 
-VERSION = "1"
+VERSION = "2"
 
 
 def inputs(job: Job, action: Action) -> StepInputs:  # noqa: ARG001 - every step module has this signature
-    """The video's bytes, the reasoner, and what each observer would keep of the picture."""
+    """The video's bytes, what each observer would keep of the picture, and the reasoner if it is asked."""
+    looked = {"observers": tuple(sorted(f"{each.name}/{each.version}" for each in job.observers()))}
+    if job.settings.plan is PlanSource.CONSTANT:
+        version = f"{VERSION}/{cot.PARSER_VERSION}"
+        return StepInputs(backend=PlanSource.CONSTANT, version=version, parameters=looked, video=job.video_sha256)
     reasoner = load_reasoner(job.settings.reasoner)
     return StepInputs(
         backend=reasoner.name,
-        version=f"{VERSION}/{reasoner.version}",
+        version=f"{VERSION}/{reasoner.version}/{cot.PARSER_VERSION}",
         models=reasoner.models,
-        parameters={"observers": tuple(sorted(f"{each.name}/{each.version}" for each in job.observers()))},
+        parameters={**looked, "prompt": cot.PLAN_PROMPT},
         video=job.video_sha256,
     )
 
@@ -30,15 +38,18 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG
     footage = job.look()
     kept = scratch / "observations.safetensors"
     save_observations(footage.observations, kept)
-    testimony = load_reasoner(job.settings.reasoner).plan(footage)
+    testimony = _testimony(job, footage)
     plan = cot.parse_plan(testimony.raw)
     return StepOutput(
         result={
             "accepted": plan.accepted,
             "reason": plan.reason,
+            "source": job.settings.plan,
             "decoder": footage.decoder,
             "frames": footage.frames,
             "damage": footage.damage,
+            "parameters": dict(testimony.parameters),
+            **cost(testimony),
         },
         files={"observations": MadeFile(kept, "application/x-safetensors")},
         template=cot.PLAN_PROMPT,
@@ -55,3 +66,10 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG
             )
         ],
     )
+
+
+def _testimony(job: Job, footage: Footage) -> Testimony:
+    """The plan in words. Decoding greedily, the released model gives the protocol's own for every video."""
+    if job.settings.plan is PlanSource.CONSTANT:
+        return Testimony(raw=cot.PLAN, prompt=cot.PLAN_PROMPT)
+    return load_reasoner(job.settings.reasoner).plan(footage)

@@ -2,12 +2,33 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 from deepsound.artifacts.location import Location, location
 from deepsound.canonical import Json
 from deepsound.licences import LicencePolicy
 from deepsound.pipeline import Fallback, Policy, VoicePolicy
+
+
+class PlanSource(StrEnum):
+    """Whose plan a run follows."""
+
+    CONSTANT = "constant"
+    """The protocol's own; nobody is asked."""
+    MODEL = "model"
+    """The reasoner's, asked of every video."""
+
+
+class SilenceJudge(StrEnum):
+    """Who says whether anything is left once the voice is gone. The measurement is made in any case."""
+
+    MEASURED = "measured"
+    """The measurement; the reasoner is not asked."""
+    BOTH = "both"
+    """The measurement; the reasoner is asked too, and what it says is written down."""
+    MODEL = "model"
+    """The reasoner; the measurement where its words can't be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +45,10 @@ class RunSettings:
     seed: int
     loudness: bool
     out: Location
-    # Runs registered before there was this setting have none.
+    # Runs registered before there were these settings have none.
     licence: LicencePolicy = LicencePolicy.ANY
+    plan: PlanSource = PlanSource.CONSTANT
+    silence: SilenceJudge = SilenceJudge.MEASURED
 
     @property
     def policy(self) -> Policy:
@@ -48,6 +71,8 @@ class RunSettings:
         values["voice"] = VoicePolicy(values["voice"])
         values["out"] = location(values["out"])
         values["licence"] = LicencePolicy(values.get("licence", LicencePolicy.ANY))
+        values["plan"] = PlanSource(values.get("plan", PlanSource.CONSTANT))
+        values["silence"] = SilenceJudge(values.get("silence", SilenceJudge.MEASURED))
         return cls(**values)
 
 

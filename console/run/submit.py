@@ -40,6 +40,8 @@ def submit_run(
     seed: options.Seed = None,
     loudness: options.Loudness = None,
     licence: options.Licence = None,
+    plan: options.Plan = None,
+    silence: options.Silence = None,
     db: options.Db = None,
     store: options.Store = None,
     as_json: options.Json = False,
@@ -62,6 +64,8 @@ def submit_run(
         seed=seed,
         loudness=loudness,
         licence=licence,
+        plan=plan,
+        silence=silence,
         db=db,
         store=store,
     )

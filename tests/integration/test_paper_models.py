@@ -12,6 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from console.results import ItemResult
+from deepsound import cot
 from deepsound.backends import load_generator
 from deepsound.generation.mmaudio.backend import MMAudio
 from deepsound.media.audio import audio_format
@@ -71,6 +72,29 @@ def sounds(results: Sequence[ItemResult]) -> list[NDArray[np.float64]]:
     return [soundfile.read(result.outputs["audio"])[0] for result in results]
 
 
+SMALL_VIDEOLLAMA2 = """
+from pathlib import Path
+import torch
+from deepsound.reasoning.videollama2.reasoner import VideoLlama2Qa
+from tests.releases import CONFIG, LETTER, PLANS, SILENT, write_release
+
+HERE = Path(__file__).parent
+
+def small(script, name):
+    folder = write_release(HERE / name, script=script)
+    return VideoLlama2Qa(folder=folder, config=CONFIG, device="cpu", dtype=torch.float32)
+
+class Plugin(VideoLlama2Qa):
+    # The small model recites; so each question goes to the one that was taught the answer.
+    name = "videollama2_tiny"
+    def __init__(self):
+        folder = write_release(HERE / "letter", script=LETTER)
+        super().__init__(folder=folder, config=CONFIG, device="cpu", dtype=torch.float32)
+        self.plan = small(PLANS, "plans").plan
+        self.is_silent = small(SILENT, "silent").is_silent
+"""
+
+
 def test_mmaudio_makes_the_coarse_audio_and_its_weights_are_in_the_ledger(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ):
@@ -123,6 +147,36 @@ def test_bs_roformer_takes_the_voice_out_and_its_weights_are_in_the_ledger(
     separated = next(attempt for attempt in item.attempts if attempt.step == Step.SEPARATE)
     [used] = separated.models
     assert list(used.model.files) == ["model_bs_roformer_ep_317_sdr_12.9755.ckpt"]
+
+
+def test_videollama2_plans_judges_and_listens_for_silence_and_every_word_is_in_the_ledger(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+):
+    install_plugin(archive.folder / "site", "deepsound.reasoners", "videollama2_tiny", SMALL_VIDEOLLAMA2)
+    monkeypatch.syspath_prepend(archive.folder / "site")
+    clip = narrated_clip(archive.folder / "narrated.mp4", seconds=2.0)
+    [result] = archive.dub(clip, generator="soundtrack", reasoner="videollama2_tiny", plan="model", silence="both")
+    assert (result.outcome, result.verdict) == (OutcomeKind.DONE, "yes"), result.error
+    [item] = archive.items()
+    said = {attempt.step: attempt for attempt in item.attempts}
+    assert said[Step.PLAN].raw_output == cot.PLAN
+    assert cot.PLAN_PROMPT in said[Step.PLAN].prompt.body
+    assert said[Step.PLAN].result["source"] == "model"
+    judged = said[Step.JUDGE]
+    assert (judged.raw_output, list(judged.thoughts)) == ("A", []), "this release answers with the letter alone"
+    assert judged.probability == pytest.approx(0.982, abs=1e-3)
+    assert (judged.result["reply_tokens"], judged.result["form"]) == (1, "letter")
+    assert judged.result["prompt_tokens"] > 1496
+    assert judged.result["seconds"] > 0
+    checked = said[Step.CHECK_SILENCE]
+    assert checked.raw_output == "The audio is silent."
+    decided = {decision.key: decision.value for decision in checked.decisions}
+    assert decided == {
+        "silent": "no",
+        "silent-measured": "no",
+        "silent-heard": "yes",
+        "contradiction": "measured no, the reasoner says yes",
+    }
 
 
 @pytest.mark.parametrize(

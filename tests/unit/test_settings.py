@@ -12,7 +12,7 @@ from console.settings import settings_from
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.licences import LicencePolicy
 from deepsound.pipeline import Fallback, VoicePolicy
-from tasks.settings import RunSettings
+from tasks.settings import PlanSource, RunSettings, SilenceJudge
 
 words = st.text(max_size=20)
 run_settings = st.builds(
@@ -21,6 +21,7 @@ run_settings = st.builds(
     fallback=st.sampled_from(Fallback), voice=st.sampled_from(VoicePolicy),
     prompt=words, negative_prompt=words, seed=st.integers(0, 2**63 - 1), loudness=st.booleans(),
     out=st.text("ab/. é", min_size=1, max_size=20).map(Path), licence=st.sampled_from(LicencePolicy),
+    plan=st.sampled_from(PlanSource), silence=st.sampled_from(SilenceJudge),
 )  # fmt: skip
 
 
@@ -34,6 +35,14 @@ def test_a_run_from_before_there_were_licence_policies_may_use_any_weights(setti
     kept = settings.to_json()
     del kept["licence"]
     assert RunSettings.from_json(kept) == replace(settings, licence=LicencePolicy.ANY)
+
+
+@given(run_settings)
+def test_a_run_from_before_a_reasoner_could_be_asked_more_asks_no_more(settings: RunSettings):
+    kept = settings.to_json()
+    del kept["plan"], kept["silence"]
+    asking_less = replace(settings, plan=PlanSource.CONSTANT, silence=SilenceJudge.MEASURED)
+    assert RunSettings.from_json(kept) == asking_less
 
 
 @given(run_settings, words, st.integers(0, 2**63 - 1))
@@ -63,6 +72,8 @@ SPOKEN = {
     "seed": ("1", "2", "3"),
     "loudness": ("false", "true", "false"),
     "licence": ("commercial", "any", "commercial"),
+    "plan": ("model", "constant", "model"),
+    "silence": ("both", "measured", "model"),
     "out": ("toml", "env", "flag"),
     "db": ("sqlite:///toml", "sqlite:///env", "sqlite:///flag"),
     "store": ("toml", "env", "flag"),
