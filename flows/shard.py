@@ -89,7 +89,7 @@ async def dub_shard(run: str, items: list[int]) -> None:
     if not jobs:
         return
     leave = _Leave(worker, run)
-    at_once = asyncio.Semaphore(await asyncio.to_thread(videos_at_once, jobs[0]))
+    at_once = asyncio.Semaphore(await asyncio.to_thread(videos_at_once, jobs))
     with on_shift(worker, run, this_flow_run()), threads(len(jobs)):
         # What goes wrong outside a step, say Prefect's server vanishing, is told when the others are through.
         ends = await asyncio.gather(

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
@@ -20,11 +20,12 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-def videos_at_once(job: Job) -> int:
-    """For videos like this one: those that keep the processor busy, and beside them those its generators work on
-    together. Those wait for a device, not for the processor, which meanwhile reads the next and finishes the last.
+def videos_at_once(jobs: Sequence[Job]) -> int:
+    """Of these: those that keep the processor busy, and beside them those their generators work on together. Those
+    wait for a device, not for the processor, which meanwhile reads the next and finishes the last.
     """
-    together = max(_together(job, number) for number in (1, 2))
+    of_each_generator = {job.settings.generator: job for job in jobs}.values()
+    together = max((_together(job, number) for job in of_each_generator for number in (1, 2)), default=1)
     return VIDEOS_AT_ONCE + (together if together > 1 else 0)
 
 

@@ -1,0 +1,77 @@
+"""How many videos a process drives at once, and on which threads."""
+
+import asyncio
+from contextvars import ContextVar
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from deepsound.pipeline import Fallback, VoicePolicy
+from flows.threads import VIDEOS_AT_ONCE, on_thread, threads, videos_at_once
+from tasks.job import Job
+from tasks.place import Place
+from tasks.settings import RunSettings
+from tasks.worker import worker_at
+from tests.plugins import install_plugin
+
+EIGHT_TOGETHER = """
+from deepsound.generation.foley import Foley
+
+class Plugin(Foley):
+    at_once = 8
+"""
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    settings = RunSettings(
+        "foley", "evidence", "mix-minus", Fallback.NEG, VoicePolicy.ALL, "", "", 42, loudness=True, out=tmp_path
+    )
+    worker = worker_at(Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
+    return Job(
+        worker, run_id="run", item_id=1, source=Path("/archive/reel.mov"), output_name="reel",
+        video_sha256=None, settings=settings, registered_at=datetime.now(UTC), done={},
+    )  # fmt: skip
+
+
+def sounded_by(job: Job, generator: str) -> Job:
+    job.settings = replace(job.settings, generator=generator)
+    return job
+
+
+def test_generators_that_gain_nothing_from_company_get_a_video_for_every_core(job: Job) -> None:
+    assert videos_at_once([job]) == VIDEOS_AT_ONCE
+
+
+def test_what_a_generator_works_on_together_comes_on_top(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_plugin(tmp_path / "site", "deepsound.generators", "eight_together", EIGHT_TOGETHER)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert videos_at_once([sounded_by(job, "eight_together")]) == VIDEOS_AT_ONCE + 8
+
+
+def test_a_generator_that_cannot_be_loaded_is_left_to_the_step_that_needs_it(job: Job) -> None:
+    assert videos_at_once([sounded_by(job, "no-such-generator")]) == VIDEOS_AT_ONCE
+
+
+def test_as_many_threads_as_videos_work_at_once_each_in_its_own_context() -> None:
+    reel: ContextVar[int] = ContextVar("reel")
+    everybody = Barrier(100, timeout=30)
+
+    def meet() -> int:
+        everybody.wait()
+        return reel.get()
+
+    async def drive(number: int) -> int:
+        reel.set(number)
+        return await on_thread(meet)
+
+    async def shard() -> list[int]:
+        with threads(100):
+            return await asyncio.gather(*(drive(number) for number in range(100)))
+
+    assert asyncio.run(shard()) == list(range(100))
