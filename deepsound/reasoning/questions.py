@@ -29,6 +29,17 @@ def judge_question(times: Sequence[float], heard: Sequence[Span]) -> str:
     )
 
 
+def plan_question(times: Sequence[float]) -> str:
+    """The first question, with the one plan that can be followed; `times` of the pictures in seconds."""
+    shown = ", ".join(f"{time:.2f} s" for time in times)
+    return (
+        f"The pictures are frames of one video, at {shown}.\n"
+        f"{cot.PLAN_PROMPT}\n"
+        "If this is how to do it, answer with these lines, word for word, and add nothing to them:\n"
+        f"{cot.PLAN}"
+    )
+
+
 def silence_question() -> str:
     """The third question, with the two answers there are."""
     return (

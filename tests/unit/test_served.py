@@ -78,9 +78,28 @@ def test_it_is_a_reasoner(server: ChatServer):
     assert reasoner.observers()[0].name == STILLS
 
 
-def test_the_plan_is_the_protocols_own_and_asks_nobody(server: ChatServer, footage: Footage):
-    assert cot.parse_plan(Served(server.url).plan(footage).raw).accepted
-    assert not server.times
+def test_asked_for_a_plan_it_shows_the_frames_and_keeps_every_word(server: ChatServer, footage: Footage):
+    server.says = cot.PLAN
+    testimony = Served(server.url).plan(footage)
+    assert cot.parse_plan(testimony.raw).accepted
+    assert len(testimony.frames) == FRAMES
+    [message] = server.requests[0]["messages"]
+    assert [part["type"] for part in message["content"]] == ["image_url"] * FRAMES + ["text"]
+    assert cot.PLAN_PROMPT in message["content"][-1]["text"]
+    server.says = "First I would look for music."
+    assert not cot.parse_plan(Served(server.url).plan(footage).raw).accepted
+
+
+def test_asked_about_silence_it_plays_the_sound_alone(server: ChatServer, audio: Path):
+    server.says = "The audio is not silent."
+    reasoner = Served(server.url)
+    assert isinstance(reasoner, protocol.HearsSilence)
+    testimony = reasoner.is_silent(audio)
+    assert cot.parse_silence(testimony.raw).silent is False
+    [message] = server.requests[0]["messages"]
+    assert [part["type"] for part in message["content"]] == ["input_audio", "text"]
+    assert cot.SILENCE_PROMPT in message["content"][-1]["text"]
+    assert testimony.probability is None
 
 
 def test_frames_sound_and_question_are_sent_greedily(server: ChatServer, footage: Footage, audio: Path):
@@ -174,7 +193,9 @@ def test_the_reply_is_kept_word_for_word_with_frames_and_token_counts(
     assert [frame.time for frame in testimony.frames] == list(footage.observations[STILLS]["time"])
     kept = json.loads(canonical_json(dict(testimony.parameters)))
     assert (kept["url"], kept["model"]) == (f"{server.url}/v1", MODEL)
-    assert (kept["prompt_tokens"], kept["reply_tokens"], kept["finish_reason"]) == (3210, 99, "stop")
+    assert kept["finish_reason"] == "stop"
+    assert (testimony.prompt_tokens, testimony.reply_tokens) == (3210, 99)
+    assert testimony.seconds is not None
 
 
 def test_the_probability_is_that_of_the_letters_at_the_answer(server: ChatServer, footage: Footage, audio: Path):

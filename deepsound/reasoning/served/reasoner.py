@@ -1,23 +1,24 @@
 """The served reasoner as a backend: shows frames, plays the sound, and keeps every word of the answer."""
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from deepsound import cot
 from deepsound.canonical import Json
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.identity import ModelIdentity
 from deepsound.media.footage import Footage, Observer
 from deepsound.reasoning.protocol import Testimony
-from deepsound.reasoning.questions import judge_question
+from deepsound.reasoning.questions import judge_question, plan_question, silence_question
 from deepsound.reasoning.served.address import parse_address, read_key
-from deepsound.reasoning.served.listening import windows
+from deepsound.reasoning.served.listening import Window, windows
 from deepsound.reasoning.served.probability import answer_probability
 from deepsound.reasoning.served.prompting import message
 from deepsound.reasoning.served.server import MOST_TOKENS, TEMPERATURE, Server
 from deepsound.reasoning.served.transport import Patience
-from deepsound.reasoning.served.wire import Choice, Completion
+from deepsound.reasoning.served.wire import Choice
 from deepsound.reasoning.stills import StillsObserver, jpegs, shown_frames, stills_of
 
 
@@ -48,9 +49,11 @@ class Served:
         """Sixteen frames, evenly spread, as JPEG."""
         return (StillsObserver(),)
 
-    def plan(self, footage: Footage) -> Testimony:  # noqa: ARG002 - the protocol's signature
-        """The protocol's own plan: it is the same for every video."""
-        return Testimony(raw=cot.PLAN, prompt=cot.PLAN_PROMPT)
+    def plan(self, footage: Footage) -> Testimony:
+        """Ask for a plan of the chosen frames. Raises DeepSoundError as `judge` does."""
+        shown = stills_of(footage, self.name)
+        prompt = plan_question([float(moment) for moment in shown["time"]])
+        return replace(self._asked(jpegs(shown), (), prompt), frames=shown_frames(shown))
 
     def judge(self, footage: Footage, audio: Path) -> Testimony:
         """Ask the protocol's question of the chosen frames and all of `audio`.
@@ -60,17 +63,27 @@ class Served:
         `Server.complete` raises.
         """
         shown, heard = stills_of(footage, self.name), windows(audio)
-        prompt = judge_question([float(time) for time in shown["time"]], [window.span for window in heard])
-        completion = self._server.complete(self._model, message(jpegs(shown), heard, prompt))
-        choice = completion.choices[0]
+        prompt = judge_question([float(moment) for moment in shown["time"]], [window.span for window in heard])
+        return replace(self._asked(jpegs(shown), heard, prompt), frames=shown_frames(shown))
+
+    def is_silent(self, audio: Path) -> Testimony:
+        """Ask the protocol's third question of `audio` alone. Raises DeepSoundError as `judge` does."""
+        return self._asked((), windows(audio), silence_question())
+
+    def _asked(self, pictures: Sequence[bytes], heard: Sequence[Window], prompt: str) -> Testimony:
+        model, began = self._model, time.monotonic()
+        completion = self._server.complete(model, message(pictures, heard, prompt))
+        choice, usage = completion.choices[0], completion.usage
         raw = self._words(choice)
         tokens = choice.logprobs.content if choice.logprobs else None
         return Testimony(
             raw=raw,
             prompt=prompt,
             probability=answer_probability(raw, tokens) if tokens else None,
-            frames=shown_frames(shown),
-            parameters=self._parameters(completion, len(heard)),
+            parameters=self._parameters(choice, len(heard)),
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            reply_tokens=usage.completion_tokens if usage else None,
+            seconds=time.monotonic() - began,
         )
 
     @cached_property
@@ -88,16 +101,13 @@ class Served:
             remedy="check the server's chat template and content filter",
         )
 
-    def _parameters(self, completion: Completion, sounds: int) -> dict[str, Json]:
-        choice, usage = completion.choices[0], completion.usage
+    def _parameters(self, choice: Choice, sounds: int) -> dict[str, Json]:
         return {
             "url": self._url,
             "model": self._model,
             "sounds": sounds,
             "temperature": TEMPERATURE,
             "most_tokens": MOST_TOKENS,
-            "prompt_tokens": usage.prompt_tokens if usage else None,
-            "reply_tokens": usage.completion_tokens if usage else None,
             "finish_reason": choice.finish_reason,
             "refused": bool(choice.message.refusal),
             "thinking": choice.message.reasoning_content,
