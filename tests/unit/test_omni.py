@@ -71,7 +71,7 @@ def sound(path: Path, seconds: float, *, rate: int = 44_100, seed: int | None = 
 
 
 def reasoner(folder: Path) -> Omni:
-    return Omni(str(folder), device="cpu", dtype=torch.float32)
+    return Omni(f"{folder}#float32", device="cpu")
 
 
 def conversation_of(folder: Path) -> Conversation:
@@ -111,6 +111,18 @@ def test_a_video_is_judged_in_four_thoughts_and_a_letter(
     assert judge.judge(footage, tone) == first, "the same, asked again"
     assert judge.judge(footage, noise).probability != first.probability, "sound is heard"
     assert judge.judge(upside_down(footage), tone).probability != first.probability, "frames are seen"
+
+
+def test_it_computes_in_bfloat16_unless_told_otherwise(releases: Callable[[str], Path], tmp_path: Path) -> None:
+    judge = Omni(str(releases("gemma4")), device="cpu")
+    assert judge.version.endswith("/bfloat16")
+    assert judge.name == f"omni:{releases('gemma4').name}"
+    heard = sound(tmp_path / "a.wav", 0.3)
+    half, full = judge.is_silent(heard).probability, reasoner(releases("gemma4")).is_silent(heard).probability
+    assert half != full
+    assert half == pytest.approx(full, abs=0.05)
+    with pytest.raises(DeepSoundError, match="no dtype 'int3'; choose one of: bfloat16"):
+        Omni(f"{releases('gemma4')}#int3")
 
 
 def test_it_is_a_reasoner_that_hears_silence_too(releases: Callable[[str], Path], tmp_path: Path) -> None:

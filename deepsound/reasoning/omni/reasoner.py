@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from deepsound import cot
 from deepsound.cot import ReplyForm
+from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.identity import ModelIdentity
 from deepsound.media.footage import Footage, Observer
 from deepsound.reasoning.answering import Letters, read_letters
@@ -28,23 +29,27 @@ from deepsound.reasoning.stills import StillsObserver, pictures, shown_frames, s
 REVISION = "1"  # raise it whenever the same frames and sound would be asked about in another way
 
 
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
 class Omni:
     """The audio-video chat model `model`: a folder, its name in the models folder, or a Hugging Face repository
-    in the local cache. Nothing is fetched.
+    in the local cache; `model#float32` where it is not to be computed in bfloat16. Nothing is fetched.
 
-    Decoding is greedy, offers A and B alone once the conclusion is opened, and stops at the letter. `dtype` is
-    bfloat16 unless given. Calls from several threads run one after another. Raises DeepSoundError MODEL_MISSING
-    for a model that is not here; its files are first read for `models`, `observers` or `judge`.
+    Decoding is greedy, offers A and B alone once the conclusion is opened, and stops at the letter. Calls from
+    several threads run one after another. Raises DeepSoundError: MODEL_MISSING for a model that is not here,
+    BAD_SETTINGS for a dtype that there is not; files are first read for `models`, `judge` or `is_silent`.
     """
 
-    def __init__(self, model: str, *, device: str | None = None, dtype: torch.dtype = torch.bfloat16) -> None:
-        self._release = find_release(model)
+    def __init__(self, model: str, *, device: str | None = None) -> None:
+        named, _, dtype = model.partition("#")
+        self._dtype = _dtype(dtype or "bfloat16", model)
+        self._release = find_release(named)
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._dtype = dtype
         self._turn = threading.Lock()
         self.name = f"omni:{self._release.name}"
         # Whatever changes the words belongs to the version, and so to the step key.
-        self.version = f"{REVISION}/{str(dtype).removeprefix('torch.')}"
+        self.version = f"{REVISION}/{_name(self._dtype)}"
 
     @cached_property
     def models(self) -> Sequence[ModelIdentity]:
@@ -89,7 +94,7 @@ class Omni:
             probability=reply.probability,
             parameters={
                 "model": self._release.name,
-                "dtype": str(self._dtype).removeprefix("torch."),
+                "dtype": _name(self._dtype),
                 "sounds": len(heard),
                 "most_tokens": MOST_TOKENS,
             },
@@ -115,3 +120,14 @@ class Omni:
     def _network(self) -> PreTrainedModel:
         family, config = self._family
         return load_network(self._release, family, config, dtype=self._dtype, device=self._device)
+
+
+def _dtype(name: str, model: str) -> torch.dtype:
+    if name not in _DTYPES:
+        what, remedy = f"there is no dtype {name!r}", f"choose one of: {', '.join(_DTYPES)}"
+        raise DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=f"omni:{model}", remedy=remedy)
+    return _DTYPES[name]
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
