@@ -4,11 +4,13 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from typing import ParamSpec, TypeVar
 
+from deepsound.backends import load_reasoner
 from deepsound.errors import DeepSoundError
+from deepsound.reasoning.protocol import AnswersTogether
 from tasks.job import Job
 
 VIDEOS_AT_ONCE = max(2, os.cpu_count() or 1)
@@ -21,19 +23,24 @@ Result = TypeVar("Result")
 
 
 def videos_at_once(jobs: Sequence[Job]) -> int:
-    """Of these: those that keep the processor busy, and beside them those their generators work on together. Those
-    wait for a device, not for the processor, which meanwhile reads the next and finishes the last.
+    """Of these: those that keep the processor busy, and beside them those that a generator or a reasoner of theirs
+    works on together. Those wait for a device, not for the processor, which meanwhile reads the next and finishes
+    the last.
     """
-    of_each_generator = {job.settings.generator: job for job in jobs}.values()
-    together = max((_together(job, number) for job in of_each_generator for number in (1, 2)), default=1)
+    of_each_pair = {(job.settings.generator, job.settings.reasoner): job for job in jobs}.values()
+    together = max((at_once for job in of_each_pair for at_once in _together(job)), default=1)
     return VIDEOS_AT_ONCE + (together if together > 1 else 0)
 
 
-def _together(job: Job, number: int) -> int:
-    try:
-        return job.generator(number).at_once
-    except DeepSoundError:
-        return 1  # It cannot be loaded: the step that needs it says why.
+def _together(job: Job) -> Iterator[int]:
+    """What cannot be loaded is left out: the step that needs it says why."""
+    for number in (1, 2):
+        with suppress(DeepSoundError):
+            yield job.generator(number).at_once
+    with suppress(DeepSoundError):
+        reasoner = load_reasoner(job.settings.reasoner)
+        if isinstance(reasoner, AnswersTogether):
+            yield reasoner.at_once
 
 
 @contextmanager

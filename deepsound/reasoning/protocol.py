@@ -84,3 +84,13 @@ class HearsSilence(Protocol):
     def is_silent(self, audio: Path) -> Testimony:
         """Step 4: answer `cot.SILENCE_PROMPT` for this audio alone. Raises DeepSoundError."""
         ...
+
+
+@runtime_checkable
+class AnswersTogether(Protocol):
+    """What a reasoner may be besides: one that answers questions of several threads side by side."""
+
+    @property
+    def at_once(self) -> int:
+        """How many, on a device of its own; 1 where it gains nothing from company."""
+        ...

@@ -25,6 +25,14 @@ class Plugin(Foley):
 """
 
 
+FIVE_TOGETHER = """
+from deepsound.reasoning.evidence import Evidence
+
+class Plugin(Evidence):
+    at_once = 5
+"""
+
+
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     settings = RunSettings(
@@ -52,6 +60,15 @@ def test_what_a_generator_works_on_together_comes_on_top(
     install_plugin(tmp_path / "site", "deepsound.generators", "eight_together", EIGHT_TOGETHER)
     monkeypatch.syspath_prepend(tmp_path / "site")
     assert videos_at_once([sounded_by(job, "eight_together")]) == VIDEOS_AT_ONCE + 8
+
+
+def test_what_a_reasoner_answers_together_comes_on_top_too(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_plugin(tmp_path / "site", "deepsound.reasoners", "five_together", FIVE_TOGETHER)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    job.settings = replace(job.settings, reasoner="five_together")
+    assert videos_at_once([job]) == VIDEOS_AT_ONCE + 5
 
 
 def test_a_generator_that_cannot_be_loaded_is_left_to_the_step_that_needs_it(job: Job) -> None:

@@ -27,8 +27,8 @@ from deepsound.reasoning.videollama2.prompting import Media, Vocabulary, read_vo
 from deepsound.reasoning.videollama2.quantising import check_precision
 from deepsound.reasoning.videollama2.writing import Ended
 
-AT_ONCE = 8
-"""Most questions answered side by side."""
+_SIDE_BY_SIDE = 8
+"""Most questions of one batch."""
 
 _COMPANY_SECONDS = 2.0
 """How long a question waits for others that are being prepared."""
@@ -68,7 +68,7 @@ class _VideoLlama2:
         # Whatever changes the words belongs to the version, and so to the step key.
         self.version = "/".join(filter(None, ("2", str(self._dtype).removeprefix("torch."), self._precision)))
         self._batcher = Batcher(
-            self._answer, Limits(AT_ONCE, wait=_COMPANY_SECONDS), cost=lambda _: 1.0, kind=lambda _: None
+            self._answer, Limits(_SIDE_BY_SIDE, wait=_COMPANY_SECONDS), cost=lambda _: 1.0, kind=lambda _: None
         )
 
     @cached_property
@@ -76,6 +76,11 @@ class _VideoLlama2:
         """The shards, hashed once. Raises DeepSoundError MODEL_MISSING, MODEL_FAILED."""
         files = {path.name: sha256_file(path) for path in weight_files(self._folder)}
         return (ModelIdentity(self._kind, self.release, "unstated", files),)
+
+    @property
+    def at_once(self) -> int:
+        """How many questions it is worth having asked at once: a GPU has room beside the processor, a CPU none."""
+        return _SIDE_BY_SIDE if self._device.type == "cuda" else 1
 
     def observers(self) -> Sequence[Observer]:
         """Frames evenly spaced over the video, as many as the release's config says."""
