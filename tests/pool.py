@@ -1,7 +1,7 @@
-"""Workers to test with: a standing Prefect server, its pools and deployments, and process workers, as in production.
+"""Workers to test with: a standing Prefect server, its pools and deployments, and process workers.
 
-`start_server`, `deploy` and `Pool` are what a test is made of; the fixture `pool` is one of them on SQLite and a
-folder, with a worker for each of the two pools.
+`a_pool` is what a test is made of; the fixture `pool` is one on SQLite and a folder, with a worker for each of the
+two work pools.
 """
 
 import os
@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import pytest
 
 from db.progress import RunProgress, run_progress
@@ -101,10 +102,16 @@ class Pool:
         return done.stdout
 
     def deploy(self) -> None:
-        for pool in ("cpu", "gpu"):
-            self.prefect("work-pool", "create", pool, "--type", "process")
-        self.prefect("deploy", "--all")
-        self.prefect("deployment", "schedule", "pause", "sweep/cpu", "--all")
+        """Our pools and deployments. What can be asked of the server directly is: each `prefect` takes seconds."""
+        with httpx.Client(base_url=self.server.api_url) as api:
+            for pool in ("cpu", "gpu"):
+                api.post("/work_pools/", json={"name": pool, "type": "process"}).raise_for_status()
+            self.prefect("deploy", "--all")
+            # Tests sweep when they mean to.
+            for deployment in api.post("/deployments/filter", json={}).raise_for_status().json():
+                for schedule in deployment["schedules"]:
+                    path = f"/deployments/{deployment['id']}/schedules/{schedule['id']}"
+                    api.patch(path, json={"active": False}).raise_for_status()
 
     def worker(self, pool: str, limit: int = 1, **environment: str) -> subprocess.Popen[bytes]:
         """One more worker; what it starts dies with it when the test kills its group."""
