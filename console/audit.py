@@ -1,29 +1,35 @@
-"""`deepsound audit show`: what was done to a video, by what, and because of which words."""
+"""`deepsound audit`: what was done to a video and why, and whether the books are in order."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
+from console.evidence import item_json, item_tree
 from console.settings import settings_from
-from console.terminal import out, say
+from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, out, say
 from db.audit import find_items, item_evidence
-from db.schema import Attempt, Decision, Effect, Item
+from db.items import run_ids
+from db.reconcile import Account, Fate, Reconciliation, reconcile_run
 from deepsound.canonical import Json
 from deepsound.errors import DeepSoundError, ErrorCode
 from tasks.deliver import speakable
-from tasks.worker import worker_at
+from tasks.run import no_such_run
+from tasks.verify import Books, verify_books
+from tasks.worker import Worker, worker_at
 
 app = typer.Typer(no_args_is_help=True)
+
+_Runs = Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Ids of runs; all if none is named.")]
 
 
 @app.callback()
 def audit() -> None:
-    """What was done to a video, and why."""
+    """What was done to a video and why; whether the books are in order."""
 
 
 @app.command("show")
@@ -45,10 +51,10 @@ def show(
             remedy="name a run, an item, a source file or a SHA-256, and check --db",
         )
     if as_json:
-        out.file.write(json.dumps({"items": [_item_json(item) for item in items]}, ensure_ascii=False) + "\n")
+        out.file.write(json.dumps({"items": [item_json(item) for item in items]}, ensure_ascii=False) + "\n")
         return
     for item in items:
-        out.print(_item_tree(item))
+        out.print(item_tree(item))
 
 
 @app.command("report")
@@ -67,142 +73,107 @@ def report(
     say(f"report written to {target}")
 
 
-def _item_tree(item: Item) -> Tree:
-    tree = Tree(Text(f"{item.output_name}  (item {item.id} of run {item.run_id})", style="bold"))
-    tree.add(Text(f"source {speakable(item.source)}"))
-    tree.add(Text(f"sha256 {item.video_sha256 or 'none: it could not be read'}"))
-    tree.add(Text(f"settings {json.dumps(item.run.settings, ensure_ascii=False)}"))
-    for attempt in item.attempts:
-        _add_attempt(tree, attempt)
-    for review in item.reviews:
-        tree.add(Text(f"review by {review.reviewer}: {review.verdict}, {review.reason}"))
-    return tree
+@app.command("verify")
+def verify(
+    runs: _Runs = None,
+    db: Annotated[str | None, typer.Option(help="URL of the ledger's database.")] = None,
+    store: Annotated[str | None, typer.Option(help="Artifact store: a folder, or s3://bucket/prefix.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Find every row and artifact that was changed, is missing or was added. Exit code 1 if there is any."""
+    worker = worker_at(settings_from(db=db, store=store).place)
+    books = {run_id: verify_books(worker, run_id) for run_id in _known_runs(worker, runs)}
+    if as_json:
+        found = {"runs": [_books_json(run_id, each) for run_id, each in books.items()]}
+        out.file.write(json.dumps(found, ensure_ascii=False) + "\n")
+    else:
+        for run_id, each in books.items():
+            _show_books(run_id, each)
+    raise typer.Exit(EXIT_SOME_FAILED if any(each.findings for each in books.values()) else EXIT_DONE)
 
 
-def _add_attempt(tree: Tree, attempt: Attempt) -> None:
-    took = (attempt.ended_at - attempt.started_at).total_seconds()
-    again = f", round {attempt.round}" if attempt.round > 1 else ""
-    tries = f", try {attempt.number}" if attempt.number > 1 else ""
-    style = {"failed": "red", "reused": "cyan"}.get(attempt.status, "green")
-    heading = Text.assemble(
-        (attempt.step, "bold"), again, tries, "  ", (attempt.status, style), f"  {attempt.backend}  {took:.2f} s"
-    )
-    branch = tree.add(heading)
-    for line in _facts(attempt):
-        branch.add(Text(line))
-    words = attempt.reused or attempt
-    for thought in words.thoughts:
-        branch.add(Text.assemble((thought.stage.upper(), "italic"), " ", thought.text))
-    for decision in words.decisions:
-        branch.add(Text(_decided(words, decision), style="bold"))
-    for effect in words.effects:
-        branch.add(Text(_changed(effect)))
+@app.command("reconcile")
+def reconcile(
+    runs: _Runs = None,
+    db: Annotated[str | None, typer.Option(help="URL of the ledger's database.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Account for every video of a run. Exit code 1 if one is still open, or something does not add up."""
+    worker = worker_at(settings_from(db=db).place)
+    with worker.ledger.read() as session:
+        known = [(run_id, reconcile_run(session, run_id)) for run_id in _known_runs(worker, runs)]
+    accounts = {run_id: account for run_id, account in known if account is not None}
+    if as_json:
+        found = {"runs": [_reconciliation_json(run_id, each) for run_id, each in accounts.items()]}
+        out.file.write(json.dumps(found, ensure_ascii=False) + "\n")
+    else:
+        for run_id, each in accounts.items():
+            _show_reconciliation(run_id, each)
+    raise typer.Exit(EXIT_DONE if all(each.is_clean for each in accounts.values()) else EXIT_SOME_FAILED)
 
 
-def _facts(attempt: Attempt) -> Iterator[str]:
-    if attempt.reused_attempt_id is not None:
-        yield f"stands on attempt {attempt.reused_attempt_id}, which has the same step key"
-    if attempt.error_code is not None:
-        yield f"{attempt.error_code}: {attempt.error_message}"
-    yield f"attempt {attempt.id}, key {attempt.step_key}, hash {attempt.hash}"
-    for used in attempt.models:
-        yield f"model {used.model.name} {used.model.revision}, {used.model.licence}"
-    if attempt.prompt is not None:
-        yield f"asked: {attempt.prompt.body}"
-    for link in (attempt.reused or attempt).artifacts:
-        yield f"{link.direction} {link.role} {link.artifact_sha256} ({link.artifact.size} bytes)"
+def _known_runs(worker: Worker, asked: Sequence[str] | None) -> list[str]:
+    with worker.ledger.read() as session:
+        known = run_ids(session)
+    for run_id in asked or ():
+        if run_id not in known:
+            raise no_such_run(run_id, worker)
+    return list(asked or known)
 
 
-def _decided(attempt: Attempt, decision: Decision) -> str:
-    sure = "" if decision.confidence is None else f" (probability {decision.confidence:.3f})"
-    read = ""
-    if attempt.raw_output is not None and decision.span_start is not None and decision.span_end is not None:
-        quoted = attempt.raw_output[decision.span_start : decision.span_end]
-        shown = quoted if len(quoted) <= 40 else f"{quoted[:37]}…"
-        read = f", read from characters {decision.span_start} to {decision.span_end}: {shown!r}"
-    return f"decided {decision.key} = {decision.value}{sure}{read}"
+def _show_books(run_id: str, books: Books) -> None:
+    for finding in books.findings:
+        of_item = "" if finding.item_id is None else f"item {finding.item_id}, "
+        out.print(Text(f"{run_id}: {of_item}{finding.row} {finding.problem}: {finding.detail}", style="red"))
+    gone = f"; {books.expired} of them deleted by retention" if books.expired else ""
+    found = f"{len(books.findings)} findings" if books.findings else "everything is as it was written"
+    out.print(Text(f"run {run_id}: {found}; {books.artifacts} artifacts checked{gone}"))
 
 
-def _changed(effect: Effect) -> str:
-    measured = [
-        _change("speech", effect.speech_seconds_before, effect.speech_seconds_after, "s"),
-        _change("level there", effect.speech_level_before, effect.speech_level_after, "dBFS"),
-        _change("loudness", effect.loudness_before, effect.loudness_after, "LUFS"),
-    ]
-    said = "; ".join(part for part in measured if part)
-    where = f"{effect.start_seconds:.2f} to {effect.end_seconds:.2f} s"
-    return f"{effect.operation} {where}" + (f": {said}" if said else "")
-
-
-def _change(what: str, before: float | None, after: float | None, unit: str) -> str:
-    if before is None and after is None:
-        return ""
-    shown = ["unmeasurable" if value is None else f"{value:.1f}" for value in (before, after)]
-    return f"{what} {shown[0]} → {shown[1]} {unit}"
-
-
-def _item_json(item: Item) -> Json:
+def _books_json(run_id: str, books: Books) -> Json:
     return {
-        "item": item.id,
-        "run": item.run_id,
-        "name": item.output_name,
-        "source": speakable(item.source),
-        "video_sha256": item.video_sha256,
-        "settings": item.run.settings,
-        "attempts": [_attempt_json(attempt) for attempt in item.attempts],
-        "reviews": [
-            {"reviewer": review.reviewer, "verdict": review.verdict, "reason": review.reason}
-            for review in item.reviews
+        "run": run_id,
+        "findings": [
+            {"item": each.item_id, "row": each.row, "problem": each.problem, "detail": each.detail}
+            for each in books.findings
         ],
+        "artifacts": books.artifacts,
+        "expired": books.expired,
     }
 
 
-def _attempt_json(attempt: Attempt) -> Json:
-    words = attempt.reused or attempt
+def _show_reconciliation(run_id: str, reconciled: Reconciliation) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("video", "fate", "why"):
+        table.add_column(heading)
+    for account in reconciled.accounts:
+        if account.fate is not Fate.DONE:
+            name, why = speakable(account.item.output_name), account.reason or "–"
+            table.add_row(Text(name), account.fate.replace("_", " "), Text(why))
+    if table.row_count:
+        out.print(table)
+    for problem in reconciled.problems:
+        out.print(Text(speakable(problem), style="red"))
+    counted = ", ".join(f"{number} {fate.replace('_', ' ')}" for fate, number in reconciled.fates.items())
+    videos = f"{len(reconciled.accounts)} video{'s' if len(reconciled.accounts) != 1 else ''}"
+    out.print(Text(f"run {run_id}: {videos}: {counted}"))
+
+
+def _reconciliation_json(run_id: str, reconciled: Reconciliation) -> Json:
     return {
-        **_columns(attempt, _ATTEMPT_COLUMNS),
-        "started_at": attempt.started_at.isoformat(),
-        "ended_at": attempt.ended_at.isoformat(),
-        "prompt": attempt.prompt.body if attempt.prompt else None,
-        "parameters": json.loads(attempt.parameters.body) if attempt.parameters else None,
-        "frames": json.loads(words.frames.body) if words.frames else None,
-        "raw_output": words.raw_output,
-        "result": words.result,
-        "models": [_columns(used.model, ("name", "revision", "licence", "files")) for used in attempt.models],
-        "artifacts": [
-            {"direction": link.direction, "role": link.role, "sha256": link.artifact_sha256}
-            for link in words.artifacts
-        ],
-        "thoughts": [_columns(thought, _THOUGHT_COLUMNS) for thought in words.thoughts],
-        "decisions": [_columns(decision, _DECISION_COLUMNS) for decision in words.decisions],
-        "effects": [_columns(effect, _EFFECT_COLUMNS) for effect in words.effects],
+        "run": run_id,
+        "is_clean": reconciled.is_clean,
+        "fates": {str(fate): number for fate, number in reconciled.fates.items()},
+        "problems": [speakable(problem) for problem in reconciled.problems],
+        "items": [_account_json(account) for account in reconciled.accounts],
     }
 
 
-_ATTEMPT_COLUMNS = (
-    *(
-        "id",
-        "seq",
-        "step",
-        "round",
-        "number",
-        "status",
-        "reused_attempt_id",
-        "outcome",
-        "step_key",
-        "step_version",
-    ),
-    *("backend", "seed", "parser_version", "probability", "host", "device", "prefect_flow_run_id"),
-    *("prefect_task_run_id", "error_code", "error_message", "is_retryable", "previous_hash", "hash"),
-)
-_THOUGHT_COLUMNS = ("stage", "text", "span_start", "span_end")
-_DECISION_COLUMNS = ("key", "value", "confidence", "span_start", "span_end", "parser_version")
-_EFFECT_COLUMNS = (
-    *("operation", "start_seconds", "end_seconds", "before_sha256", "after_sha256"),
-    *("decision_attempt_id", "decision_position", "speech_seconds_before", "speech_seconds_after"),
-    *("speech_level_before", "speech_level_after", "loudness_before", "loudness_after"),
-)
-
-
-def _columns(row: object, names: Sequence[str]) -> dict[str, Json]:
-    return {name: getattr(row, name) for name in names}
+def _account_json(account: Account) -> Json:
+    return {
+        "item": account.item.id,
+        "name": speakable(account.item.output_name),
+        "source": speakable(account.item.source),
+        "fate": account.fate,
+        "reason": account.reason,
+    }

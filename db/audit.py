@@ -1,8 +1,9 @@
 """What an auditor asks for: items by whatever is known of them, each with all its evidence."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import Text, or_, select, type_coerce
+from sqlalchemy import Text, func, or_, select, type_coerce
 from sqlalchemy.orm import Session, selectinload
 
 from db.columns import escape_name
@@ -48,6 +49,30 @@ def _items_touching(session: Session, artifact_sha256: str) -> Sequence[int]:
     touching = select(AttemptArtifact.attempt_id).where(AttemptArtifact.artifact_sha256 == artifact_sha256)
     either = or_(Attempt.id.in_(touching), Attempt.reused_attempt_id.in_(touching))
     return session.scalars(select(Attempt.item_id).where(either).distinct()).all()
+
+
+@dataclass(frozen=True, slots=True)
+class KeptArtifact:
+    """An artifact of a run, and one of the attempts of it that read, made or reused it."""
+
+    sha256: str
+    item_id: int
+    step: str
+    role: str
+
+
+def run_artifacts(session: Session, run_id: str) -> list[KeptArtifact]:
+    """Every artifact that attempts of a run read, made or reused, each once."""
+    maker = func.coalesce(Attempt.reused_attempt_id, Attempt.id)
+    columns = (AttemptArtifact.artifact_sha256, Attempt.item_id, Attempt.step, AttemptArtifact.role)
+    rows = (
+        select(*columns)
+        .join(Attempt, AttemptArtifact.attempt_id == maker)
+        .join(Item, Attempt.item_id == Item.id)
+        .where(Item.run_id == run_id)
+        .order_by(Attempt.id.desc())
+    )
+    return list({row[0]: KeptArtifact(*row) for row in session.execute(rows).tuples()}.values())
 
 
 def item_evidence(session: Session, item_ids: Sequence[int]) -> list[Item]:

@@ -52,9 +52,7 @@ def verify_run(session: Session, run_id: str) -> list[Finding]:
     findings: list[Finding] = []
     if chain.settings_sha256(run.settings) != run.settings_sha256:
         findings.append(Finding(None, f"run {run_id}", Problem.CHANGED, "settings do not match their hash"))
-    columns = (Item.source, Item.video_sha256, Item.overrides, Item.output_name)
-    lines = session.execute(select(*columns).where(Item.run_id == run_id).order_by(Item.ordinal))
-    if chain.manifest_sha256((row[0], row[1], row[2], row[3]) for row in lines) != run.manifest_sha256:
+    if not has_its_list(session, run):
         detail = "its items are not those it was started with"
         findings.append(Finding(None, f"run {run_id}", Problem.CHANGED, detail))
     findings += _check_events(session, run)
@@ -63,6 +61,13 @@ def verify_run(session: Session, run_id: str) -> list[Finding]:
         findings += _check_items(session, item_ids[start : start + _BATCH])
         session.expunge_all()
     return findings
+
+
+def has_its_list(session: Session, run: Run) -> bool:
+    """Whether the items of a run are, in order, those it was started with."""
+    columns = (Item.source, Item.video_sha256, Item.overrides, Item.output_name)
+    lines = session.execute(select(*columns).where(Item.run_id == run.id).order_by(Item.ordinal)).tuples()
+    return chain.manifest_sha256(lines) == run.manifest_sha256
 
 
 def _check_events(session: Session, run: Run) -> Iterator[Finding]:

@@ -101,17 +101,17 @@ def perform(job: Job, action: Action, prefect: PrefectRun) -> None:
     inputs: StepInputs | None = None
     module = _STEPS[action.step]
     lease = _claim(job, action)
-    fault_point(f"{action.step}.begun")
     try:
         _check_deaths(job, action, lease.deaths)
+        fault_point(f"{action.step}.begun", job.name)
         inputs = module.inputs(job, action)
         if inputs.video is not None:
             job.check_source()
         with job.worker.scratch() as scratch:
             output = module.execute(job, action, scratch)
-            fault_point(f"{action.step}.executed")
+            fault_point(f"{action.step}.executed", job.name)
             made = {role: job.worker.store.put(file.path, file.media_type) for role, file in output.files.items()}
-        fault_point(f"{action.step}.stored")
+        fault_point(f"{action.step}.stored", job.name)
         finished = FinishedStep(
             at=_at(action),
             attempt_id=0,
@@ -123,10 +123,10 @@ def perform(job: Job, action: Action, prefect: PrefectRun) -> None:
         )
         if action.step is Step.PUBLISH:
             deliver(job, finished)
-            fault_point("publish.delivered")
+            fault_point("publish.delivered", job.name)
         record = _completed(_begun(job, action, inputs, started), output, made, prefect)
         _finish(job, action, record, finished)
-        fault_point(f"{action.step}.recorded")
+        fault_point(f"{action.step}.recorded", job.name)
     except Exception as error:
         failure = as_failure(error, job)
         if failure.code is ErrorCode.LEASE_LOST:

@@ -77,6 +77,12 @@ class StoreBehaviour:
         assert NOTHING in str(caught.value)
         assert store.url in str(caught.value)
 
+    def test_what_is_kept_is_intact_and_what_was_never_put_is_not(self, store, tmp_path):
+        artifact = store.put(a_file(tmp_path, os.urandom(300_000)), "audio/wav")
+        assert store.is_intact(artifact.sha256)
+        assert not store.is_intact(NOTHING)
+        assert not store.is_intact("../../etc/passwd")
+
     @pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 64 + "\n", "🎬" * 16])
     def test_a_name_that_is_no_hash_reaches_no_path(self, store, name):
         assert not store.has(name)

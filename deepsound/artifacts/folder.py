@@ -61,6 +61,11 @@ class FolderStore:
             )
         yield path
 
+    def is_intact(self, sha256: str) -> bool:
+        """Whether the file is there and has its hash. Raises DeepSoundError STORE_*."""
+        with folder_faults(self._folder):
+            return is_sha256(sha256) and self._blobs.is_intact(sha256)
+
     def sweep(self, older_than: timedelta) -> int:
         """Remove unfinished files that killed writers left more than `older_than` ago; how many."""
         with folder_faults(self._folder):

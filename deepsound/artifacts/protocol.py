@@ -39,6 +39,10 @@ class ArtifactStore(Protocol):
         """The bytes as a read-only local file for the length of a `with` block, verified against the hash."""
         ...
 
+    def is_intact(self, sha256: str) -> bool:
+        """Whether the bytes lie there and have that hash, as read where they are kept and not from a copy."""
+        ...
+
     def sweep(self, older_than: timedelta) -> int:
         """Clear what writers that were killed more than `older_than` ago left unfinished; how many pieces."""
         ...

@@ -1,5 +1,6 @@
 """Artifacts in a bucket of an S3 server (MinIO, Ceph, AWS), with local copies for the time of their use."""
 
+import hashlib
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -75,6 +76,15 @@ class S3Store:
             raise self._missing(sha256)
         with self._copies.of_hash(sha256, lambda: self._blocks(sha256)) as path:
             yield path
+
+    def is_intact(self, sha256: str) -> bool:
+        """Whether the object is there and has its hash; it is read from the server, whatever copies there are."""
+        if not self.has(sha256):
+            return False
+        digest = hashlib.sha256()
+        for block in self._blocks(sha256):
+            digest.update(block)
+        return digest.hexdigest() == sha256
 
     def sweep(self, older_than: timedelta) -> int:
         """Drop unfinished uploads that began more than `older_than` ago; how many."""

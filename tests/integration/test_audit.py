@@ -4,19 +4,27 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from console.app import app
+from db.expiry import note_expired
+from db.reopening import reopen_items
 from deepsound.canonical import sha256_file
+from deepsound.pipeline import Step
 from tests.archive import Archive
 from tests.footage import narrated_clip, silent_clip
 
 pytestmark = pytest.mark.integration
 
 
-def audit(archive: Archive, *arguments: object) -> str:
+def archive_audit(archive: Archive, *arguments: object) -> Result:
     books = ["--db", archive.place.db]
-    done = CliRunner().invoke(app, ["audit", *map(str, arguments), *books], catch_exceptions=False)
+    return CliRunner().invoke(app, ["audit", *map(str, arguments), *books], catch_exceptions=False)
+
+
+def audit(archive: Archive, *arguments: object) -> str:
+    done = archive_audit(archive, *arguments)
     assert done.exit_code == 0, done.output
     return done.stdout
 
@@ -82,3 +90,48 @@ def test_the_report_shows_the_sounds_the_words_and_the_hashes(narrated: Archive)
             assert thought.text[:60] in text
     for link in ("before", "after"):
         assert f"<figcaption>{link}</figcaption>" in text
+
+
+def test_what_was_taken_back_is_shown_with_who_did_it_and_why_and_the_books_stay_in_order(archive: Archive):
+    archive.dub(silent_clip(archive.folder / "ball.mp4", seconds=0.4))
+    [item] = archive.items()
+    with archive.worker.ledger.write() as session:
+        reopen_items(session, item.run_id, step=Step.JUDGE, by="kim@desk", reason="a new reasoner")
+    assert archive_audit(archive, "reconcile", item.run_id).exit_code == 1, "it is open"
+    archive.drive(item.run_id)
+    told = audit(archive, "show", item.id)
+    assert "judge  taken back with all that followed, to be really done again, by kim@desk" in told
+    assert "a new reasoner" in told
+    [shown] = json.loads(audit(archive, "show", item.id, "--json"))["items"]
+    judged = [attempt for attempt in shown["attempts"] if attempt["step"] == "judge"]
+    assert [(attempt["status"], attempt["stands"]) for attempt in judged] == [("done", False), ("done", True)]
+    assert shown["reopenings"][0]["by"] == "kim@desk"
+    assert "1 video: 1 done" in audit(archive, "reconcile", item.run_id)
+    [checked] = json.loads(audit(archive, "verify", "--json", "--store", archive.place.store))["runs"]
+    assert (checked["run"], checked["findings"], checked["expired"]) == (item.run_id, [], 0)
+    assert checked["artifacts"] == 4, "observations, coarse audio, video and sound"
+
+
+def test_artifacts_that_are_gone_or_damaged_are_named_and_what_retention_deleted_is_not(archive: Archive):
+    archive.dub(silent_clip(archive.folder / "ball.mp4", seconds=0.4))
+    [item] = archive.items()
+    kept = {link.role: link.artifact_sha256 for attempt in item.attempts for link in attempt.artifacts}
+    for role in ("coarse", "observations"):
+        blob(archive, kept[role]).unlink()
+    blob(archive, kept["audio"]).chmod(0o644)
+    blob(archive, kept["audio"]).write_bytes(b"silence")
+    with archive.worker.ledger.write() as session:
+        note_expired(session, [kept["observations"]], "older than 30 days")
+    checked = archive_audit(archive, "verify", "--json", "--store", archive.place.store)
+    assert checked.exit_code == 1
+    [run] = json.loads(checked.stdout)["runs"]
+    assert {(found["row"].split()[1], found["problem"]) for found in run["findings"]} == {
+        (kept["coarse"], "missing"),
+        (kept["audio"], "changed"),
+    }
+    assert run["expired"] == 1
+    assert archive.command("audit", "verify", "nonesuch").returncode == 2
+
+
+def blob(archive: Archive, sha256: str) -> Path:
+    return Path(archive.place.store) / sha256[:2] / sha256[2:4] / sha256

@@ -63,16 +63,18 @@ def test_a_source_whose_name_is_no_text_can_still_be_spoken_of(job: Job):
 
 def test_a_fault_point_nobody_asked_for_does_nothing(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("DEEPSOUND_FAULT", raising=False)
-    fault_point("judge.recorded")
-    monkeypatch.setenv("DEEPSOUND_FAULT", "judge.begun")
-    fault_point("judge.recorded")
+    fault_point("judge.recorded", "reel-1")
+    for asked in ("judge.begun", "judge.recorded:reel-2"):
+        monkeypatch.setenv("DEEPSOUND_FAULT", asked)
+        fault_point("judge.recorded", "reel-1")
 
 
-@pytest.mark.parametrize(("asked", "passes"), [("judge.recorded", 0), ("judge.recorded@3", 2)])
+@pytest.mark.parametrize(
+    ("asked", "passes"), [("judge.recorded", 0), ("judge.recorded@3", 2), ("judge.recorded:reel-1", 0)]
+)
 def test_the_fault_point_that_was_asked_for_kills_the_process_the_time_that_was_asked_for(asked: str, passes: int):
-    code = (
-        "from tasks.faults import fault_point as at\nfor _ in range(9):\n at('judge.recorded'); print(flush=True)"
-    )
+    reach = "at('judge.recorded', 'reel-1'); print(flush=True)"
+    code = f"from tasks.faults import fault_point as at\nfor _ in range(9):\n {reach}"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "DEEPSOUND_FAULT": asked},

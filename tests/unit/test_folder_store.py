@@ -34,6 +34,14 @@ def test_files_lie_under_the_first_bytes_of_their_hash_and_nothing_else_is_left(
     assert files_under(tmp_path / "store") == [f"{digest[:2]}/{digest[2:4]}/{digest}"]
 
 
+def test_other_bytes_under_a_hash_are_not_intact(store, tmp_path):
+    digest = store.put(a_file(tmp_path), "audio/wav").sha256
+    file = kept(tmp_path, digest)
+    file.chmod(0o644)
+    file.write_bytes(b"others")
+    assert not store.is_intact(digest)
+
+
 def test_bytes_already_kept_are_not_rewritten(store, tmp_path):
     digest = store.put(a_file(tmp_path), "audio/wav").sha256
     before = kept(tmp_path, digest).stat()

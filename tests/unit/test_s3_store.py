@@ -98,6 +98,14 @@ def test_what_is_used_again_is_not_downloaded_again(network, tmp_path):
         assert path.read_bytes() == b"some sound"
 
 
+def test_other_bytes_in_the_bucket_are_found_whatever_copies_are_at_hand(store, moto, tmp_path):
+    digest = store.put(a_file(tmp_path, b"some sound"), "audio/wav").sha256
+    with store.local(digest):
+        assert store.is_intact(digest)
+    moto.client().put_object(bucket_of(store), key(digest), io.BytesIO(b"some s0und"), 10)
+    assert not store.is_intact(digest)
+
+
 def test_an_object_with_other_bytes_is_named_and_not_handed_out(store, moto, environment, tmp_path):
     digest = store.put(a_file(tmp_path, b"some sound"), "audio/wav").sha256
     moto.client().put_object(bucket_of(store), key(digest), io.BytesIO(b"some s0und"), 10)

@@ -1,0 +1,176 @@
+"""All that the ledger holds on an item, as a tree for people and as JSON."""
+
+import json
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+from rich.tree import Tree
+
+from db.schema import Attempt, Decision, Effect, Item, Reopening
+from db.standing import links, stand
+from deepsound.canonical import Json
+from tasks.deliver import speakable
+
+
+def item_tree(item: Item) -> Tree:
+    """What was done to it, in order; what was taken back is marked so."""
+    tree = Tree(Text(f"{item.output_name}  (item {item.id} of run {item.run_id})", style="bold"))
+    tree.add(Text(f"source {speakable(item.source)}"))
+    tree.add(Text(f"sha256 {item.video_sha256 or 'none: it could not be read'}"))
+    tree.add(Text(f"settings {json.dumps(item.run.settings, ensure_ascii=False)}"))
+    standing = {attempt.id for attempt in stand(item.attempts, item.reopenings).attempts}
+    for link in links(item.attempts, item.reopenings):
+        if isinstance(link, Reopening):
+            tree.add(_taken_back(link))
+        else:
+            _add_attempt(tree, link, stands=link.id in standing)
+    for review in item.reviews:
+        tree.add(Text(f"review by {review.reviewer}: {review.verdict}, {review.reason}"))
+    return tree
+
+
+def _taken_back(reopening: Reopening) -> Text:
+    again = f", round {reopening.round}" if reopening.round > 1 else ""
+    how = "to be really done again" if reopening.anew else "to be tried again"
+    why = f": {reopening.reason}" if reopening.reason else ""
+    who = f"by {reopening.by} at {reopening.at:%Y-%m-%d %H:%M:%S} UTC"
+    said = f"  taken back with all that followed, {how}, {who}{why}"
+    return Text.assemble((reopening.step, "bold"), again, (said, "yellow"))
+
+
+def _add_attempt(tree: Tree, attempt: Attempt, *, stands: bool) -> None:
+    took = (attempt.ended_at - attempt.started_at).total_seconds()
+    again = f", round {attempt.round}" if attempt.round > 1 else ""
+    tries = f", try {attempt.number}" if attempt.number > 1 else ""
+    style = {"failed": "red", "reused": "cyan"}.get(attempt.status, "green")
+    back = "" if stands else "  (taken back)"
+    status = (attempt.status, style)
+    heading = Text.assemble(
+        (attempt.step, "bold"), again, tries, "  ", status, f"  {attempt.backend}  {took:.2f} s", (back, "yellow")
+    )
+    branch = tree.add(heading)
+    for line in _facts(attempt):
+        branch.add(Text(line))
+    words = attempt.reused or attempt
+    for thought in words.thoughts:
+        branch.add(Text.assemble((thought.stage.upper(), "italic"), " ", thought.text))
+    for decision in words.decisions:
+        branch.add(Text(_decided(words, decision), style="bold"))
+    for effect in words.effects:
+        branch.add(Text(_changed(effect)))
+
+
+def _facts(attempt: Attempt) -> Iterator[str]:
+    if attempt.reused_attempt_id is not None:
+        yield f"stands on attempt {attempt.reused_attempt_id}, which has the same step key"
+    if attempt.error_code is not None:
+        yield f"{attempt.error_code}: {attempt.error_message}"
+    yield f"attempt {attempt.id}, key {attempt.step_key}, hash {attempt.hash}"
+    for used in attempt.models:
+        yield f"model {used.model.name} {used.model.revision}, {used.model.licence}"
+    if attempt.prompt is not None:
+        yield f"asked: {attempt.prompt.body}"
+    for link in (attempt.reused or attempt).artifacts:
+        yield f"{link.direction} {link.role} {link.artifact_sha256} ({link.artifact.size} bytes)"
+
+
+def _decided(attempt: Attempt, decision: Decision) -> str:
+    sure = "" if decision.confidence is None else f" (probability {decision.confidence:.3f})"
+    read = ""
+    if attempt.raw_output is not None and decision.span_start is not None and decision.span_end is not None:
+        quoted = attempt.raw_output[decision.span_start : decision.span_end]
+        shown = quoted if len(quoted) <= 40 else f"{quoted[:37]}…"
+        read = f", read from characters {decision.span_start} to {decision.span_end}: {shown!r}"
+    return f"decided {decision.key} = {decision.value}{sure}{read}"
+
+
+def _changed(effect: Effect) -> str:
+    measured = [
+        _change("speech", effect.speech_seconds_before, effect.speech_seconds_after, "s"),
+        _change("level there", effect.speech_level_before, effect.speech_level_after, "dBFS"),
+        _change("loudness", effect.loudness_before, effect.loudness_after, "LUFS"),
+    ]
+    said = "; ".join(part for part in measured if part)
+    where = f"{effect.start_seconds:.2f} to {effect.end_seconds:.2f} s"
+    return f"{effect.operation} {where}" + (f": {said}" if said else "")
+
+
+def _change(what: str, before: float | None, after: float | None, unit: str) -> str:
+    if before is None and after is None:
+        return ""
+    shown = ["unmeasurable" if value is None else f"{value:.1f}" for value in (before, after)]
+    return f"{what} {shown[0]} → {shown[1]} {unit}"
+
+
+def item_json(item: Item) -> Json:
+    """The same for programs."""
+    standing = {attempt.id for attempt in stand(item.attempts, item.reopenings).attempts}
+    return {
+        "item": item.id,
+        "run": item.run_id,
+        "name": item.output_name,
+        "source": speakable(item.source),
+        "video_sha256": item.video_sha256,
+        "settings": item.run.settings,
+        "attempts": [{**_attempt_json(attempt), "stands": attempt.id in standing} for attempt in item.attempts],
+        "reopenings": [
+            {**_columns(reopening, _REOPENING_COLUMNS), "at": reopening.at.isoformat()}
+            for reopening in item.reopenings
+        ],
+        "reviews": [
+            {"reviewer": review.reviewer, "verdict": review.verdict, "reason": review.reason}
+            for review in item.reviews
+        ],
+    }
+
+
+def _attempt_json(attempt: Attempt) -> dict[str, Json]:
+    words = attempt.reused or attempt
+    return {
+        **_columns(attempt, _ATTEMPT_COLUMNS),
+        "started_at": attempt.started_at.isoformat(),
+        "ended_at": attempt.ended_at.isoformat(),
+        "prompt": attempt.prompt.body if attempt.prompt else None,
+        "parameters": json.loads(attempt.parameters.body) if attempt.parameters else None,
+        "frames": json.loads(words.frames.body) if words.frames else None,
+        "raw_output": words.raw_output,
+        "result": words.result,
+        "models": [_columns(used.model, ("name", "revision", "licence", "files")) for used in attempt.models],
+        "artifacts": [
+            {"direction": link.direction, "role": link.role, "sha256": link.artifact_sha256}
+            for link in words.artifacts
+        ],
+        "thoughts": [_columns(thought, _THOUGHT_COLUMNS) for thought in words.thoughts],
+        "decisions": [_columns(decision, _DECISION_COLUMNS) for decision in words.decisions],
+        "effects": [_columns(effect, _EFFECT_COLUMNS) for effect in words.effects],
+    }
+
+
+_ATTEMPT_COLUMNS = (
+    *(
+        "id",
+        "seq",
+        "step",
+        "round",
+        "number",
+        "status",
+        "reused_attempt_id",
+        "outcome",
+        "step_key",
+        "step_version",
+    ),
+    *("backend", "seed", "parser_version", "probability", "host", "device", "prefect_flow_run_id"),
+    *("prefect_task_run_id", "error_code", "error_message", "is_retryable", "previous_hash", "hash"),
+)
+_REOPENING_COLUMNS = ("seq", "after", "step", "round", "anew", "by", "reason", "previous_hash", "hash")
+_THOUGHT_COLUMNS = ("stage", "text", "span_start", "span_end")
+_DECISION_COLUMNS = ("key", "value", "confidence", "span_start", "span_end", "parser_version")
+_EFFECT_COLUMNS = (
+    *("operation", "start_seconds", "end_seconds", "before_sha256", "after_sha256"),
+    *("decision_attempt_id", "decision_position", "speech_seconds_before", "speech_seconds_after"),
+    *("speech_level_before", "speech_level_after", "loudness_before", "loudness_after"),
+)
+
+
+def _columns(row: object, names: Sequence[str]) -> dict[str, Json]:
+    return {name: getattr(row, name) for name in names}

@@ -1,0 +1,141 @@
+"""Several processes at one run: what one leaves another takes up, and no video is done twice or by two at once."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from db.items import run_ids
+from db.progress import open_items
+from db.queries import deaths
+from db.reconcile import Fate, reconcile_run
+from db.reopening import reopen_items
+from db.shifts import lease_seconds, live_shifts
+from deepsound.errors import ErrorCode
+from deepsound.pipeline import OutcomeKind
+from tasks.verify import verify_books
+from tests.archive import Archive
+from tests.footage import silent_clip
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+STEPS = ["plan", "generate", "judge", "publish"]
+
+
+@pytest.fixture
+def short_leases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In this process and in those it starts."""
+    monkeypatch.setenv("DEEPSOUND_LEASE_SECONDS", "1")
+    lease_seconds.cache_clear()
+    yield
+    lease_seconds.cache_clear()
+
+
+def reels(archive: Archive, count: int) -> Path:
+    folder = archive.folder / "reels"
+    folder.mkdir()
+    for number in range(1, count + 1):
+        silent_clip(folder / f"reel-{number}.mp4", seconds=0.5 + number / 10)
+    return folder
+
+
+def a_worker(archive: Archive, run_id: str, **environment: str) -> "subprocess.Popen[bytes]":
+    """A process of its own at work on a run, like one that a Prefect worker starts."""
+    program = (
+        "import sys; from flows.local import drive_run; from tasks.place import default_place as here;"
+        "from tasks.worker import worker_at; drive_run(worker_at(here()), here(), sys.argv[1], print)"
+    )
+    command = [sys.executable, "-c", program, run_id]
+    return subprocess.Popen(command, env=archive.variables(**environment), stdout=subprocess.DEVNULL)
+
+
+def the_run(archive: Archive) -> str:
+    with archive.worker.ledger.read() as session:
+        [run_id] = run_ids(session)
+    return run_id
+
+
+def check_books(archive: Archive, run_id: str) -> None:
+    """What `audit verify` and `audit reconcile` say."""
+    assert verify_books(archive.worker, run_id).findings == []
+    with archive.worker.ledger.read() as session:
+        reconciled = reconcile_run(session, run_id)
+    assert reconciled is not None
+    assert reconciled.is_clean, reconciled.problems
+
+
+def wait_for_leases_to_run_out() -> None:
+    time.sleep(1.5)
+
+
+def test_what_a_killed_worker_held_is_taken_up_when_its_lease_runs_out(archive: Archive, short_leases: None):
+    clip = silent_clip(archive.folder / "ball.mp4")
+    assert archive.command("dub", clip, DEEPSOUND_FAULT="judge.begun").returncode == -signal.SIGKILL
+    wait_for_leases_to_run_out()
+    run_id = the_run(archive)
+    with archive.worker.ledger.read() as session:
+        [left] = open_items(session, run_id)
+        assert deaths(session, [left.id]) == {left.id: 1}
+        assert live_shifts(session, run_id) == []
+    [result] = archive.drive(run_id)
+    assert result.outcome is OutcomeKind.DONE
+    [item] = archive.items()
+    assert [(attempt.step, attempt.status) for attempt in item.attempts] == [(step, "done") for step in STEPS]
+    check_books(archive, run_id)
+
+
+def test_a_video_that_kills_its_worker_twice_is_set_aside_and_the_others_are_done(
+    archive: Archive, short_leases: None, monkeypatch: pytest.MonkeyPatch
+):
+    run_id = archive.register(reels(archive, 3))
+    for _ in range(2):
+        killed = a_worker(archive, run_id, DEEPSOUND_FAULT="judge.begun:reel-2")
+        assert killed.wait(timeout=240) == -signal.SIGKILL
+        wait_for_leases_to_run_out()
+    results = {result.name: result for result in archive.drive(run_id)}
+    assert {name: result.outcome for name, result in results.items()} == {
+        "reel-1": OutcomeKind.DONE,
+        "reel-2": OutcomeKind.FAILED,
+        "reel-3": OutcomeKind.DONE,
+    }
+    assert "judge killed its worker twice and was set aside" in str(results["reel-2"].error)
+    assert f"deepsound run retry {run_id} --error quarantined" in str(results["reel-2"].error)
+    for item in archive.items():
+        fate = "failed" if item.output_name == "reel-2" else "done"
+        assert [attempt.status for attempt in item.attempts if attempt.step == "judge"] == [fate]
+    with archive.worker.ledger.read() as session:
+        reconciled = reconcile_run(session, run_id)
+    assert reconciled is not None
+    assert reconciled.fates == {Fate.DONE: 2, Fate.QUARANTINED: 1}
+    check_books(archive, run_id)
+
+    with archive.worker.ledger.write() as session:
+        [again] = reopen_items(session, run_id, error=ErrorCode.QUARANTINED, by="kim@desk")
+    assert {result.outcome for result in archive.drive(run_id)} == {OutcomeKind.DONE}
+    [item] = [item for item in archive.items() if item.id == again]
+    assert [attempt.step for attempt in item.attempts] == ["plan", "generate", "judge", "judge", "publish"]
+    check_books(archive, run_id)
+
+
+def test_two_workers_with_the_same_videos_do_each_once(archive: Archive):
+    run_id = archive.register(reels(archive, 6))
+    other = a_worker(archive, run_id)
+    while not shards_at_work(archive, run_id):
+        assert other.poll() is None
+        time.sleep(0.05)
+    archive.drive(run_id)
+    assert other.wait(timeout=240) == 0
+    items = archive.items()
+    for item in items:
+        assert [(attempt.step, attempt.status) for attempt in item.attempts] == [(step, "done") for step in STEPS]
+    assert len({attempt.prefect_flow_run_id for item in items for attempt in item.attempts}) == 2, "both had some"
+    check_books(archive, run_id)
+
+
+def shards_at_work(archive: Archive, run_id: str) -> bool:
+    with archive.worker.ledger.read() as session:
+        return any(shift.flow_run_id for shift in live_shifts(session, run_id))
