@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor, nn
 
+from deepsound.linear import Linear
+
 _MULTIPLE = 256
 _ROPE_THETA = 10_000.0
 
@@ -41,7 +43,7 @@ class GatedMLP(nn.Module):
 def projection(inputs: int, outputs: int, kernel: int, *, bias: bool = True) -> nn.Module:
     """A linear layer for kernel 1, otherwise a convolution along the length."""
     if kernel == 1:
-        return nn.Linear(inputs, outputs, bias=bias)
+        return Linear(inputs, outputs, bias=bias)
     return Conv1d(inputs, outputs, kernel, bias=bias)
 
 

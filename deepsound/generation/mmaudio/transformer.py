@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor, nn
 
 from deepsound.generation.mmaudio.layers import Conv1d, GatedMLP, Rotation, modulate, projection
+from deepsound.linear import Linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = Linear(width, 3 * width)
         self.q_norm = nn.RMSNorm(width // heads)
         self.k_norm = nn.RMSNorm(width // heads)
 
@@ -54,7 +55,7 @@ class Block(nn.Module):
         super().__init__()
         self.width = width
         self.attn = SelfAttention(width, heads)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, (2 if keys_only else 6) * width))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), Linear(width, (2 if keys_only else 6) * width))
         if not keys_only:
             self.linear1 = projection(width, width, kernel)
             self.ffn = GatedMLP(width, kernel)
@@ -117,7 +118,7 @@ class FinalLayer(nn.Module):
     def __init__(self, width: int, latent_dim: int) -> None:
         super().__init__()
         self.width = width
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), Linear(width, 2 * width))
         self.conv = Conv1d(width, latent_dim, 7)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
