@@ -113,6 +113,18 @@ def test_a_video_is_judged_in_four_thoughts_and_a_letter(
     assert judge.judge(upside_down(footage), tone).probability != first.probability, "frames are seen"
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_asked_for_a_plan_it_is_shown_the_stills_alone(
+    releases: Callable[[str], Path], clip: Path, family: str
+) -> None:
+    judge = reasoner(releases(family))
+    asked = judge.plan(look(clip, judge.observers()))
+    assert cot.PLAN_PROMPT in asked.prompt
+    assert asked.raw.startswith("<SUMMARY>"), "what the small model says to everything"
+    assert not cot.parse_plan(asked.raw).accepted
+    assert [frame.time for frame in asked.frames] == [0.0, 0.2, 0.5, 0.7]
+
+
 def test_it_computes_in_bfloat16_unless_told_otherwise(releases: Callable[[str], Path], tmp_path: Path) -> None:
     judge = Omni(str(releases("gemma4")), device="cpu")
     assert judge.version.endswith("/bfloat16")

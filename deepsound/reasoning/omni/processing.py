@@ -60,7 +60,7 @@ class Conversation:
         begins = cast(Any, self.tokenizer).bos_token
         made = self.processor(
             text=[prompt],
-            audio=[np.pad(sound, (0, max(least - len(sound), 0))) for sound in sounds],
+            audio=[np.pad(sound, (0, max(least - len(sound), 0))) for sound in sounds] or None,
             # Templates of families that begin with a token of their own spell it out.
             add_special_tokens=not (begins and prompt.startswith(begins)),
             return_tensors="pt",

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from deepsound import cot
 from deepsound.cot import ReplyForm
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.identity import ModelIdentity
@@ -22,7 +21,7 @@ from deepsound.reasoning.omni.network import MOST_TOKENS, answer, load_network
 from deepsound.reasoning.omni.processing import Conversation, Shown, read_conversation
 from deepsound.reasoning.omni.release import find_release, identify
 from deepsound.reasoning.protocol import Testimony
-from deepsound.reasoning.questions import judge_question, silence_question
+from deepsound.reasoning.questions import judge_question, plan_question, silence_question
 from deepsound.reasoning.sounds import Heard, windows
 from deepsound.reasoning.stills import StillsObserver, pictures, shown_frames, stills_of
 
@@ -61,9 +60,12 @@ class Omni:
         """Sixteen stills, evenly spread."""
         return (StillsObserver(),)
 
-    def plan(self, footage: Footage) -> Testimony:  # noqa: ARG002 - the protocol's signature
-        """The protocol's own plan: it is the same for every video."""
-        return Testimony(raw=cot.PLAN, prompt=cot.PLAN_PROMPT)
+    def plan(self, footage: Footage) -> Testimony:
+        """Ask for a plan of the stills. Raises DeepSoundError as `judge` does."""
+        stills = stills_of(footage, self.name)
+        shown = Shown(pictures(stills), stills["time"].astype(np.float64))
+        question = plan_question([float(moment) for moment in shown.times])
+        return replace(self._asked(question, shown, ()), frames=shown_frames(stills))
 
     def judge(self, footage: Footage, audio: Path) -> Testimony:
         """Ask the protocol's question of the stills and all of `audio`.
