@@ -31,6 +31,16 @@ class StoreBehaviour:
         with store.local(artifact.sha256) as path:
             assert path.read_bytes() == data
 
+    def test_what_is_deleted_is_gone_and_can_be_put_again(self, store, tmp_path):
+        artifact = store.put(a_file(tmp_path), "audio/wav")
+        assert store.delete(artifact.sha256)
+        assert not store.has(artifact.sha256)
+        assert not store.is_intact(artifact.sha256)
+        assert not store.delete(artifact.sha256)
+        assert not store.delete(NOTHING)
+        assert store.put(a_file(tmp_path), "audio/wav") == artifact
+        assert store.is_intact(artifact.sha256)
+
     def test_a_file_without_bytes_is_an_artifact_too(self, store, tmp_path):
         artifact = store.put(a_file(tmp_path, b""), "text/plain")
         assert (artifact.sha256, artifact.size) == (sha256(b""), 0)

@@ -2,7 +2,7 @@
 
 import typer
 
-from console.run import control, listing, retry, submit, sweep, watch
+from console.run import control, listing, prune, retry, submit, sweep, watch
 
 app = typer.Typer(no_args_is_help=True)
 app.command("submit")(submit.submit_run)
@@ -14,3 +14,4 @@ app.command("resume")(control.resume)
 app.command("cancel")(control.cancel)
 app.command("retry")(retry.retry)
 app.command("sweep")(sweep.sweep)
+app.command("prune")(prune.prune_store)

@@ -127,6 +127,16 @@ class BlobFolder:
             self._remember(blob.sha256, _stamp(final))
         return final
 
+    def delete(self, sha256: str) -> bool:
+        """Remove the file of this hash; False where there is none."""
+        with self._checked_lock:
+            self._checked.pop(sha256, None)
+        try:
+            self.path(sha256).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
     def is_intact(self, sha256: str) -> bool:
         """Whether the bytes are there and still have their hash: read once a process, then only looked at."""
         path = self.path(sha256)

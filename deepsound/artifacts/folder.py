@@ -66,6 +66,11 @@ class FolderStore:
         with folder_faults(self._folder):
             return is_sha256(sha256) and self._blobs.is_intact(sha256)
 
+    def delete(self, sha256: str) -> bool:
+        """Remove the bytes; False where they are not there. Raises DeepSoundError STORE_*."""
+        with folder_faults(self._folder):
+            return is_sha256(sha256) and self._blobs.delete(sha256)
+
     def sweep(self, older_than: timedelta) -> int:
         """Remove unfinished files that killed writers left more than `older_than` ago; how many."""
         with folder_faults(self._folder):

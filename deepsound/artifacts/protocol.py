@@ -43,6 +43,10 @@ class ArtifactStore(Protocol):
         """Whether the bytes lie there and have that hash, as read where they are kept and not from a copy."""
         ...
 
+    def delete(self, sha256: str) -> bool:
+        """Remove the bytes; False where they are not there."""
+        ...
+
     def sweep(self, older_than: timedelta) -> int:
         """Clear what writers that were killed more than `older_than` ago left unfinished; how many pieces."""
         ...

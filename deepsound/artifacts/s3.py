@@ -86,6 +86,15 @@ class S3Store:
             digest.update(block)
         return digest.hexdigest() == sha256
 
+    def delete(self, sha256: str) -> bool:
+        """Remove the object; False where it is not there. Local copies go as others need their room."""
+        with s3_faults(self.url, self._server):
+            self._need_bucket()
+            if not is_sha256(sha256) or self._size(sha256) is None:
+                return False
+            self._client.remove_object(self._bucket, self._key(sha256))
+            return True
+
     def sweep(self, older_than: timedelta) -> int:
         """Drop unfinished uploads that began more than `older_than` ago; how many."""
         with s3_faults(self.url, self._server):

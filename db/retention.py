@@ -1,0 +1,68 @@
+"""Which bytes nobody needs any more: intermediates of items that ended long ago. Results are never among them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, ScalarSelect, and_, exists, func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from db.records import Direction
+from db.schema import Artifact, Attempt, AttemptArtifact, Expiry, Item, Video, Work
+from db.work import IS_OPEN
+from deepsound.pipeline import OutcomeKind, Step
+
+
+def expendable(session: Session, before: datetime, limit: int) -> list[str]:
+    """SHA-256 of artifacts that were made before a time, that no result consists of, and that no item needs which
+    is open, waits for a person, or ended since; not those whose bytes are gone already. At most `limit`.
+    """
+    gone = exists().where(Expiry.artifact_sha256 == Artifact.sha256, Expiry.at >= _last_made())
+    spare = select(Artifact.sha256).where(_last_made() < before, ~_is_needed(before), ~gone)
+    return list(session.scalars(spare.order_by(Artifact.sha256).limit(limit)))
+
+
+def written_off(session: Session, before: datetime, number: int) -> Sequence[str]:
+    """What was written down as deleted last and is not needed again: its writer may have been killed before it
+    deleted it.
+    """
+    spare = select(Expiry.artifact_sha256).join(Artifact, Artifact.sha256 == Expiry.artifact_sha256)
+    spare = spare.where(Expiry.at >= _last_made(), ~_is_needed(before))
+    return session.scalars(spare.order_by(Expiry.id.desc()).limit(number)).all()
+
+
+def spare_sources(session: Session, before: datetime, limit: int, after: str = "") -> list[str]:
+    """SHA-256 of videos whose items have all ended before a time, in order, from the one behind `after` on.
+
+    Their bytes in the store are copies of files that their owner has.
+    """
+    attempt = aliased(Attempt)
+    ended_since = exists().where(attempt.item_id == Item.id, attempt.ended_at >= before)
+    is_open = exists().where(Work.item_id == Item.id, IS_OPEN)
+    waits = exists().where(attempt.item_id == Item.id, attempt.outcome == OutcomeKind.NEEDS_REVIEW.value)
+    needed = exists().where(Item.video_sha256 == Video.sha256, or_(ended_since, is_open, waits)).correlate(Video)
+    known = exists().where(Artifact.sha256 == Video.sha256)
+    asked = select(Video.sha256).where(Video.sha256 > after, ~needed, ~known).order_by(Video.sha256)
+    return list(session.scalars(asked.limit(limit)))
+
+
+def _last_made() -> ScalarSelect[datetime]:
+    """When the last attempt ended that made or read an artifact."""
+    ended = select(func.max(Attempt.ended_at)).join(AttemptArtifact, AttemptArtifact.attempt_id == Attempt.id)
+    return ended.where(AttemptArtifact.artifact_sha256 == Artifact.sha256).correlate(Artifact).scalar_subquery()
+
+
+def _is_needed(before: datetime) -> ColumnElement[bool]:
+    """Whether an artifact is part of a result, or of what an item was made from that may go on."""
+    link, attempt, reuser = aliased(AttemptArtifact), aliased(Attempt), aliased(Attempt)
+    is_result = and_(attempt.step == Step.PUBLISH.value, link.direction == Direction.OUTPUT.value)
+    reused = exists().where(reuser.reused_attempt_id == attempt.id, _is_live(reuser, before)).correlate(attempt)
+    of_artifact = exists().where(link.artifact_sha256 == Artifact.sha256, attempt.id == link.attempt_id)
+    return of_artifact.where(or_(is_result, _is_live(attempt, before), reused)).correlate(Artifact)
+
+
+def _is_live(attempt: type[Attempt], before: datetime) -> ColumnElement[bool]:
+    """Whether an attempt ended since a time, or its item is open or waits for a person."""
+    sibling = aliased(Attempt)
+    is_open = exists().where(Work.item_id == attempt.item_id, IS_OPEN).correlate(attempt)
+    waits = exists().where(sibling.item_id == attempt.item_id, sibling.outcome == OutcomeKind.NEEDS_REVIEW.value)
+    return or_(attempt.ended_at >= before, is_open, waits.correlate(attempt))

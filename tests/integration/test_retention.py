@@ -1,0 +1,83 @@
+"""What retention deletes, and what it never does."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tasks.job import PLAN
+from tasks.perform import reuse
+from tasks.retention import prune
+from tasks.run import load_jobs, unfinished_items
+from tasks.verify import verify_books
+from tests.archive import Archive
+from tests.footage import silent_clip
+
+pytestmark = pytest.mark.integration
+
+AT_ONCE = timedelta(0)
+
+
+def outputs(archive: Archive, run: str, *, results: bool) -> set[str]:
+    """SHA-256 of what a run made: its results, or all else."""
+    return {
+        link.artifact_sha256
+        for item in archive.items()
+        if item.run_id == run
+        for attempt in item.attempts
+        if (attempt.step == "publish") is results
+        for link in attempt.artifacts
+        if link.direction == "output"
+    }
+
+
+def test_intermediates_go_results_stay_and_the_audit_knows(archive: Archive):
+    run = archive.register(silent_clip(archive.folder / "ball.mp4", seconds=0.5))
+    archive.drive(run)
+    store, intermediates = archive.worker.store, outputs(archive, run, results=False)
+    assert intermediates
+    assert all(map(store.has, intermediates))
+    assert prune(archive.worker, timedelta(days=1)).intermediates == 0, "younger than that"
+    assert prune(archive.worker, AT_ONCE).intermediates == len(intermediates)
+    assert not any(map(store.has, intermediates))
+    assert all(map(store.has, outputs(archive, run, results=True)))
+    books = verify_books(archive.worker, run)
+    assert not books.findings
+    assert books.expired == len(intermediates)
+    assert prune(archive.worker, AT_ONCE).intermediates == 0
+
+
+def test_what_an_unfinished_run_shares_stays_until_it_has_ended(archive: Archive):
+    clip = silent_clip(archive.folder / "ball.mp4", seconds=0.5)
+    first = archive.register(clip)
+    archive.drive(first)
+    other = archive.register(clip, prompt="rain")
+    [job] = load_jobs(archive.worker, other, unfinished_items(archive.worker, other))
+    assert reuse(job, job.next_action()), "the plan does not depend on the prompt"
+    observations = job.made(PLAN, "observations").sha256
+    prune(archive.worker, AT_ONCE)
+    assert archive.worker.store.has(observations)
+    archive.drive(other)
+    prune(archive.worker, AT_ONCE)
+    assert not archive.worker.store.has(observations)
+
+
+def test_a_deleted_step_is_done_again_when_it_is_needed(archive: Archive):
+    clip = silent_clip(archive.folder / "ball.mp4", seconds=0.5)
+    archive.drive(archive.register(clip))
+    prune(archive.worker, AT_ONCE)
+    [result] = archive.drive(archive.register(clip, prompt="rain"))
+    assert result.error is None
+    plan = next(step for step in result.steps if step.step == "plan")
+    assert not plan.is_reused
+
+
+def test_copies_of_sources_go_once_their_runs_have_ended(archive: Archive):
+    clip: Path = silent_clip(archive.folder / "ball.mp4", seconds=0.5)
+    run = archive.register(clip)
+    kept = archive.worker.store.put(clip, "video/mp4")
+    assert prune(archive.worker, AT_ONCE).sources == 0, "the run is open"
+    archive.drive(run)
+    assert prune(archive.worker, AT_ONCE).sources == 1
+    assert not archive.worker.store.has(kept.sha256)
+    assert clip.exists()
