@@ -134,13 +134,13 @@ def borrowed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 def test_a_restricting_licence_is_said_before_use_and_stands_in_the_ledger(
     place: Place, borrowed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    settings = settings_from(generator=borrowed, fallback="rm", out=tmp_path / "out")
+    settings = settings_from(generator=borrowed, fallback="rm", out=str(tmp_path / "out"))
     check_backends(settings)
     assert capsys.readouterr().err.splitlines() == ["licence CC-BY-NC-4.0: no commercial use (borrowed-weights)"]
 
     worker = worker_at(place)
     clip = silent_clip(tmp_path / "reel.mp4", seconds=0.5)
-    run, _ = begin_run(worker, settings.for_run(), collect([clip], settings.out).sources, lambda _: None)
+    run, _ = begin_run(worker, settings.for_run(), collect([clip], settings.out_place).sources, lambda _: None)
     [job] = load_jobs(worker, run, unfinished_items(worker, run))
     while (action := job.next_action()) is not None and action.step in (Step.PLAN, Step.GENERATE):
         perform(job, action, LAST_TRY)
