@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from console import audit, doctor, dub, models, run
+from console import audit, doctor, dub, models, review, run
 from console.terminal import EXIT_USAGE, complain
 from deepsound.errors import DeepSoundError
 
@@ -16,6 +16,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("dub")(dub.dub)
+app.command("review")(review.review)
 app.command("doctor")(doctor.doctor)
 app.add_typer(run.app, name="run", help="Archive runs: handed to workers, followed, paused, retried.")
 app.add_typer(audit.app, name="audit", help="What was done to a video, and why.")

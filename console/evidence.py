@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 from rich.tree import Tree
 
-from db.schema import Attempt, Decision, Effect, Item, Reopening
+from db.schema import Attempt, Decision, Effect, Item, Reopening, Review
 from db.standing import links, stand
 from deepsound.canonical import Json
 from tasks.deliver import speakable
@@ -25,8 +25,14 @@ def item_tree(item: Item) -> Tree:
         else:
             _add_attempt(tree, link, stands=link.id in standing)
     for review in item.reviews:
-        tree.add(Text(f"review by {review.reviewer}: {review.verdict}, {review.reason}"))
+        tree.add(Text(_ruled(review)))
     return tree
+
+
+def _ruled(review: Review) -> str:
+    when = f"{review.created_at:%Y-%m-%d %H:%M:%S} UTC"
+    what = f"review {review.seq} of attempt {review.attempt_id} by {review.reviewer} at {when}"
+    return f"{what}: {review.verdict}, {review.reason}"
 
 
 def _taken_back(reopening: Reopening) -> Text:
@@ -118,7 +124,7 @@ def item_json(item: Item) -> Json:
             for reopening in item.reopenings
         ],
         "reviews": [
-            {"reviewer": review.reviewer, "verdict": review.verdict, "reason": review.reason}
+            {**_columns(review, _REVIEW_COLUMNS), "created_at": review.created_at.isoformat()}
             for review in item.reviews
         ],
     }
@@ -163,6 +169,7 @@ _ATTEMPT_COLUMNS = (
     *("prefect_task_run_id", "error_code", "error_message", "is_retryable", "previous_hash", "hash"),
 )
 _REOPENING_COLUMNS = ("seq", "after", "step", "round", "anew", "by", "reason", "previous_hash", "hash")
+_REVIEW_COLUMNS = ("seq", "attempt_id", "reviewer", "verdict", "reason", "previous_hash", "hash")
 _THOUGHT_COLUMNS = ("stage", "text", "span_start", "span_end")
 _DECISION_COLUMNS = ("key", "value", "confidence", "span_start", "span_end", "parser_version")
 _EFFECT_COLUMNS = (

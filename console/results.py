@@ -96,6 +96,8 @@ def _result(end: ItemEnd, history: Sequence[FinishedStep], out: Location) -> Ite
     judged = done.get(StepRef(Step.JUDGE))
     published = next((finished for at, finished in done.items() if at.step is Step.PUBLISH), None)
     judgement = judged.result if judged else {}
+    review = published.result.get("review") if published else None
+    ruling = review if isinstance(review, dict) else judgement
     loudness = published.result.get("loudness") if published else None
     lufs = loudness.get("lufs") if isinstance(loudness, dict) else None
     return ItemResult(
@@ -103,7 +105,7 @@ def _result(end: ItemEnd, history: Sequence[FinishedStep], out: Location) -> Ite
         source=end.item.source,
         outcome=end.outcome,
         why=str(published.result["why"]) if published else None,
-        verdict=str(judgement["verdict"]) if judged else None,
+        verdict=str(ruling["verdict"]) if ruling else None,
         probability=judged.probability if judged else None,
         voices=judgement.get("voices", []),
         outputs=delivered_places(out, end.item.output_name, published) if published else {},

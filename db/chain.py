@@ -1,10 +1,10 @@
 """What is hashed, so that a changed, missing or added row shows.
 
 Each item's attempts are a chain: the item's own hash, then each attempt's over its columns, the digests of the
-rows that belong to it, and the hash before it. A reopening is a link of the same chain. What was done to a run
-is a chain of its own. Numbers the database gives out stay outside; where a row refers to another attempt, that
-attempt's hash stands for it. Nulls are left out, so a column added by a later migration leaves old hashes as
-they are.
+rows that belong to it, and the hash before it. A reopening and a review are links of the same chain. What was
+done to a run is a chain of its own. Numbers the database gives out stay outside; where a row refers to another
+attempt, that attempt's hash stands for it. Nulls are left out, so a column added by a later migration leaves old
+hashes as they are.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -69,6 +69,11 @@ def attempt_hash(attempt: Row, reused_hash: str | None) -> str:
 def reopening_hash(reopening: Row) -> str:
     """The link of a reopening: its columns, `previous_hash` among them, which stands for the item."""
     return sha256_json(_content(reopening, "item_id", "hash"))
+
+
+def review_hash(review: Row, judged_hash: str | None) -> str:
+    """The link of a review: its columns, `previous_hash` among them, and the judged attempt's hash."""
+    return sha256_json({**_content(review, "id", "item_id", "attempt_id", "hash"), "judged": judged_hash})
 
 
 def own_hash(row: Row) -> str:

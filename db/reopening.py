@@ -5,7 +5,7 @@ item is written anew; whoever held an older view of it can neither claim nor rec
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import PurePath
@@ -17,7 +17,7 @@ from db.chain import reopening_hash
 from db.columns import Values, stored
 from db.control import EventKind, locked_run, note_event
 from db.records import AttemptStatus, StepRef, WorkState
-from db.schema import Attempt, Item, Reopening, Work, table_of
+from db.schema import Attempt, Item, Reopening, Review, Work, table_of
 from db.work import database_clock, items_of_run, standings, write_work
 from deepsound.canonical import Json
 from deepsound.pipeline import Step
@@ -71,20 +71,22 @@ def reopen(session: Session, targets: Mapping[int, StepRef], order: Order) -> No
     item_ids = list(targets)
     for start in range(0, len(item_ids), _CHUNK):
         chunk = item_ids[start : start + _CHUNK]
-        ends = _chain_ends(session, chunk)
+        ends = chain_ends(session, chunk)
         rows = [_row(ends[item_id], item_id, targets[item_id], order) for item_id in chunk]
         session.execute(insert(table_of(Reopening)), rows)
         write_work(session, {item_id: each.states for item_id, each in standings(session, chunk).items()})
 
 
 @dataclass(frozen=True, slots=True)
-class _ChainEnd:
+class ChainEnd:
+    """How long an item's chain is, and the hash its next link follows."""
+
     attempts: int
     reopenings: int
     hash: str
 
 
-def _row(end: _ChainEnd, item_id: int, at: StepRef, order: Order) -> Values:
+def _row(end: ChainEnd, item_id: int, at: StepRef, order: Order) -> Values:
     row = stored(
         table_of(Reopening),
         {
@@ -103,17 +105,22 @@ def _row(end: _ChainEnd, item_id: int, at: StepRef, order: Order) -> Values:
     return {**row, "hash": reopening_hash(row)}
 
 
-def _chain_ends(session: Session, item_ids: Sequence[int]) -> dict[int, _ChainEnd]:
+def chain_ends(session: Session, item_ids: Sequence[int]) -> dict[int, ChainEnd]:
+    """Where the chains of some items end. A review is their end until the reopening it leads to is written."""
     starts = session.execute(select(Item.id, Item.hash).where(Item.id.in_(item_ids))).tuples()
-    ends = {item_id: _ChainEnd(0, 0, start) for item_id, start in starts}
+    ends = {item_id: ChainEnd(0, 0, start) for item_id, start in starts}
     attempts = select(Attempt.item_id, Attempt.seq, Attempt.hash).where(Attempt.item_id.in_(item_ids))
     for item_id, seq, link in session.execute(attempts.order_by(Attempt.item_id, Attempt.seq)):
-        ends[item_id] = _ChainEnd(seq, 0, link)
+        ends[item_id] = ChainEnd(seq, 0, link)
     columns = (Reopening.item_id, Reopening.seq, Reopening.after, Reopening.hash)
     reopenings = select(*columns).where(Reopening.item_id.in_(item_ids))
     for item_id, seq, after, link in session.execute(reopenings.order_by(Reopening.item_id, Reopening.seq)):
         last = ends[item_id]
-        ends[item_id] = _ChainEnd(last.attempts, seq, link if after == last.attempts else last.hash)
+        ends[item_id] = ChainEnd(last.attempts, seq, link if after == last.attempts else last.hash)
+    reviews = select(Review.item_id, Review.previous_hash, Review.hash).where(Review.item_id.in_(item_ids))
+    for item_id, previous, link in session.execute(reviews):
+        if previous == ends[item_id].hash:
+            ends[item_id] = replace(ends[item_id], hash=link)
     return ends
 
 

@@ -404,7 +404,10 @@ class Expiry(Base):
 
 
 class Review(Base):
-    """A person's ruling on an item; a later one overrides an earlier one. Chained like attempts."""
+    """A person's ruling on a judgement; a later one overrides an earlier one.
+
+    A link in the item's chain: the next is the reopening whose `previous_hash` is this `hash`.
+    """
 
     __tablename__ = "review"
     __table_args__ = (UniqueConstraint("item_id", "seq"),)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, cast
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -133,6 +134,7 @@ def _check_item(item: Item) -> Iterator[Finding]:
 def _check_chain(item: Item) -> Iterator[Finding]:
     attempts = reopenings = 0
     previous: str | None = item.hash
+    between = {(review.previous_hash, review.hash) for review in item.reviews}
     for link in links(item.attempts, item.reopenings):
         if isinstance(link, Reopening):
             name, gap = f"reopening {link.seq} ({link.step}, round {link.round})", "reopening"
@@ -145,11 +147,33 @@ def _check_chain(item: Item) -> Iterator[Finding]:
         yield from (_gap(item.id, f"{gap} {missing}") for missing in range(before + 1, link.seq))
         if link.seq != before + 1:
             previous = None
-        if previous is not None and link.previous_hash != previous:
+        if previous not in (None, link.previous_hash) and (previous, link.previous_hash) not in between:
             yield Finding(item.id, name, Problem.CHANGED, "it does not follow the one before it")
         for row, problem, detail in found:
             yield Finding(item.id, ", ".join(filter(None, [name, row])), problem, detail)
         previous = link.hash
+    yield from _check_reviews(item)
+
+
+def _check_reviews(item: Item) -> Iterator[Finding]:
+    """Reviews are links too: each is followed by the reopening it led to, and named by attempts after that."""
+    hashes = {attempt.id: attempt.hash for attempt in item.attempts}
+    led_to = {reopening.previous_hash for reopening in item.reopenings}
+    present = {review.seq for review in item.reviews}
+    named = {seq for attempt in item.attempts for seq in _reviews_named(attempt)}
+    for seq in sorted((named | set(range(1, max(present, default=0)))) - present):
+        yield Finding(item.id, f"review {seq}", Problem.MISSING, "what came of it is there")
+    for review in item.reviews:
+        if chain.review_hash(row_values(review), hashes.get(review.attempt_id)) != review.hash:
+            yield Finding(item.id, f"review {review.seq}", Problem.CHANGED, "it does not match its hash")
+        elif review.hash not in led_to:
+            yield Finding(item.id, f"review {review.seq}", Problem.ADDED, "nothing was done for it")
+
+
+def _reviews_named(attempt: Attempt) -> Iterator[int]:
+    named = (attempt.result or {}).get("review")
+    if isinstance(named, dict) and isinstance(seq := cast(dict[str, Any], named).get("seq"), int):
+        yield seq
 
 
 def _check_reopening(reopening: Reopening) -> Iterator[tuple[str, Problem, str]]:

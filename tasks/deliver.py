@@ -83,6 +83,7 @@ def _writable(folder: Path) -> Iterator[None]:
 def _sidecar(job: Job, published: FinishedStep, targets: Mapping[str, Location]) -> Json:
     """The decision and the ledger ids behind it."""
     judged = job.done.get(StepRef(Step.JUDGE, 2)) or job.done.get(StepRef(Step.JUDGE, 1))
+    review = None if judged is None else job.ruling(judged.at.round)
     return {
         "run": job.run_id,
         "item": job.item_id,
@@ -90,6 +91,7 @@ def _sidecar(job: Job, published: FinishedStep, targets: Mapping[str, Location])
         "outcome": published.result["outcome"],
         "why": published.result["why"],
         "judgement": None if judged is None else dict(judged.result),
+        "review": None if review is None else review.to_json(),
         "loudness": published.result["loudness"],
         "outputs": {
             role: {"file": speakable(PurePosixPath(str(targets[role])).name), "sha256": artifact.sha256}

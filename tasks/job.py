@@ -7,10 +7,11 @@ from datetime import datetime
 from pathlib import Path
 
 from db.records import NEVER_REOPENED, DecisionRef, FinishedStep, Reopened, StepRef
+from db.reviews import Ruling
 from deepsound.artifacts.location import Location
 from deepsound.artifacts.protocol import Artifact
 from deepsound.backends import load_generator, load_reasoner
-from deepsound.canonical import sha256_file
+from deepsound.canonical import Json, sha256_file
 from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.protocol import Generator
@@ -28,7 +29,8 @@ PLAN = StepRef(Step.PLAN)
 class Job:
     """The state of one item while it is worked on; rebuilt from the ledger by whoever takes it up next.
 
-    `reopened` is what was taken back of it, `deaths` how many workers vanished while they held its present step.
+    `reopened` is what was taken back of it, `deaths` how many workers vanished while they held its present step,
+    `rulings` what people decided, by the judgement it is of.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Job:
         done: Mapping[StepRef, FinishedStep],
         reopened: Reopened = NEVER_REOPENED,
         deaths: int = 0,
+        rulings: Mapping[StepRef, Ruling] | None = None,
     ) -> None:
         self.worker = worker
         self.run_id = run_id
@@ -57,10 +60,25 @@ class Job:
         self.done = dict(done)
         self.reopened = reopened
         self.deaths = deaths
+        self.rulings = rulings or {}
 
     def next_action(self) -> Action | None:
         """What the decision table says comes next."""
-        return next_action(self.settings.policy, findings(self.done))
+        return self.after(self.done)
+
+    def after(self, done: Mapping[StepRef, FinishedStep]) -> Action | None:
+        """What comes next once these steps are done."""
+        ruled = {at: ruling.verdict for at, ruling in self.rulings.items()}
+        return next_action(self.settings.policy, findings(done, ruled))
+
+    def ruling(self, number: int) -> Ruling | None:
+        """What a person decided on the judgement of a round, if anybody did."""
+        return self.rulings.get(StepRef(Step.JUDGE, number))
+
+    def reviewed(self, number: int) -> dict[str, Json]:
+        """The same for the parameters and results of steps that follow from it; nothing where nobody did."""
+        ruling = self.ruling(number)
+        return {} if ruling is None else {"review": ruling.to_json()}
 
     @property
     def outcome(self) -> OutcomeKind | None:
@@ -181,19 +199,22 @@ class Job:
         self.worker.footage.let_go(self._footage_key)
 
 
-def findings(done: Mapping[StepRef, FinishedStep]) -> Findings:
-    """What the decision table wants to know, read from the results of finished steps."""
+def findings(done: Mapping[StepRef, FinishedStep], ruled: Mapping[StepRef, Verdict] | None = None) -> Findings:
+    """What the decision table wants to know, read from the results of finished steps.
+
+    `ruled`: verdicts of people on judgements; they go before the judge's, and say whether the voice has to go.
+    """
     plan, fell_back = done.get(PLAN), done.get(StepRef(Step.FALL_BACK))
     return Findings(
         plan_accepted=None if plan is None else bool(plan.result["accepted"]),
-        first=_round(done, 1),
+        first=_round(done, ruled or {}, 1),
         fell_back=None if fell_back is None else Fallback(str(fell_back.result["mode"])),
-        second=_round(done, 2),
+        second=_round(done, ruled or {}, 2),
         published=any(at.step is Step.PUBLISH for at in done),
     )
 
 
-def _round(done: Mapping[StepRef, FinishedStep], number: int) -> Round:
+def _round(done: Mapping[StepRef, FinishedStep], ruled: Mapping[StepRef, Verdict], number: int) -> Round:
     known = Round(
         generated=StepRef(Step.GENERATE, number) in done, separated=StepRef(Step.SEPARATE, number) in done
     )
@@ -204,6 +225,9 @@ def _round(done: Mapping[StepRef, FinishedStep], number: int) -> Round:
             verdict=Verdict(str(judged.result["verdict"])),
             voice_heard=None if heard is None else bool(heard),
         )
+        if verdict := ruled.get(judged.at):
+            # Who says no has listened to what would be put out, so the sound stays, whatever voices may go.
+            known = replace(known, verdict=verdict, voice_heard=verdict is Verdict.YES)
     if checked := done.get(StepRef(Step.CHECK_SILENCE, number)):
         known = replace(known, silent=bool(checked.result["silent"]))
     return known

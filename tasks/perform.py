@@ -21,11 +21,11 @@ from db.work import Lease, claim
 from deepsound.artifacts.protocol import Artifact
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.memory import is_out_of_memory
-from deepsound.pipeline import Action, OutcomeKind, Step, next_action
+from deepsound.pipeline import Action, OutcomeKind, Step
 from tasks import check_silence, fall_back, generate, judge, plan, publish, separate
 from tasks.deliver import deliver, speakable
 from tasks.faults import fault_point
-from tasks.job import Job, findings
+from tasks.job import Job
 from tasks.step import SoundChange, StepInputs, StepOutput
 
 log = logging.getLogger(__name__)
@@ -236,7 +236,7 @@ def _effect(change: SoundChange, made: Mapping[str, Artifact]) -> Effect:
 def _finish(job: Job, action: Action, record: AttemptRecord, finished: FinishedStep) -> None:
     """Write a finished attempt down with what follows it, and remember it in the job."""
     at = _at(action)
-    after = next_action(job.settings.policy, findings({**job.done, at: finished}))
+    after = job.after({**job.done, at: finished})
     then = OutcomeKind(str(finished.result["outcome"])) if after is None else _at(after)
     with job.worker.ledger.write() as session:
         attempt = writes.record_attempt(session, replace(record, then=then), this_owner())

@@ -28,7 +28,12 @@ def inputs(job: Job, action: Action) -> StepInputs:
     return StepInputs(
         backend="mux",
         version=VERSION,
-        parameters={"outcome": ending.kind, "why": ending.why, "loudness": job.settings.loudness},
+        parameters={
+            "outcome": ending.kind,
+            "why": ending.why,
+            "loudness": job.settings.loudness,
+            **job.reviewed(ending.round),
+        },
         video=job.video_sha256,
         artifacts=artifacts,
     )
@@ -42,7 +47,13 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
         files[role] = MadeFile(scratch / f"{role}.wav", "audio/wav")
         with job.worker.store.local(kept.sha256) as stem:
             write_bwf(stem, files[role].path, job.footage().info.duration, _notes(job, role))
-    result: dict[str, Json] = {"outcome": ending.kind, "why": ending.why, "suffix": None, "loudness": None}
+    result: dict[str, Json] = {
+        "outcome": ending.kind,
+        "why": _why(job, ending),
+        "suffix": None,
+        "loudness": None,
+        **job.reviewed(ending.round),
+    }
     if (sound := _sound(job, ending)) is None:
         return StepOutput(result=result, files=files)
     info = job.footage().info
@@ -69,6 +80,11 @@ def _ending(action: Action) -> Ending:
     if action.ending is None:
         raise ValueError("a publish action carries its ending")
     return action.ending
+
+
+def _why(job: Job, ending: Ending) -> str:
+    ruling = job.ruling(ending.round)
+    return ending.why if ruling is None else f"{ending.why}; reviewed by {ruling.by}: {ruling.verdict}"
 
 
 def _sound(job: Job, ending: Ending) -> Artifact | None:

@@ -11,6 +11,7 @@ from db import queries, writes
 from db.control import RunState, run_state
 from db.items import find_run, run_items
 from db.records import NEVER_REOPENED, NewItem, NewRun, VideoFile
+from db.reviews import rulings
 from db.work import release_dead
 from deepsound.artifacts.location import InBucket, location
 from deepsound.canonical import Json, sha256_file
@@ -80,6 +81,7 @@ def load_jobs(worker: Worker, run_id: str, items: Iterable[int]) -> list[Job]:
         ids = list(items)
         # Before the histories: who took back a step in between is found out when the job claims one.
         reopened, deaths = queries.reopened(session, ids), queries.deaths(session, ids)
+        ruled = rulings(session, ids)
         return [
             Job(
                 worker,
@@ -93,6 +95,7 @@ def load_jobs(worker: Worker, run_id: str, items: Iterable[int]) -> list[Job]:
                 done={finished.at: finished for finished in queries.item_history(session, item.id)},
                 reopened=reopened.get(item.id, NEVER_REOPENED),
                 deaths=deaths.get(item.id, 0),
+                rulings=ruled.get(item.id),
             )
             for item in run_items(session, run_id, ids)
         ]

@@ -20,7 +20,10 @@ def inputs(job: Job, action: Action) -> StepInputs:
     """The coarse audio, the spans to touch, and the separator."""
     separator = load_separator(job.settings.separator)
     spans = _spans(job, action)
-    parameters: dict[str, Json] = {"spans": None if spans is None else [[span.start, span.end] for span in spans]}
+    parameters: dict[str, Json] = {
+        "spans": None if spans is None else [[span.start, span.end] for span in spans],
+        **job.reviewed(action.round),
+    }
     return StepInputs(
         backend=separator.name,
         version=f"{VERSION}/{separator.version}",
@@ -38,12 +41,15 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
         separated = load_separator(job.settings.separator).separate(mix, voice, background, _spans(job, action))
         before, after = find_speech(mix), find_speech(background)
         loudness = Change(measure(mix).integrated_lufs, measure(background).integrated_lufs)
-    because = job.decision(StepRef(Step.JUDGE, action.round), VOICE_OVER)
+    # A person's ruling is no decision of an attempt: the result names it.
+    reviewed = job.reviewed(action.round)
+    because = None if reviewed else job.decision(StepRef(Step.JUDGE, action.round), VOICE_OVER)
     return StepOutput(
         result={
             "touched": [[span.start, span.end] for span in separated.touched],
             "speech_seconds": [before.seconds, after.seconds],
             "notes": dict(separated.notes),
+            **reviewed,
         },
         files={"voice": MadeFile(voice, "audio/wav"), "background": MadeFile(background, "audio/wav")},
         changes=[

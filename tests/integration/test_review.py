@@ -2,12 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+from console.app import app
+from db.verify import verify_run
+from deepsound.errors import DeepSoundError
 from deepsound.media.audio import audio_format
 from tests.archive import Archive
-from tests.footage import silent_clip
+from tests.footage import narrated_clip, silent_clip
+from tests.integration.test_dub import sound_of
 from tests.plugins import install_plugin
 
 pytestmark = pytest.mark.integration
@@ -20,6 +28,16 @@ class Plugin(Evidence):
     name = "mumbler"
     def {method}(self, *asked):
         return replace(super().{method}(*asked), raw="Hm. Hard to say, it could be A or B.")
+"""
+
+SHRUGGER = """
+from dataclasses import replace
+from deepsound.reasoning.evidence import Evidence
+
+class Plugin(Evidence):
+    name = "shrugger"
+    def judge(self, *asked):
+        return replace(super().judge(*asked), raw="Who knows.", probability=None)
 """
 
 TURNCOAT = """
@@ -68,3 +86,63 @@ def test_an_answer_that_cannot_be_read_needs_review(archive: Archive, method: st
     said = next(attempt for attempt in row.attempts if attempt.step == method)
     assert said.raw_output == "Hm. Hard to say, it could be A or B."
     assert said.decisions[0].value == "undecided"
+
+
+def review(archive: Archive, *arguments: object) -> Result:
+    place = ["--db", archive.place.db, "--store", archive.place.store]
+    return CliRunner().invoke(app, ["review", *map(str, arguments), *place], catch_exceptions=False)
+
+
+def sidecar(archive: Archive) -> dict[str, Any]:
+    return json.loads((archive.out / "reel.json").read_text(encoding="utf-8"))
+
+
+def test_a_person_decides_what_the_judge_could_not_and_only_what_follows_is_done_again(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+):
+    install_plugin(archive.folder / "site", "deepsound.reasoners", "shrugger", SHRUGGER)
+    monkeypatch.syspath_prepend(archive.folder / "site")
+    clip = narrated_clip(archive.folder / "reel.mp4", seconds=3.0)
+    [result] = archive.dub(clip, generator="soundtrack", reasoner="shrugger", loudness=False)
+    assert result.outcome == "needs_review"
+    [waiting] = json.loads(review(archive, "--json").stdout)["items"]
+    assert Path(waiting["coarse"]).is_file()
+
+    done = review(archive, waiting["item"], "--verdict", "yes", "--reason", "a man speaks, and nobody is seen")
+    assert done.exit_code == 0, done.output
+    told = sidecar(archive)
+    assert (told["outcome"], told["review"]["verdict"]) == ("done", "yes")
+    assert "the voice was removed; reviewed by " in told["why"]
+    assert json.loads(review(archive, "--json").stdout)["items"] == []
+    [item] = archive.items()
+    separated = next(attempt for attempt in item.attempts if attempt.step == "separate")
+    assert separated.result["review"]["seq"] == 1
+    assert {effect.decision_attempt_id for effect in separated.effects} == {None}, "no judge said so"
+
+    done = review(archive, "reel.mp4", "--verdict", "no", "--reason", "it is the radio in the picture")
+    assert done.exit_code == 0, done.output
+    [item] = archive.items()
+    assert [attempt.step for attempt in item.attempts].count("judge") == 1
+    coarse, sound = sound_of(Path(waiting["coarse"])), sound_of(archive.out / "reel.wav")
+    assert np.array_equal(coarse, sound), "the coarse sound is out"
+    assert sidecar(archive)["review"]["seq"] == 2
+    assert [(said.seq, said.verdict) for said in item.reviews] == [(1, "yes"), (2, "no")]
+    with archive.worker.ledger.read() as session:
+        assert verify_run(session, item.run_id) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("17", "--verdict", "no", "--reason", "x"), "nothing is known of '17'"),
+        (("1", "--verdict", "no"), "a review needs a verdict and a reason"),
+        (("1", "--verdict", "no", "--reason", "x"), "it ended before anything was judged"),
+    ],
+)
+def test_what_cannot_be_reviewed_is_one_clear_line(archive: Archive, arguments: tuple[str, ...], what: str):
+    broken = archive.folder / "broken.mp4"
+    broken.write_bytes(b"no video")
+    archive.dub(broken)
+    with pytest.raises(DeepSoundError, match=what) as refused:
+        review(archive, *arguments)
+    assert "\n" not in str(refused.value)

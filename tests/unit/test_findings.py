@@ -61,6 +61,19 @@ def test_a_published_item_has_nothing_left_to_do():
     assert next_action(Policy(Fallback.RM, VoicePolicy.ALL), known) is None
 
 
+def test_what_a_person_ruled_goes_before_the_judge_in_its_round_alone():
+    done = history(
+        PLANNED, GENERATED, JUDGED_YES, finished(StepRef(Step.JUDGE, 2), verdict="no", voice_heard=None)
+    )
+    known = findings(done, {StepRef(Step.JUDGE): Verdict.NO})
+    assert (known.first.verdict, known.first.voice_heard) == (Verdict.NO, False)
+    assert known.second.verdict is Verdict.NO
+    assert known.second.voice_heard is None
+    action = next_action(Policy(Fallback.RM, VoicePolicy.ALL), known)
+    assert action is not None
+    assert action.step is Step.PUBLISH, "who says no has heard the voices that --voice all would take out"
+
+
 RESULTS = {
     Step.PLAN: st.fixed_dictionaries({"accepted": st.booleans()}),
     Step.JUDGE: st.fixed_dictionaries(

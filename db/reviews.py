@@ -1,0 +1,167 @@
+"""A person's rulings on judgements: who decided what, and why.
+
+A review is a link of the item's chain, and the next link is the reopening of what had followed the judgement. It
+holds as long as the attempt that was judged stands; of several on one judgement the last holds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import exists, insert, select
+from sqlalchemy.orm import Session, aliased, selectinload
+
+from db.chain import review_hash
+from db.columns import stored
+from db.control import locked_run
+from db.records import AttemptStatus, StepRef
+from db.reopening import Order, chain_ends, reopen
+from db.schema import Attempt, Item, Review, Run, Work, table_of
+from db.standing import Standing
+from db.work import IS_OPEN, standings
+from deepsound.canonical import Json
+from deepsound.cot import Verdict
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.pipeline import OutcomeKind, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The judgement of an item that a review is of: its attempt, and the step that came of it."""
+
+    item_id: int
+    run_id: str
+    attempt_id: int
+    at: StepRef
+    followed_by: StepRef
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a person (user@host) says of a judgement."""
+
+    by: str
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """A review that holds."""
+
+    seq: int
+    by: str
+    verdict: Verdict
+    reason: str
+    hash: str
+
+    def to_json(self) -> dict[str, Json]:
+        """As attempts that follow from it name it; `hash` tells it from reviews of other items."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An item that a person has to decide, and why; `settings` are its run's."""
+
+    item_id: int
+    run_id: str
+    output_name: str
+    source: str
+    why: str
+    settings: Mapping[str, Json]
+
+
+def find_judgement(session: Session, item_id: int) -> Judgement:
+    """The last judgement of an item that has ended. Raises DeepSoundError (BAD_SETTINGS: none to review)."""
+    run_id = session.scalars(select(Item.run_id).where(Item.id == item_id)).one()
+    locked_run(session, run_id)
+    if session.scalar(select(exists().where(Work.item_id == item_id, IS_OPEN))):
+        raise _refused(item_id, "it has not ended", f"see `deepsound run status {run_id}`, and review it then")
+    attempts = standings(session, [item_id])[item_id].attempts
+    judged = [number for number, attempt in enumerate(attempts) if _is_judgement(attempt)]
+    if not judged:
+        remedy = f"see `deepsound audit show {item_id}`; `deepsound run retry {run_id}` does steps again"
+        raise _refused(item_id, "it ended before anything was judged", remedy)
+    attempt, after = attempts[judged[-1]], attempts[judged[-1] + 1]
+    return Judgement(item_id, run_id, attempt.id, _at(attempt), _at(after))
+
+
+def record_review(session: Session, judgement: Judgement, opinion: Opinion, then: StepRef) -> int:
+    """Write a review, take back what followed the judgement, and open the step `then`. Returns its number."""
+    item_id = judgement.item_id
+    past = session.scalars(select(Review.seq).where(Review.item_id == item_id)).all()
+    row = stored(
+        table_of(Review),
+        {
+            "item_id": item_id,
+            "seq": len(past) + 1,
+            "attempt_id": judgement.attempt_id,
+            "reviewer": opinion.by,
+            "verdict": opinion.verdict,
+            "reason": opinion.reason,
+            "created_at": datetime.now(UTC),
+            "previous_hash": chain_ends(session, [item_id])[item_id].hash,
+        },
+    )
+    judged = session.scalars(select(Attempt.hash).where(Attempt.id == judgement.attempt_id)).one()
+    session.execute(insert(table_of(Review)), {**row, "hash": review_hash(row, judged)})
+    reason = f"review {row['seq']}: {opinion.verdict}, {opinion.reason}"
+    # Where the verdict leads elsewhere, what followed is taken back first, and then the other step is opened.
+    for at in dict.fromkeys([judgement.followed_by, then]):
+        reopen(session, {item_id: at}, Order(opinion.by, reason, anew=False))
+    return row["seq"]
+
+
+def rulings(session: Session, item_ids: Sequence[int]) -> dict[int, dict[StepRef, Ruling]]:
+    """Of some items, the reviews that hold, by the step they are of. Items without are left out."""
+    reviews = select(Review).where(Review.item_id.in_(item_ids)).order_by(Review.item_id, Review.seq)
+    rows = session.scalars(reviews).all()
+    stand_now = standings(session, list({row.item_id for row in rows}))
+    holding: dict[int, dict[StepRef, Ruling]] = {}
+    for row in rows:
+        if (at := _judged_at(stand_now[row.item_id], row.attempt_id)) is not None:
+            said = Ruling(row.seq, row.reviewer, Verdict(row.verdict), row.reason, row.hash)
+            holding.setdefault(row.item_id, {})[at] = said
+    return holding
+
+
+def waiting_for_review(session: Session) -> list[Waiting]:
+    """Every item that a person has to decide, newest run first, in the order of its list."""
+    later, maker = aliased(Attempt), selectinload(Attempt.reused)
+    ended = (
+        select(Item, Run.settings, Attempt)
+        .join(Run, Item.run_id == Run.id)
+        .join(Attempt, Attempt.item_id == Item.id)
+        .where(
+            Attempt.outcome == OutcomeKind.NEEDS_REVIEW.value,
+            ~exists().where(later.item_id == Attempt.item_id, later.seq > Attempt.seq),
+            ~exists().where(Work.item_id == Attempt.item_id, IS_OPEN),
+        )
+        .order_by(Item.run_id.desc(), Item.ordinal)
+        .options(maker)
+    )
+    return [
+        Waiting(item.id, item.run_id, item.output_name, item.source, _why(attempt), settings)
+        for item, settings, attempt in session.execute(ended).tuples()
+    ]
+
+
+def _why(attempt: Attempt) -> str:
+    return str(((attempt.reused or attempt).result or {}).get("why", ""))
+
+
+def _judged_at(standing: Standing, attempt_id: int) -> StepRef | None:
+    return next((_at(attempt) for attempt in standing.attempts if attempt.id == attempt_id), None)
+
+
+def _is_judgement(attempt: Attempt) -> bool:
+    return attempt.step == Step.JUDGE.value and attempt.status != AttemptStatus.FAILED.value
+
+
+def _at(attempt: Attempt) -> StepRef:
+    return StepRef(Step(attempt.step), attempt.round)
+
+
+def _refused(item_id: int, what: str, remedy: str) -> DeepSoundError:
+    return DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=f"item {item_id}", remedy=remedy)

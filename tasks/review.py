@@ -1,0 +1,50 @@
+"""A person rules on a judgement: written down, and only what follows from it is opened again."""
+
+from collections.abc import Mapping
+
+from sqlalchemy.orm import Session
+
+from db.items import find_run, run_items
+from db.queries import item_history
+from db.records import FinishedStep, StepRef
+from db.reviews import Judgement, Opinion, find_judgement, record_review, rulings
+from deepsound.cot import Verdict
+from deepsound.pipeline import next_action
+from tasks.job import findings
+from tasks.run import no_such_run
+from tasks.settings import RunSettings
+from tasks.worker import Worker
+
+
+def review_item(worker: Worker, item_id: int, opinion: Opinion) -> tuple[str, int]:
+    """Put a person's verdict before the judge's. Returns the run, which is to go on, and the review's number.
+
+    Raises DeepSoundError (BAD_SETTINGS: the item has not ended, or was never judged).
+    """
+    with worker.ledger.write() as session:
+        judgement = find_judgement(session, item_id)
+        then = _next_step(worker, session, judgement, opinion.verdict)
+        return judgement.run_id, record_review(session, judgement, opinion, then)
+
+
+def _next_step(worker: Worker, session: Session, judgement: Judgement, verdict: Verdict) -> StepRef:
+    """What the decision table says comes next where nothing but the verdict is another."""
+    item_id, run_id = judgement.item_id, judgement.run_id
+    run, [item] = find_run(session, run_id), run_items(session, run_id, [item_id])
+    if run is None:
+        raise no_such_run(run_id, worker)
+    held = {at: ruling.verdict for at, ruling in rulings(session, [item_id]).get(item_id, {}).items()}
+    known = findings(_until(judgement.at, item_history(session, item_id)), {**held, judgement.at: verdict})
+    action = next_action(RunSettings.from_json(run.settings).with_overrides(item.overrides).policy, known)
+    if action is None:
+        raise ValueError("a judgement is always followed by something")
+    return StepRef(action.step, action.round)
+
+
+def _until(last: StepRef, history: tuple[FinishedStep, ...]) -> Mapping[StepRef, FinishedStep]:
+    known: dict[StepRef, FinishedStep] = {}
+    for finished in history:
+        known[finished.at] = finished
+        if finished.at == last:
+            break
+    return known
