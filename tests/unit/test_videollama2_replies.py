@@ -75,7 +75,7 @@ def written(language, prompts: Sequence[Prompt], counts: Sequence[int]) -> list[
 sizes = st.tuples(st.integers(1, 30), st.integers(1, 12), st.integers(1, 9))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(sizes, min_size=2, max_size=4))
 def test_a_reply_is_the_same_in_whatever_company(language, rows: list[tuple[int, int, int]]):
     prompts = [prompt(language, str(number), *row[:2]) for number, row in enumerate(rows)]
@@ -207,23 +207,23 @@ def cot(folder: Path, precision: str = "") -> VideoLlama2Cot:
 def test_threads_that_ask_at_once_share_a_batch_and_hear_what_one_alone_hears(
     release: Path, videos: list[Footage], tmp_path: Path
 ):
-    sounds = [noise(tmp_path / f"{number}.wav", number) for number in range(4)]
+    sounds = [noise(tmp_path / f"{number}.wav", number) for number in range(3)]
 
     def asked(judge: VideoLlama2Cot, number: int) -> Testimony:
-        if number == 3:
+        if number == 2:
             return judge.is_silent(sounds[number])
-        return judge.judge(videos[number % 2], sounds[number])
+        return judge.judge(videos[number], sounds[number])
 
     first = cot(release)
-    alone = [asked(first, number) for number in range(4)]
-    judge, together = cot(release), Barrier(4)
+    alone = [asked(first, number) for number in range(3)]
+    judge, together = cot(release), Barrier(3)
 
     def ask(number: int) -> Testimony:
         together.wait()
         return asked(judge, number)
 
-    with ThreadPoolExecutor(4) as threads:
-        beside = list(threads.map(ask, range(4)))
+    with ThreadPoolExecutor(3) as threads:
+        beside = list(threads.map(ask, range(3)))
     assert max(int(str(one.parameters["batch"])) for one in beside) > 1
     for mine, theirs in zip(beside, alone, strict=True):
         assert (mine.raw, mine.reply_tokens, mine.form) == (theirs.raw, theirs.reply_tokens, theirs.form)
