@@ -87,24 +87,17 @@ def claim(
     return None if deaths is None else Lease(deaths)
 
 
-def release(session: Session, item_id: int, at: StepRef, owner: str) -> None:
-    """Give a step back unfinished; without effect where the owner does not hold it."""
-    close(session, item_id, at, owner, WorkState.PENDING)
-
-
-def release_dead(session: Session, run_id: str, *, count_deaths: bool = False) -> int:
+def release_dead(session: Session, run_id: str) -> int:
     """Give back what processes of this host held that no longer live. Returns how many steps.
 
-    `count_deaths`: hold it against the steps, as workers do. Of a command that is simply started again by the
-    person who stopped it, nothing follows for its videos.
+    It is not counted as a death: whoever asks knows why they ended, a person who starts a command again.
     """
     held = and_(Work.state == WorkState.RUNNING.value, Work.item_id.in_(items_of_run(run_id)))
     owners = session.scalars(select(Work.lease_owner).where(held).distinct()).all()
     dead = [owner for owner in owners if owner is not None and is_dead(owner)]
     if not dead:
         return 0
-    given_back: Values = {**_NOBODY, "deaths": Work.deaths + int(count_deaths)}
-    return _set(session, and_(held, Work.lease_owner.in_(dead)), WorkState.PENDING, given_back)
+    return _set(session, and_(held, Work.lease_owner.in_(dead)), WorkState.PENDING, _NOBODY)
 
 
 def close(session: Session, item_id: int, at: StepRef, owner: str, state: WorkState) -> bool:

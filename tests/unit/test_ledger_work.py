@@ -11,7 +11,7 @@ from db.owner import this_owner
 from db.queries import unfinished
 from db.records import OpenStep, StepRef, WorkState
 from db.schema import Work
-from db.work import claim, rebuild_work, release, release_dead
+from db.work import claim, rebuild_work, release_dead
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import (
@@ -60,13 +60,22 @@ def test_a_lease_that_ran_out_is_anybodys(ledger: Ledger) -> None:
     assert not take(ledger, item_id, OWNER)
 
 
-def test_a_step_given_back_is_open_again_and_only_its_holder_gives_it_back(ledger: Ledger) -> None:
-    _, (item_id,) = begin(ledger, a_run("a.mp4"))
-    take(ledger, item_id, OWNER)
-    for owner in (OTHER, OWNER):
+def test_a_holder_that_vanished_is_counted_and_one_that_goes_on_is_not(ledger: Ledger) -> None:
+    run_id, (item_id, stopped) = begin(ledger, a_run("a.mp4", "b.mp4"))
+    host, pid, start = this_owner().rsplit(":", 2)
+    dead = f"{host}:{pid}:{int(start) - 1}"
+    with ledger.write() as session:
+        claim(session, stopped, PLAN_STEP, dead, 60)
+        assert release_dead(session, run_id) == 1, "a person stopped it and starts it again"
+        lease = claim(session, stopped, PLAN_STEP, OWNER, 60)
+    assert lease is not None
+    assert lease.deaths == 0
+    for owner, deaths in ((OWNER, 0), (OWNER, 0), (OTHER, 1), (OWNER, 2)):
         with ledger.write() as session:
-            release(session, item_id, PLAN_STEP, owner)
-        assert take(ledger, item_id, OTHER) is (owner is OWNER)
+            lease = claim(session, item_id, PLAN_STEP, owner, 0.01)
+        assert lease is not None
+        assert lease.deaths == deaths
+        time.sleep(0.05)
 
 
 def test_of_two_processes_after_the_same_steps_each_step_goes_to_one(ledger_url: str) -> None:
