@@ -24,6 +24,7 @@ from tasks.perform import LAST_TRY, PrefectRun, fail, perform, reuse
 from tasks.place import current_place
 from tasks.run import load_jobs, may_go_on
 from tasks.shift import on_shift
+from tasks.telemetry import set_up_telemetry
 from tasks.worker import Worker, worker_at
 
 SHARD_SIZE = 32
@@ -83,6 +84,7 @@ class _Leave:
 @flow(name="dub-shard", flow_run_name="shard of {run}", validate_parameters=False)
 async def dub_shard(run: str, items: list[int]) -> None:
     """Drive some videos of a run to their ends; models are loaded once and shared by all."""
+    set_up_telemetry()
     worker = await asyncio.to_thread(worker_at, current_place())
     jobs = await asyncio.to_thread(load_jobs, worker, run, items)
     _jobs.set({job.item_id: job for job in jobs})

@@ -27,6 +27,7 @@ from tasks.deliver import deliver, speakable
 from tasks.faults import fault_point
 from tasks.job import Job
 from tasks.step import SoundChange, StepInputs, StepOutput
+from tasks.telemetry import tell_attempt
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,8 @@ def fail(
         prefect_task_run_id=prefect.task_run_id,
     )
     with job.worker.ledger.write() as session:
-        writes.record_attempt(session, record, this_owner())
+        attempt = writes.record_attempt(session, record, this_owner())
+    tell_attempt(job, record, attempt)
 
 
 def as_failure(error: Exception, job: Job) -> DeepSoundError:
@@ -240,6 +242,7 @@ def _finish(job: Job, action: Action, record: AttemptRecord, finished: FinishedS
     then = OutcomeKind(str(finished.result["outcome"])) if after is None else _at(after)
     with job.worker.ledger.write() as session:
         attempt = writes.record_attempt(session, replace(record, then=then), this_owner())
+    tell_attempt(job, record, attempt)
     if record.reused_attempt_id is None:
         finished = replace(finished, attempt_id=attempt, decisions=_made_decisions(attempt, record))
     job.done[at] = finished

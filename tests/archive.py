@@ -71,14 +71,15 @@ class Archive:
             check=False,
         )
 
-    def start(self, *arguments: object, **environment: str) -> subprocess.Popen[bytes]:
-        """The command in the background."""
-        return subprocess.Popen(
-            [DEEPSOUND, *map(str, arguments)],
-            env=self.variables(**environment),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    def start(self, *arguments: object, log: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
+        """The command in the background; what it says goes to `log`, or nowhere."""
+        with Path(log or os.devnull).open("wb") as said:
+            return subprocess.Popen(
+                [DEEPSOUND, *map(str, arguments)],
+                env=self.variables(**environment),
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+            )
 
     def variables(self, **more: str) -> dict[str, str]:
         """The environment in which the command works at this place."""

@@ -1,0 +1,54 @@
+"""Checks the books of one run, or of every run of late, and shows on Prefect's pages what was found."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from prefect import flow
+from prefect.artifacts import acreate_markdown_artifact
+
+from db.progress import run_list
+from db.reconcile import reconcile_run
+from deepsound.errors import DeepSoundError, ErrorCode
+from tasks.place import current_place
+from tasks.verify import verify_books
+from tasks.worker import Worker, worker_at
+
+LATELY = timedelta(days=7)
+_RUNS_LOOKED_AT = 1000
+
+
+@flow(name="audit", flow_run_name="audit of {run}", validate_parameters=False)
+async def audit(run: str | None = None) -> None:
+    """Verify and reconcile; the flow run fails where a book is not as it was written.
+
+    Raises DeepSoundError (ARTIFACT_DAMAGED) then. Videos that are still open are counted and no fault.
+    """
+    worker = await asyncio.to_thread(worker_at, current_place())
+    runs = [run] if run is not None else await asyncio.to_thread(_late_runs, worker)
+    problems: list[str] = []
+    for each in runs:
+        problems += await asyncio.to_thread(_problems, worker, each)
+    clean = f"{len(runs)} runs: every row and artifact as written"
+    said = "
+".join(f"- {problem}" for problem in problems) or clean
+    await acreate_markdown_artifact(said, key="audit", description="what the last audit found")
+    if problems:
+        raise DeepSoundError(
+            ErrorCode.ARTIFACT_DAMAGED,
+            f"{len(problems)} findings, the first: {problems[0]}",
+            where=worker.ledger.url,
+            remedy="see the artifact `audit`, or `deepsound audit verify`",
+        )
+
+
+def _late_runs(worker: Worker) -> list[str]:
+    since = datetime.now(UTC) - LATELY
+    with worker.ledger.read() as session:
+        return [line.run_id for line in run_list(session, _RUNS_LOOKED_AT) if line.registered_at >= since]
+
+
+def _problems(worker: Worker, run: str) -> list[str]:
+    found = [f"run {run}: {finding.row}: {finding.detail}" for finding in verify_books(worker, run).findings]
+    with worker.ledger.read() as session:
+        account = reconcile_run(session, run)
+    return [*found, *(f"run {run}: {problem}" for problem in (account.problems if account else ()))]
