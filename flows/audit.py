@@ -29,8 +29,7 @@ async def audit(run: str | None = None) -> None:
     for each in runs:
         problems += await asyncio.to_thread(_problems, worker, each)
     clean = f"{len(runs)} runs: every row and artifact as written"
-    said = "
-".join(f"- {problem}" for problem in problems) or clean
+    said = "\n".join(f"- {problem}" for problem in problems) or clean
     await acreate_markdown_artifact(said, key="audit", description="what the last audit found")
     if problems:
         raise DeepSoundError(
