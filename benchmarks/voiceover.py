@@ -2,7 +2,7 @@
 
     python -m benchmarks.voiceover [--reasoner evidence] [--half held-out] [--json]
 
-347 clips of four seconds, made once and kept in the temporary folder: speakers of a dozen languages, singing,
+347 clips of four seconds, made once and kept in the temporary folder: speakers of eleven languages, singing,
 laughter and crowds at -10 to +15 dB over sounds of places, machines and music; nobody in the picture, somebody
 silent, somebody whose mouth moves. Constants are chosen on the half `development`; `held-out` shares no speaker,
 footage, photograph or kind of sound with it. Needs `pip install -e '.[benchmarks]'` and the clips of shared/media.
