@@ -55,9 +55,17 @@ def open_media(path: Path, *, edited: bool = True) -> InputContainer:
     try:
         return av.open(media_url(path), "r", container_options=options, metadata_errors="replace")
     except (FFmpegError, OSError, ValueError) as error:
-        if isinstance(error, MemoryError):
-            raise
+        check_memory(error)
         raise _not_opened(path) from error
+
+
+def check_memory(error: Exception) -> None:
+    """Raise MemoryError for an error of the libraries that is no damage of the file but lack of memory.
+
+    EAGAIN (BlockingIOError) is what comes of a decoder for whose threads there is no room.
+    """
+    if isinstance(error, MemoryError | BlockingIOError) or getattr(error, "errno", None) == errno.ENOMEM:
+        raise MemoryError from error
 
 
 def check_source(path: Path) -> None:

@@ -13,13 +13,8 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from deepsound.media.files import check_memory
 from deepsound.media.progress import progressed
-
-
-def check_memory(error: Exception) -> None:
-    """Raise an error of the libraries that is no damage of the file but lack of memory."""
-    if isinstance(error, MemoryError):
-        raise error
 
 
 def stores_times(container: InputContainer) -> bool:

@@ -18,8 +18,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from deepsound.media.by_decord import DecordReader, DecordStoppedError, trusted_reader
-from deepsound.media.files import open_media
-from deepsound.media.packets import FrameClock, check_memory, demuxed, stores_times
+from deepsound.media.files import check_memory, open_media
+from deepsound.media.packets import FrameClock, demuxed, stores_times
 from deepsound.media.probe import VideoInfo
 from deepsound.media.streams import video_stream
 
@@ -69,6 +69,7 @@ class Showing:
                 yield from self._by_decord(reader)
             except DecordStoppedError:
                 self.decoder = "decord, then pyav"
+                del reader  # and its memory
             else:
                 return
         yield from self._by_pyav()

@@ -12,7 +12,8 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
-from deepsound.media.packets import check_memory, demuxed
+from deepsound.media.files import check_memory
+from deepsound.media.packets import demuxed
 
 Block = NDArray[np.float32]
 

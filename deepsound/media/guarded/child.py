@@ -53,6 +53,7 @@ def _serve(end: socket.socket, limits: Limits) -> None:
     # The libraries that parse media are loaded under the limits, and while the parent goes on with something else.
     from deepsound.media.guarded.work import WORK
 
+    wire.send(end, {"ready": True})
     while True:
         try:
             request, _ = wire.receive(end)
@@ -62,7 +63,7 @@ def _serve(end: socket.socket, limits: Limits) -> None:
         line = Line(end, limits)
         reply = _reply(WORK[str(request["work"])], request, line)
         line.settle()
-        wire.send(end, reply)
+        wire.send(end, {"memory": True} if limits.overstepped() else reply)
 
 
 def _reply(work: Work, request: wire.Message, line: Line) -> wire.Message:

@@ -6,12 +6,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import cpu_count
+from pathlib import Path
 
 from deepsound.errors import DeepSoundError, ErrorCode
 
 MEMORY_VARIABLE = "DEEPSOUND_DECODER_GIB"
 SECONDS_VARIABLE = "DEEPSOUND_DECODER_SECONDS"
 
+_BEYOND = 1.125
 _DEFAULTS = {MEMORY_VARIABLE: "8", SECONDS_VARIABLE: "300"}
 
 
@@ -26,12 +28,22 @@ class Limits:
         """Put this process under them for good.
 
         RLIMIT_DATA counts what can be written to, by all threads, and not the address space that allocators and
-        thread stacks only reserve, as RLIMIT_AS does: a machine with many cores reserves gigabytes.
+        thread stacks only reserve, as RLIMIT_AS does: a machine with many cores reserves gigabytes. The kernel
+        holds a little beyond the limit, so that `overstepped` can tell.
         """
-        _lower(resource.RLIMIT_DATA, int(self.memory_gib * (1 << 30)))
+        _lower(resource.RLIMIT_DATA, int(self.memory_gib * _BEYOND * (1 << 30)))
         # 1 keeps Linux from writing a core file, and also from piping one to a program, which 0 does not.
         _lower(resource.RLIMIT_CORE, 1)
         self.renew()
+
+    def overstepped(self) -> bool:
+        """Whether this process ever held more memory.
+
+        Decoders may take memory they are refused for damage of the file, and go on with a part of it.
+        """
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text("ascii").splitlines())
+        peak, size, data = (int(status[name].split()[0]) << 10 for name in ("VmPeak", "VmSize", "VmData"))
+        return peak - (size - data) > self.memory_gib * (1 << 30)
 
     def renew(self) -> None:
         """Allow the processor time of another `seconds` on all cores, from now on."""

@@ -58,9 +58,20 @@ def ask(
 
 
 def warm_up() -> None:
-    """Start a guarded process, if there is none yet, so that it is ready when the first file comes."""
+    """Start a guarded process, if none waits yet, so that it is ready when the first file comes.
+
+    Raises DeepSoundError (BAD_SETTINGS) for limits that are none.
+    """
+    here = environment()
+    limits_from(here)
     if not _idle:
-        _give_back(GuardedProcess(environment()))
+        _give_back(GuardedProcess(here))
+
+
+def idle() -> tuple[GuardedProcess, ...]:
+    """Those that wait for the next file."""
+    with _lock:
+        return tuple(_idle)
 
 
 def _size(video: Path) -> int:
@@ -107,10 +118,7 @@ def _answer(reply: Mapping[str, Json], paths: Mapping[str, Path]) -> Mapping[str
 
 
 def _end_all() -> None:
-    with _lock:
-        processes = [*_idle]
-        _idle.clear()
-    for process in processes:
+    for process in idle():
         process.end()
 
 

@@ -26,6 +26,7 @@ _PASSED_ON = (
 )
 _SETTLES_WITHIN = 10.0  # seconds; a process that waits for a dead disk can't even be killed
 _LAST_WORDS = 4096
+_STARTS_WITHIN = 120.0  # seconds; it takes 0.3 s of a free processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,11 @@ class EndedError(Exception):
 def environment() -> dict[str, str]:
     """All that a guarded process is told of this one's environment: no keys, no passwords, no addresses."""
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    # Threads of its own libraries for linear algebra are of no use to it, and each reserves memory.
+    # It does no linear algebra, whose threads would each take memory.
     return {
         **passed_on,
         "PATH": os.environ.get("PATH", os.defpath),  # decord wants to have one
         "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path if entry),
-        "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
 
@@ -90,6 +90,12 @@ class GuardedProcess:
                 start_new_session=True,
             )
         os.close(lifeline)
+        self._is_ready = False
+
+    @property
+    def pid(self) -> int:
+        """What the system calls it."""
+        return self._process.pid
 
     @property
     def has_ended(self) -> bool:
@@ -101,6 +107,10 @@ class GuardedProcess:
 
         Raises StalledError after `patience` seconds without a sign of progress, EndedError, what `take` raises.
         """
+        if not self._is_ready:
+            self._end.settimeout(_STARTS_WITHIN)
+            self._heard()
+            self._is_ready = True
         self._end.settimeout(patience)
         self._say(request)
         while True:

@@ -1,0 +1,120 @@
+"""Guarded processes among other processes: limits that the kernel holds, parents that die, forks; and in a run."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepsound.errors import ErrorCode
+from deepsound.media.decode import look
+from deepsound.media.guarded.process import EndedError, GuardedProcess, environment
+from deepsound.media.probe import probe
+from deepsound.pipeline import OutcomeKind
+from tests.archive import Archive
+from tests.clips import write_clip
+from tests.footage import silent_clip
+from tests.guarded import FAULT, decoders, failure_of, state
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def poison(tmp_path: Path) -> Path:
+    return silent_clip(tmp_path / "poison.mp4", seconds=0.2)
+
+
+def gone_within(seconds: float, pid: int) -> bool:
+    deadline = time.monotonic() + seconds
+    while state(pid) not in ("", "Z") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return state(pid) in ("", "Z")
+
+
+def test_a_process_that_computes_for_ever_is_ended_by_the_kernel_too(
+    poison: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FAULT, "spin:poison")
+    monkeypatch.setenv("DEEPSOUND_DECODER_SECONDS", "0.01")
+    process = GuardedProcess(environment())
+    request = {"work": "describe", "paths": {"video": str(poison)}}
+    with pytest.raises(EndedError) as caught:
+        process.work(request, 60, lambda _: None)
+    process.end()
+    assert caught.value.code == -signal.SIGXCPU
+
+
+def test_a_picture_too_large_for_its_memory_is_an_error_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = (7680, 4320)
+    black = np.zeros((size[1], size[0], 3), np.uint8)
+    film = write_clip(tmp_path / "8k.mp4", size=size, times=[0], frames=[black], options={"preset": "ultrafast"})
+    monkeypatch.setenv("DEEPSOUND_DECODER_GIB", "0.2")
+    failure = failure_of(lambda: look(film, []))
+    assert failure.code is ErrorCode.DECODER_OVER_LIMIT
+    assert "over 0.2 GiB of memory" in str(failure)
+    assert "DEEPSOUND_DECODER_GIB" in failure.remedy
+    monkeypatch.delenv("DEEPSOUND_DECODER_GIB")
+    assert look(film, []).frames == 1
+
+
+def test_it_dies_with_its_parent_even_in_the_middle_of_its_work(poison: Path) -> None:
+    program = f"from pathlib import Path; from deepsound.media.probe import probe; probe(Path({str(poison)!r}))"
+    parent = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, FAULT: "spin:poison"})
+    while not (children := decoders(parent.pid)):
+        time.sleep(0.02)
+    [child] = children
+    while b"libavcodec" not in Path(f"/proc/{child}/maps").read_bytes():
+        time.sleep(0.02)
+    parent.kill()
+    parent.wait()
+    assert gone_within(5, child)
+
+
+def test_none_is_left_when_the_program_ends(poison: Path) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from deepsound.media.decode import look\n"
+        "from deepsound.media.guarded import pool\n"
+        "assert look(Path(sys.argv[1]), []).frames == 5\n"
+        "print(*(process.pid for process in pool.idle()))\n"
+        "assert not {'prefect', 'torch', 'sqlalchemy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, poison], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert [state(int(pid)) for pid in done.stdout.split()] == [""]
+
+
+def test_a_fork_has_processes_of_its_own(poison: Path) -> None:
+    probe(poison)
+    mine = decoders()
+    ours, theirs = socket.socketpair()
+    fork = os.fork()
+    if not fork:
+        with suppress(BaseException):
+            theirs.send(str(probe(poison).frames).encode())
+        os._exit(0)
+    os.waitpid(fork, 0)
+    assert ours.recv(10) == b"5"
+    assert probe(poison).frames == 5
+    assert decoders() == mine
+
+
+def test_a_video_that_crashes_its_decoder_fails_alone(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = {"first": 0.4, "poison": 0.5, "last": 0.6}
+    clips = [silent_clip(archive.folder / f"{name}.mp4", seconds) for name, seconds in lengths.items()]
+    monkeypatch.setenv(FAULT, "crash:poison")
+    results = {result.name: result for result in archive.dub(*clips)}
+    assert [results[name].outcome for name in ("first", "last")] == [OutcomeKind.DONE] * 2
+    assert results["poison"].outcome is OutcomeKind.FAILED
+    assert results["poison"].error.startswith(f"poison: plan: {clips[1]}: its decoder ended with signal 11")
+    [failed] = [item for item in archive.items() if item.output_name == "poison"]
+    attempts = [(attempt.step, attempt.error_code, attempt.is_retryable) for attempt in failed.attempts]
+    assert attempts == [("plan", ErrorCode.DECODER_CRASHED, False)]
+    assert archive.leftovers() == []
