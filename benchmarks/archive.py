@@ -1,0 +1,193 @@
+"""An archive run as in production: submitted, followed, driven by a worker, with everything measured as it grows.
+
+    python -m benchmarks.archive [--videos 1000] [--json]
+
+One-second clips, embedded backends, a standing Prefect server, a worker for each pool; ledger on SQLite and store
+in a folder. What orchestration adds is the CPU of all processes less the time of the steps' own work, which the
+engine alone is timed for on a sample of the same clips in the same run.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+
+from benchmarks.meters import Stopwatch
+from benchmarks.overhead import GENERATOR, REASONER, by_engine, one_second
+from tasks.place import Place
+from tests.pool import Pool, a_pool
+
+SAMPLE = 20
+LOOK_EVERY = 5.0
+BUCKET = 1000
+GOALS = {"overhead_ms": 150, "growth": 1.2, "ledger_kb": 25, "resume_s": 60}
+
+
+@dataclass
+class Watch:
+    """What every process took, looked at while the run goes on; processes that end are not lost."""
+
+    cpu: dict[int, float] = field(default_factory=dict)
+    memory: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def look(self, pool: Pool) -> None:
+        roots = [("server", pool.server.process), *(("worker", worker) for worker in pool.workers)]
+        for name, root in roots:
+            if root is None:
+                continue
+            for process in _tree(root.pid):
+                try:
+                    times, kind = process.cpu_times(), f"{name}: {_kind(process)}"
+                    self.cpu[process.pid] = times.user + times.system
+                    self.memory[kind].append(process.memory_info().rss / 2**20)
+                except psutil.NoSuchProcess:
+                    continue
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--videos", type=int, default=1000)
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of tables")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="archive-") as folder:
+        figures = measure(Path(folder), asked.videos)
+    print(json.dumps(figures, indent=2) if asked.json else table(figures))
+
+
+def measure(folder: Path, videos: int) -> dict[str, Any]:
+    """All figures: seconds, milliseconds, megabytes or kilobytes as their names say."""
+    reels = folder / "reels"
+    reels.mkdir()
+    clips = make_clips(reels, videos)
+    (folder / "alone").mkdir()
+    engine = engine_cpu(clips[:SAMPLE], folder / "alone")
+    place = Place(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store"))
+    watch = Watch()
+    with a_pool(folder, place) as pool:
+        began = time.monotonic()
+        run = str(json.loads(pool.run("submit", reels, "--json"))["run"])
+        submitted = time.monotonic() - began
+        pool.worker("cpu", limit=2)
+        pool.worker("gpu")
+        ended = follow(pool, run, watch)
+        resumed = time.monotonic()
+        pool.run("resume", run)
+        resumed = time.monotonic() - resumed
+        prefect = sum(path.stat().st_size for path in pool.server.folder.glob("prefect.db*"))
+    ledger = sum(path.stat().st_size for path in folder.glob("ledger.sqlite3*"))
+    whole = 1000 * sum(watch.cpu.values()) / videos
+    return {
+        "videos": videos,
+        "submit_ms": 1000 * submitted / videos,
+        "cpu_ms": whole,
+        "engine_cpu_ms": engine,
+        "overhead_ms": whole - engine,
+        "bucket_s": buckets(ended),
+        "ledger_kb": ledger / 1024 / videos,
+        "prefect_mb_per_1000": prefect / 2**20 / videos * 1000,
+        "memory_mb": {kind: grown(seen) for kind, seen in sorted(watch.memory.items())},
+        "resume_s": resumed,
+        "goals": GOALS,
+    }
+
+
+def make_clips(folder: Path, videos: int) -> list[Path]:
+    """One-second clips, no two alike: 64 pictures, each repeated with a free atom of its own at its end."""
+    pictures = [
+        one_second(folder / f"picture-{number}.mp4", number).read_bytes() for number in range(min(64, videos))
+    ]
+    for number in range(len(pictures)):
+        (folder / f"picture-{number}.mp4").unlink()
+    clips = [folder / f"reel-{number:05}.mp4" for number in range(videos)]
+    for number, clip in enumerate(clips):
+        mark = f"{number:08}".encode()
+        clip.write_bytes(pictures[number % len(pictures)] + (8 + len(mark)).to_bytes(4, "big") + b"free" + mark)
+    return clips
+
+
+def engine_cpu(clips: Sequence[Path], folder: Path) -> float:
+    """CPU milliseconds of the engine alone for one of these clips."""
+    by_engine(clips[0], folder, Stopwatch())  # loads the models
+    began = time.process_time()
+    for clip in clips:
+        by_engine(clip, folder, Stopwatch())
+    return 1000 * (time.process_time() - began) / len(clips)
+
+
+def follow(pool: Pool, run: str, watch: Watch) -> list[tuple[float, int]]:
+    """(seconds, videos ended by then) until all have."""
+    began, seen = time.monotonic(), []
+    while True:
+        progress = pool.progress(run)
+        seen.append((time.monotonic() - began, progress.items - progress.open_items))
+        watch.look(pool)
+        if progress.open_items == 0:
+            return seen
+        time.sleep(LOOK_EVERY)
+
+
+def buckets(ended: Sequence[tuple[float, int]]) -> list[float]:
+    """Wall seconds of each further thousand videos, or of each tenth of fewer; the first holds the start-up."""
+    total = ended[-1][1]
+    size = BUCKET if total >= 2 * BUCKET else max(1, total // 10)
+    marks = [next(at for at, count in ended if count >= mark) for mark in range(size, total + 1, size)]
+    return [later - earlier for earlier, later in zip([0.0, *marks], marks, strict=False)]
+
+
+def grown(seen: Sequence[float]) -> Mapping[str, float]:
+    """Megabytes: the median of the first and of the last third of what was seen, and the most."""
+    third = max(1, len(seen) // 3)
+    return {"first": median(seen[:third]), "last": median(seen[-third:]), "most": max(seen)}
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    lines = [
+        f"{figures['videos']} videos, {GENERATOR} and {REASONER}, {os.cpu_count()} cores",
+        f"submit: {figures['submit_ms']:.0f} ms a video",
+        f"CPU a video: {figures['cpu_ms']:.0f} ms, of it the engine {figures['engine_cpu_ms']:.0f} ms,"
+        f" so orchestration, ledger and store {figures['overhead_ms']:.0f} ms (goal {GOALS['overhead_ms']})",
+        "wall of each further part: " + ", ".join(f"{seconds:.0f} s" for seconds in figures["bucket_s"]),
+        f"ledger: {figures['ledger_kb']:.1f} kB a video (goal {GOALS['ledger_kb']})",
+        f"Prefect's database: {figures['prefect_mb_per_1000']:.1f} MB for 1,000 videos",
+        f"resume of the finished run: {figures['resume_s']:.1f} s (goal {GOALS['resume_s']})",
+        "memory in MB, first third, last third, most:",
+        *(
+            f"  {kind}: {seen['first']:.0f}, {seen['last']:.0f}, {seen['most']:.0f}"
+            for kind, seen in figures["memory_mb"].items()
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kind(process: psutil.Process) -> str:
+    words = " ".join(process.cmdline())
+    for mark, name in (
+        ("guarded.child", "decoder"),
+        ("prefect.engine", "flow"),
+        ("server start", "server"),
+        ("worker start", "worker"),
+    ):
+        if mark in words:
+            return name
+    return "other"
+
+
+if __name__ == "__main__":
+    main()
