@@ -12,6 +12,7 @@ from deepsound.backends import (
     load_generator,
     load_reasoner,
     load_separator,
+    reasoners_named,
 )
 from deepsound.generation.protocol import Generator
 from deepsound.licences import LicencePolicy, Terms, known_terms, refuse_restricted, restrictions, terms_of
@@ -30,14 +31,19 @@ def check_backends(settings: Settings) -> None:
     """
     terms = [
         *_terms(settings, "generator", settings.generator, load_generator),
-        *_terms(settings, "reasoner", settings.reasoner, load_reasoner),
+        *(
+            term
+            for member in reasoners_named(settings.reasoner)
+            for term in _terms(settings, "reasoner", member, load_reasoner)
+        ),
         *_terms(settings, "separator", settings.separator, load_separator),
     ]
     regenerates_with = load_generator(settings.generator).regenerates_with
     if regenerates_with is not None:
         terms += _terms(settings, "generator", regenerates_with, load_generator)
+    reasoner = load_reasoner(settings.reasoner)
     if settings.silence is not SilenceJudge.MEASURED:
-        hearing(load_reasoner(settings.reasoner))
+        hearing(reasoner)
     for restriction in restrictions(terms):
         say(restriction)
 
@@ -49,7 +55,7 @@ def check_licences(settings: Settings) -> None:
     """
     for kind, name, group in (
         ("generator", settings.generator, GENERATORS),
-        ("reasoner", settings.reasoner, REASONERS),
+        *(("reasoner", member, REASONERS) for member in reasoners_named(settings.reasoner)),
         ("separator", settings.separator, SEPARATORS),
     ):
         check_known(group, name)

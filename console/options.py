@@ -14,7 +14,9 @@ Inputs = Annotated[
 ]
 Out = Annotated[str | None, typer.Option("-o", "--out", help="Where results go: a folder, or s3://bucket/prefix.")]
 Generator = Annotated[str | None, typer.Option(help="Makes the coarse audio.")]
-Reasoner = Annotated[str | None, typer.Option(help="Plans, and judges whether there is voice-over.")]
+Reasoner = Annotated[
+    str | None, typer.Option(help="Plans, and judges whether there is voice-over. Several: with commas.")
+]
 Separator = Annotated[str | None, typer.Option(help="Takes the voice out.")]
 FallbackMode = Annotated[
     Fallback | None, typer.Option(help="Where nothing is left: generate again, put back, or nothing out.")

@@ -3,7 +3,7 @@
 A backend is a class that is called without arguments; its name is the entry point's. A class that requires one
 argument is named with it, `kind:argument` (`served:http://gpu-7:8000`), and called with it; one that has a
 parameter for text (`str`) may be (`bs-roformer:economical`). Each is made once a process and stays, with whatever
-models it holds.
+models it holds. Reasoners named with commas between them are asked together, as an ensemble.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from typing import cast
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.protocol import Generator
+from deepsound.reasoning.ensemble import Ensemble
 from deepsound.reasoning.protocol import Reasoner
 from deepsound.separation.protocol import Separator
 
@@ -33,7 +34,16 @@ def load_generator(name: str) -> Generator:
 
 def load_reasoner(name: str) -> Reasoner:
     """The reasoner called `name`. Raises DeepSoundError (BAD_SETTINGS, and what its own loading raises)."""
-    return cast(Reasoner, _load(REASONERS, name))
+    members = reasoners_named(name)
+    if len(members) == 1:
+        return cast(Reasoner, _load(REASONERS, name))
+    with _loading:
+        return _ensemble(members)
+
+
+def reasoners_named(name: str) -> tuple[str, ...]:
+    """The reasoners that a name with commas stands for, in order."""
+    return tuple(part.strip() for part in name.split(","))
 
 
 def load_separator(name: str) -> Separator:
@@ -54,6 +64,11 @@ def check_known(group: str, name: str) -> None:
 def _load(group: str, name: str) -> object:
     with _loading:
         return _made(group, name)
+
+
+@cache
+def _ensemble(members: tuple[str, ...]) -> Ensemble:
+    return Ensemble([load_reasoner(member) for member in members])
 
 
 @cache

@@ -1,5 +1,6 @@
 """Step 2: look and listen, reason in four stages, and decide whether there is voice-over."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -8,6 +9,7 @@ from deepsound import cot
 from deepsound.backends import load_reasoner
 from deepsound.canonical import Json
 from deepsound.pipeline import Action
+from deepsound.reasoning.ensemble import SURELY, SURELY_NOT, Vote, settle, votes
 from deepsound.reasoning.protocol import Testimony, VoiceSpan
 from deepsound.spans import Span
 from tasks.job import PLAN, Job
@@ -41,7 +43,8 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG
     """Ask, keep every word, and parse without guessing."""
     with job.worker.store.local(job.coarse(action.round).sha256) as audio:
         testimony = load_reasoner(job.settings.reasoner).judge(job.footage(), audio)
-    judgement = cot.parse_reply(testimony.raw, testimony.form)
+    cast_votes = votes(testimony)
+    judgement = settle(cast_votes) if cast_votes else cot.parse_reply(testimony.raw, testimony.form)
     return StepOutput(
         result={
             "verdict": judgement.verdict,
@@ -52,6 +55,7 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG
             "voices": [_voice(voice) for voice in testimony.voices],
             "parameters": dict(testimony.parameters),
             **cost(testimony),
+            **_votes(testimony, cast_votes),
         },
         template=cot.JUDGE_PROMPT,
         prompt=testimony.prompt,
@@ -60,7 +64,14 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG
         probability=testimony.probability,
         frames=testimony.frames,
         thoughts=judgement.thoughts,
-        decisions=_decisions(judgement, testimony.probability),
+        decisions=[
+            *_decisions(judgement, testimony.probability),
+            *(
+                decision
+                for vote in cast_votes
+                for decision in _decisions(vote.judgement, vote.probability, vote.reasoner)
+            ),
+        ],
     )
 
 
@@ -73,15 +84,41 @@ def cost(testimony: Testimony) -> dict[str, Json]:
     }
 
 
-def _decisions(judgement: cot.Judgement, probability: float | None) -> list[Decision]:
-    """The verdict, and the flag on one that goes against its own reasoning."""
+def _votes(testimony: Testimony, cast_votes: Sequence[Vote]) -> dict[str, Json]:
+    """What each of several reasoners said; `raw` are the characters of the raw output that are its words."""
+    if not cast_votes:
+        return {}
+    said: list[Json] = [
+        {
+            "reasoner": vote.reasoner,
+            "verdict": vote.judgement.verdict,
+            "reason": vote.judgement.reason,
+            "probability": vote.probability,
+            "form": member.testimony.form,
+            "raw": [member.start, member.start + len(member.testimony.raw)],
+            **cost(member.testimony),
+        }
+        for vote, member in zip(cast_votes, testimony.members, strict=True)
+    ]
+    return {"votes": said, "band": [SURELY_NOT, SURELY]}
+
+
+def _decisions(judgement: cot.Judgement, probability: float | None, voter: str | None = None) -> list[Decision]:
+    """The verdict, and the flag on one that goes against its own reasoning. `voter`: one of several reasoners."""
     read_by = cot.PARSER_VERSION
+    by = "" if voter is None else f" by {voter}"
     verdict = Decision(
-        VOICE_OVER, judgement.verdict, confidence=probability, span=judgement.decided_at, parser_version=read_by
+        f"{VOICE_OVER}{by}",
+        judgement.verdict,
+        confidence=probability,
+        span=judgement.decided_at,
+        parser_version=read_by,
     )
     if judgement.contradicted_at is None:
         return [verdict]
-    against = Decision(CONTRADICTION, judgement.reason, span=judgement.contradicted_at, parser_version=read_by)
+    against = Decision(
+        f"{CONTRADICTION}{by}", judgement.reason, span=judgement.contradicted_at, parser_version=read_by
+    )
     return [verdict, against]
 
 

@@ -37,7 +37,8 @@ class Testimony:
     `raw` is every word of it. `probability` is the reasoner's own probability of voice-over in [0, 1], None
     where it has none. `voice_heard`: any sound of people, in picture or not; None where it can't tell. `form`:
     how a reply to `cot.JUDGE_PROMPT` is to be parsed. Tokens read and said, where there are such, and the seconds
-    it took, without loading weights; these alone may differ where all else is equal.
+    it took, without loading weights; these alone may differ where all else is equal. `members`: what each of
+    several reasoners said, whose words `raw` then holds one after the other.
     """
 
     raw: str
@@ -51,6 +52,16 @@ class Testimony:
     prompt_tokens: int | None = None
     reply_tokens: int | None = None
     seconds: float | None = field(default=None, compare=False)
+    members: tuple["Member", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One of several reasoners: what it said, and from which character of the common raw output on."""
+
+    reasoner: str
+    testimony: Testimony
+    start: int
 
 
 class Reasoner(Protocol):

@@ -16,6 +16,7 @@ from deepsound.media.audio import audio_format
 from tests.archive import Archive
 from tests.footage import narrated_clip, silent_clip
 from tests.integration.test_dub import sound_of
+from tests.meter import CODE as METER
 from tests.plugins import install_plugin
 
 pytestmark = pytest.mark.integration
@@ -127,6 +128,35 @@ def test_a_person_decides_what_the_judge_could_not_and_only_what_follows_is_done
     assert np.array_equal(coarse, sound), "the coarse sound is out"
     assert sidecar(archive)["review"]["seq"] == 2
     assert [(said.seq, said.verdict) for said in item.reviews] == [(1, "yes"), (2, "no")]
+    with archive.worker.ledger.read() as session:
+        assert verify_run(session, item.run_id) == []
+
+
+def test_where_two_reasoners_do_not_agree_a_person_decides_and_the_ledger_has_what_each_said(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+):
+    install_plugin(archive.folder / "site", "deepsound.reasoners", "meter", METER)
+    monkeypatch.syspath_prepend(archive.folder / "site")
+    [result] = archive.dub(silent_clip(archive.folder / "ball.mp4", seconds=0.4), reasoner="evidence,meter:-90")
+    assert (result.outcome, result.verdict) == ("needs_review", "undecided")
+    [item] = archive.items()
+    judged = next(attempt for attempt in item.attempts if attempt.step == "judge")
+    said = {decision.key: decision for decision in judged.decisions}
+    assert {key: decision.value for key, decision in said.items()} == {
+        "voice-over": "undecided",
+        "voice-over by evidence": "no",
+        "voice-over by meter:-90": "yes",
+    }
+    for name, letter in (("evidence", "B"), ("meter:-90", "A")):
+        made = said[f"voice-over by {name}"]
+        assert judged.raw_output[made.span_start : made.span_end] == letter
+    mean = (said["voice-over by evidence"].confidence + said["voice-over by meter:-90"].confidence) / 2
+    assert said["voice-over"].confidence == pytest.approx(mean)
+    for vote in judged.result["votes"]:
+        start, end = vote["raw"]
+        assert "<SUMMARY>" in judged.raw_output[start:end]
+        assert judged.raw_output[:start].endswith(f"[{vote['reasoner']}]\n")
+    assert {link.model.name for link in judged.models} >= {"silero-vad-16k", "centerface"}
     with archive.worker.ledger.read() as session:
         assert verify_run(session, item.run_id) == []
 

@@ -1,0 +1,130 @@
+"""Several reasoners as one: who decides, and that nothing any of them said is lost."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepsound.backends import load_reasoner, reasoners_named
+from deepsound.cot import Judgement, ReplyForm, Verdict
+from deepsound.errors import DeepSoundError
+from deepsound.media.audio import write_float_wav
+from deepsound.media.decode import look
+from deepsound.media.footage import Footage
+from deepsound.reasoning.ensemble import SURELY, SURELY_NOT, Vote, settle, votes
+from deepsound.reasoning.protocol import Member, Testimony
+from tests.footage import silent_clip
+from tests.meter import CODE
+from tests.plugins import install_plugin
+
+RATE = 48_000
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Footage, Path]:
+    """A ball that bounces, looked at by all, and a hiss at -20 dBFS: nobody speaks."""
+    folder = tmp_path_factory.mktemp("scene")
+    hiss = np.random.default_rng(1).uniform(-0.1, 0.1, RATE).astype(np.float32)
+    write_float_wav(folder / "hiss.wav", RATE, 1, [hiss[:, np.newaxis]])
+    return look(silent_clip(folder / "ball.mp4"), load_reasoner("evidence").observers()), folder / "hiss.wav"
+
+
+@pytest.fixture
+def meters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_plugin(tmp_path, "deepsound.reasoners", "meter", CODE)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("meters")
+@pytest.mark.parametrize(
+    ("names", "verdict"),
+    [
+        ("evidence,meter:0", Verdict.NO),  # both say no
+        ("meter:-60,meter:-50", Verdict.YES),  # both say yes
+        ("evidence,meter:-60", Verdict.UNDECIDED),  # each is sure of the opposite
+        ("evidence,meter:-22", Verdict.UNDECIDED),  # close, but not enough
+        ("evidence,meter:-20.5", Verdict.NO),  # the meter hardly leans to yes
+        ("meter:-90,meter:-19", Verdict.YES),  # the second one hardly leans to no
+    ],
+)
+def test_agreement_decides_else_probabilities_far_enough_from_one_half(
+    scene: tuple[Footage, Path], names: str, verdict: Verdict
+):
+    testimony = load_reasoner(names).judge(*scene)
+    judgement = settle(votes(testimony))
+    assert judgement.verdict is verdict
+    agreed = len({vote.judgement.verdict for vote in votes(testimony)}) == 1
+    assert (judgement.reason == "") == agreed
+    assert testimony.probability == pytest.approx(sum(v.probability or 0 for v in votes(testimony)) / 2)
+
+
+@pytest.mark.usefixtures("meters")
+def test_every_word_of_each_is_kept_and_what_was_read_from_it_is_found_there(scene: tuple[Footage, Path]):
+    together = load_reasoner("evidence, meter:-60")
+    alone = [load_reasoner("evidence").judge(*scene), load_reasoner("meter:-60").judge(*scene)]
+    testimony = together.judge(*scene)
+    assert testimony.raw == f"[evidence]\n{alone[0].raw}\n\n[meter:-60]\n{alone[1].raw}"
+    for member, single in zip(testimony.members, alone, strict=True):
+        assert testimony.raw[member.start :].startswith(single.raw)
+    for vote, letter in zip(votes(testimony), "BA", strict=True):
+        start, end = vote.judgement.decided_at or (0, 0)
+        assert testimony.raw[start:end] == letter
+        for thought in vote.judgement.thoughts:
+            assert testimony.raw[thought.start : thought.end] == thought.text
+    assert settle(votes(testimony)).thoughts == votes(testimony)[0].judgement.thoughts, "those of the first"
+    assert testimony.frames == alone[0].frames
+    assert testimony.voice_heard, "one of them heard it"
+
+
+@pytest.mark.usefixtures("meters")
+def test_an_ensemble_is_known_by_its_members_versions_and_weights():
+    evidence, together = load_reasoner("evidence"), load_reasoner("evidence,meter:-60")
+    assert together is load_reasoner("evidence,meter:-60")
+    assert together.name == "evidence,meter:-60"
+    assert f"evidence={evidence.version}" in together.version
+    assert "meter:-60=1" in together.version
+    assert [model.name for model in together.models] == [model.name for model in evidence.models]
+    assert [each.name for each in together.observers()] == [each.name for each in evidence.observers()]
+    assert reasoners_named("served:http://gpu-7:8000#a, evidence") == ("served:http://gpu-7:8000#a", "evidence")
+
+
+@pytest.mark.parametrize(
+    ("names", "what"), [("evidence,evidence", "can't be two"), ("evidence,", "reasoner ''"), ("evidence,x", "'x'")]
+)
+def test_an_ensemble_of_what_is_not_there_is_one_clear_line(names: str, what: str):
+    with pytest.raises(DeepSoundError, match=what):
+        load_reasoner(names)
+
+
+def cast(verdict: Verdict, probability: float | None) -> Vote:
+    return Vote("one", Judgement("raw", verdict, ()), probability)
+
+
+VOTES = st.builds(cast, st.sampled_from(Verdict), st.none() | st.floats(0.0, 1.0))
+
+
+@given(st.lists(VOTES, min_size=2, max_size=3))
+def test_it_never_decides_without_ground(each: list[Vote]):
+    verdict = settle(each).verdict
+    said = {vote.judgement.verdict for vote in each}
+    if verdict is Verdict.UNDECIDED:
+        assert said == {Verdict.UNDECIDED} or len(said) > 1
+        return
+    assert verdict in said, "somebody came to it"
+    if len(said) > 1:
+        probabilities = [vote.probability for vote in each if vote.probability is not None]
+        assert len(probabilities) == len(each)
+        mean = sum(probabilities) / len(each)
+        assert mean > SURELY - 1e-9 if verdict is Verdict.YES else mean < SURELY_NOT + 1e-9
+
+
+def test_words_that_cannot_be_read_leave_it_to_the_probability_and_without_one_to_a_person():
+    hm = Testimony("Hm.", "?", probability=0.9)
+    yes = Testimony("A", "?", probability=0.8, form=ReplyForm.LETTER)
+    both = Testimony("Hm. A", "?", members=(Member("hm", hm, 0), Member("yes", yes, 4)))
+    assert settle(votes(both)).verdict is Verdict.YES
+    unsure = Testimony("Hm. A", "?", members=(Member("hm", Testimony("Hm.", "?"), 0), Member("yes", yes, 4)))
+    assert settle(votes(unsure)).verdict is Verdict.UNDECIDED
+    assert votes(hm) == ()
