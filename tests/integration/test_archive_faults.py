@@ -1,0 +1,80 @@
+"""Archive runs when things die: workers, followers, whole machines, the server. The books add up after each."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from deepsound.pipeline import OutcomeKind
+from tests.integration.test_archive_runs import some_reels, submit
+from tests.pool import Pool, kill_group, until
+
+# They wait for leases and graces rather than compute: `make test-integration` has the time.
+pytestmark = [pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(900)]
+
+TWO_MINUTES = 120.0
+
+
+def begun(pool: Pool, name: str) -> str:
+    """A run of which the first video has ended, and others have not."""
+    run = submit(pool, some_reels(pool.archive.folder / name, 5, seconds=1.0), "--priority", "high")
+    until(lambda: 0 < pool.progress(run).open_items < 5, 180, "the first video's end")
+    return run
+
+
+def check_books(pool: Pool, run: str) -> None:
+    """Every video accounted for, every row and artifact as written, no step done twice with a result."""
+    assert pool.progress(run).outcomes == {OutcomeKind.DONE: 5}
+    for check in ("verify", "reconcile"):
+        done = pool.archive.command("audit", check, run)
+        assert done.returncode == 0, done.stdout + done.stderr
+    attempts = [attempt for item in pool.archive.items() if item.run_id == run for attempt in item.attempts]
+    finished = [(each.item_id, each.step, each.round) for each in attempts if each.status != "failed"]
+    assert len(finished) == len(set(finished))
+
+
+def seconds_until_it_went_on(pool: Pool, run: str, since: datetime) -> float:
+    starts = [
+        attempt.started_at for item in pool.archive.items() if item.run_id == run for attempt in item.attempts
+    ]
+    return (min(start for start in starts if start > since) - since).total_seconds()
+
+
+def wait_for_end(pool: Pool, run: str, seconds: float, meanwhile: Callable[[], object] = lambda: None) -> None:
+    deadline = time.monotonic() + seconds
+    while pool.progress(run).open_items:
+        assert time.monotonic() < deadline, f"the run did not end within {seconds} s"
+        meanwhile()
+        time.sleep(1)
+
+
+def test_what_a_killed_worker_left_goes_on_elsewhere_within_two_minutes(pool: Pool):
+    run = begun(pool, "worker-killed")
+    killed = datetime.now(UTC)
+    kill_group(pool.workers.pop())
+    pool.worker("gpu")
+    wait_for_end(pool, run, 300)
+    assert seconds_until_it_went_on(pool, run, killed) < TWO_MINUTES
+    check_books(pool, run)
+
+
+def test_a_lost_machine_is_replaced_within_two_minutes_of_sweeping(pool: Pool):
+    run = begun(pool, "machine-lost")
+    killed = datetime.now(UTC)
+    while pool.workers:
+        kill_group(pool.workers.pop())
+    pool.worker("cpu", limit=3)
+    pool.worker("gpu")
+    # As its schedule does every minute; oftener here, since what is measured starts at no whole minute.
+    wait_for_end(pool, run, 400, meanwhile=lambda: (pool.run("sweep"), time.sleep(10)))
+    assert seconds_until_it_went_on(pool, run, killed) < TWO_MINUTES
+    check_books(pool, run)
+
+
+def test_prefects_server_restarted_costs_only_time(pool: Pool):
+    run = begun(pool, "server-restarted")
+    pool.server.kill()
+    pool.server.start()
+    wait_for_end(pool, run, 400)
+    check_books(pool, run)
