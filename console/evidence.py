@@ -7,7 +7,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from db.schema import Attempt, Decision, Effect, Item, Reopening, Review
-from db.standing import links, stand
+from db.standing import links, stand_of
 from deepsound.canonical import Json
 from tasks.deliver import speakable
 
@@ -18,7 +18,7 @@ def item_tree(item: Item) -> Tree:
     tree.add(Text(f"source {speakable(item.source)}"))
     tree.add(Text(f"sha256 {item.video_sha256 or 'none: it could not be read'}"))
     tree.add(Text(f"settings {json.dumps(item.run.settings, ensure_ascii=False)}"))
-    standing = {attempt.id for attempt in stand(item.attempts, item.reopenings).attempts}
+    standing = {attempt.id for attempt in stand_of(item.attempts, item.reopenings).attempts}
     for link in links(item.attempts, item.reopenings):
         if isinstance(link, Reopening):
             tree.add(_taken_back(link))
@@ -110,7 +110,7 @@ def _change(what: str, before: float | None, after: float | None, unit: str) -> 
 
 def item_json(item: Item) -> Json:
     """The same for programs."""
-    standing = {attempt.id for attempt in stand(item.attempts, item.reopenings).attempts}
+    standing = {attempt.id for attempt in stand_of(item.attempts, item.reopenings).attempts}
     return {
         "item": item.id,
         "run": item.run_id,

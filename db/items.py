@@ -8,8 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.records import AttemptStatus, WorkState
-from db.schema import Attempt, Item, Run
-from db.standing import Standing
+from db.schema import Item, Run
+from db.standing import MadeAttempt, Standing
 from db.work import standings
 from deepsound.canonical import Json
 from deepsound.pipeline import OutcomeKind, Step
@@ -102,8 +102,8 @@ def _end(item: RunItem, standing: Standing) -> ItemEnd:
     )
 
 
-def _totals(attempts: Iterable[Attempt]) -> Iterable[StepTotals]:
-    of_step: dict[Step, list[Attempt]] = {}
+def _totals(attempts: Iterable[MadeAttempt]) -> Iterable[StepTotals]:
+    of_step: dict[Step, list[MadeAttempt]] = {}
     for attempt in attempts:
         of_step.setdefault(Step(attempt.step), []).append(attempt)
     for step, tries in of_step.items():

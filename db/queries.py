@@ -17,7 +17,7 @@ from db.records import (
     WorkState,
 )
 from db.schema import Attempt, AttemptArtifact, Item, Reopening, Run, Work
-from db.standing import stand
+from db.standing import stand_of
 from db.work import IS_OPEN, counted_deaths, has_lapsed, standings
 from deepsound.artifacts.protocol import Artifact
 from deepsound.pipeline import Step
@@ -48,12 +48,13 @@ def item_history(session: Session, item_id: int) -> tuple[FinishedStep, ...]:
     A reused attempt shows the result, decisions and outputs of the attempt it stands for.
     """
     made = select(Attempt).where(Attempt.item_id == item_id).order_by(Attempt.seq)
-    attempts = session.scalars(made.options(*_RESULTS, _REUSED_RESULTS)).all()
+    attempts = {row.id: row for row in session.scalars(made.options(*_RESULTS, _REUSED_RESULTS))}
     taken_back = session.scalars(select(Reopening).where(Reopening.item_id == item_id).order_by(Reopening.seq))
     latest: dict[tuple[str, int], FinishedStep] = {}
-    for attempt in stand(attempts, taken_back).attempts:
-        if attempt.status == AttemptStatus.FAILED.value:
+    for standing in stand_of(attempts.values(), taken_back).attempts:
+        if standing.status == AttemptStatus.FAILED.value:
             continue
+        attempt = attempts[standing.id]
         # Taken out first, so that a step done again stands where it was done again.
         latest.pop((attempt.step, attempt.round), None)
         latest[attempt.step, attempt.round] = _finished(attempt, attempt.reused or attempt)

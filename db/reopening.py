@@ -4,11 +4,11 @@ A reopening is a new row: nothing that was recorded goes away, it only stands no
 item is written anew; whoever held an older view of it can neither claim nor record a step of it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
-from pathlib import PurePath
+from fnmatch import translate
 
 from sqlalchemy import ColumnElement, Select, exists, func, insert, or_, select
 from sqlalchemy.orm import Session, aliased
@@ -53,11 +53,11 @@ def reopen_items(
     (BAD_SETTINGS: no such run).
     """
     locked_run(session, run_id)
-    at_rest = _at_rest(session, run_id)
+    busy = _busy(session, run_id)
     found = _ended_steps(session, run_id, step, error)
     named = None if pattern is None else _matching(session, run_id, pattern)
     targets = {
-        item_id: at for item_id, at in found.items() if item_id in at_rest and (named is None or item_id in named)
+        item_id: at for item_id, at in found.items() if item_id not in busy and (named is None or item_id in named)
     }
     reopen(session, targets, Order(by, reason, anew=step is not None))
     if targets:
@@ -124,15 +124,13 @@ def chain_ends(session: Session, item_ids: Sequence[int]) -> dict[int, ChainEnd]
     return ends
 
 
-def _at_rest(session: Session, run_id: str) -> set[int]:
-    """Items no worker is at, or can come to be at before this transaction ends."""
-    is_open = Work.state.not_in(_ENDED)
-    open_rows = select(Work.item_id).where(Work.item_id.in_(items_of_run(run_id)), is_open)
+def _busy(session: Session, run_id: str) -> set[int]:
+    """Items that a worker is at. No other can come to be before this transaction ends."""
+    open_rows = select(Work.item_id).where(Work.item_id.in_(items_of_run(run_id)), Work.state.not_in(_ENDED))
     untaken = or_(Work.state == WorkState.PENDING.value, Work.lease_until < database_clock(session))
     # A row that somebody else has in hand at this moment is somebody's work, so there is nothing to wait for.
     still = set(session.scalars(open_rows.where(untaken).with_for_update(skip_locked=True)))
-    ended = set(session.scalars(items_of_run(run_id))) - set(session.scalars(open_rows))
-    return still | ended
+    return set(session.scalars(open_rows)) - still
 
 
 def _ended_steps(session: Session, run_id: str, step: Step | None, error: str | None) -> dict[int, StepRef]:
@@ -159,8 +157,7 @@ def _ended_with(run_id: str, error: str) -> Select[int]:
 
 def _matching(session: Session, run_id: str, pattern: str) -> set[int]:
     rows = session.execute(select(Item.id, Item.source, Item.output_name).where(Item.run_id == run_id)).tuples()
-    return {item_id for item_id, source, name in rows if _is_named(pattern, (source, PurePath(source).name, name))}
-
-
-def _is_named(pattern: str, names: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for name in names)
+    fits = re.compile(translate(pattern)).match
+    return {
+        item_id for item_id, source, name in rows if fits(name) or fits(source) or fits(source.rpartition("/")[2])
+    }

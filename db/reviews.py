@@ -17,7 +17,7 @@ from db.control import locked_run
 from db.records import AttemptStatus, StepRef
 from db.reopening import Order, chain_ends, reopen
 from db.schema import Attempt, Item, Review, Run, Work, table_of
-from db.standing import Standing
+from db.standing import MadeAttempt, Standing
 from db.work import IS_OPEN, standings
 from deepsound.canonical import Json
 from deepsound.cot import Verdict
@@ -84,7 +84,7 @@ def find_judgement(session: Session, item_id: int) -> Judgement:
         remedy = f"see `deepsound audit show {item_id}`; `deepsound run retry {run_id}` does steps again"
         raise _refused(item_id, "it ended before anything was judged", remedy)
     attempt, after = attempts[judged[-1]], attempts[judged[-1] + 1]
-    return Judgement(item_id, run_id, attempt.id, _at(attempt), _at(after))
+    return Judgement(item_id, run_id, attempt.id, attempt.at, after.at)
 
 
 def record_review(session: Session, judgement: Judgement, opinion: Opinion, then: StepRef) -> int:
@@ -152,15 +152,11 @@ def _why(attempt: Attempt) -> str:
 
 
 def _judged_at(standing: Standing, attempt_id: int) -> StepRef | None:
-    return next((_at(attempt) for attempt in standing.attempts if attempt.id == attempt_id), None)
+    return next((attempt.at for attempt in standing.attempts if attempt.id == attempt_id), None)
 
 
-def _is_judgement(attempt: Attempt) -> bool:
+def _is_judgement(attempt: MadeAttempt) -> bool:
     return attempt.step == Step.JUDGE.value and attempt.status != AttemptStatus.FAILED.value
-
-
-def _at(attempt: Attempt) -> StepRef:
-    return StepRef(Step(attempt.step), attempt.round)
 
 
 def _refused(item_id: int, what: str, remedy: str) -> DeepSoundError:

@@ -2,22 +2,61 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, TypeVar
 
 from db.records import FIRST_STEP, AttemptStatus, StepRef, WorkState
 from db.schema import Attempt, Reopening
 from deepsound.pipeline import Step
 
 
+class MadeAttempt(NamedTuple):
+    """What an attempt says of its item's course: its columns without words and results, of the same names."""
+
+    id: int
+    item_id: int
+    seq: int
+    step: str
+    round: int
+    status: str
+    next_step: str | None
+    next_round: int | None
+    outcome: str | None
+    error_code: str | None
+    error_message: str | None
+    started_at: datetime
+    ended_at: datetime
+
+    @property
+    def at(self) -> StepRef:
+        """The step it was made at."""
+        return StepRef(Step(self.step), self.round)
+
+
+class TakenBack(NamedTuple):
+    """What a reopening says of its item's course: columns of the same names."""
+
+    item_id: int
+    after: int
+    step: str
+    round: int
+    anew: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """`attempts` in order; the state of each step that was reached; steps to be really done again, not reused."""
 
-    attempts: Sequence[Attempt]
+    attempts: Sequence[MadeAttempt]
     states: dict[StepRef, WorkState]
     anew: frozenset[StepRef]
 
 
-def links(attempts: Iterable[Attempt], reopenings: Iterable[Reopening]) -> Iterator[Attempt | Reopening]:
+_A = TypeVar("_A", Attempt, MadeAttempt)
+_R = TypeVar("_R", Reopening, TakenBack)
+
+
+def links(attempts: Iterable[_A], reopenings: Iterable[_R]) -> Iterator[_A | _R]:
     """The chain of one item: its attempts, and each reopening after the attempt it names. Both in order."""
     waiting = list(reopenings)
     for attempt in attempts:
@@ -27,51 +66,53 @@ def links(attempts: Iterable[Attempt], reopenings: Iterable[Reopening]) -> Itera
     yield from waiting
 
 
-def stand(attempts: Iterable[Attempt], reopenings: Iterable[Reopening] = ()) -> Standing:
+def stand(attempts: Iterable[MadeAttempt], reopenings: Iterable[TakenBack]) -> Standing:
     """Where one item stands by its attempts and reopenings, both in order.
 
     A reopening takes back the first standing attempt of its step and all attempts after that one; its step is
     then the only one that is open. A step reopened `anew` stays so until it has a result again.
     """
-    standing: list[Attempt] = []
+    standing: list[MadeAttempt] = []
     states = {FIRST_STEP: WorkState.PENDING}
     anew: set[StepRef] = set()
     for link in links(attempts, reopenings):
-        at = StepRef(Step(link.step), link.round)
-        if isinstance(link, Reopening):
-            standing = _before(at, standing)
+        if isinstance(link, TakenBack):
+            at = StepRef(Step(link.step), link.round)
+            standing = _before(link, standing)
             states = {**_settled(standing), at: WorkState.PENDING}
-            anew |= {at} if link.anew else set()
+            if link.anew:
+                anew.add(at)
         else:
             standing.append(link)
-            states |= {at: _state(link), **_opened(link)}
-            anew -= set() if link.status == AttemptStatus.FAILED.value else {at}
+            _apply(link, states)
+            if link.status != AttemptStatus.FAILED.value:
+                anew.discard(link.at)
     return Standing(standing, states, frozenset(anew))
 
 
-def states_after(attempts: Iterable[Attempt], reopenings: Iterable[Reopening] = ()) -> dict[StepRef, WorkState]:
-    """Where the steps of one item stand by its attempts and reopenings, both in order."""
-    return stand(attempts, reopenings).states
+def stand_of(attempts: Iterable[Attempt], reopenings: Iterable[Reopening]) -> Standing:
+    """The same of whole rows."""
+    made = (MadeAttempt(*(getattr(row, name) for name in MadeAttempt._fields)) for row in attempts)
+    back = (TakenBack(*(getattr(row, name) for name in TakenBack._fields)) for row in reopenings)
+    return stand(made, back)
 
 
-def _before(at: StepRef, attempts: Sequence[Attempt]) -> list[Attempt]:
-    first = next((n for n, each in enumerate(attempts) if (each.step, each.round) == (at.step, at.round)), None)
+def _before(back: TakenBack, attempts: Sequence[MadeAttempt]) -> list[MadeAttempt]:
+    reopened = (back.step, back.round)
+    first = next((n for n, each in enumerate(attempts) if (each.step, each.round) == reopened), None)
     return list(attempts[:first])
 
 
-def _settled(attempts: Iterable[Attempt]) -> dict[StepRef, WorkState]:
+def _settled(attempts: Iterable[MadeAttempt]) -> dict[StepRef, WorkState]:
     """Steps that have ended; one that is to be tried again has not."""
     states: dict[StepRef, WorkState] = {}
     for attempt in attempts:
-        states |= {StepRef(Step(attempt.step), attempt.round): _state(attempt), **_opened(attempt)}
+        _apply(attempt, states)
     return {at: state for at, state in states.items() if state is not WorkState.PENDING}
 
 
-def _state(attempt: Attempt) -> WorkState:
-    return WorkState.FAILED if attempt.status == AttemptStatus.FAILED.value else WorkState.DONE
-
-
-def _opened(attempt: Attempt) -> dict[StepRef, WorkState]:
-    if attempt.next_step is None or attempt.next_round is None:
-        return {}
-    return {StepRef(Step(attempt.next_step), attempt.next_round): WorkState.PENDING}
+def _apply(attempt: MadeAttempt, states: dict[StepRef, WorkState]) -> None:
+    failed = attempt.status == AttemptStatus.FAILED.value
+    states[attempt.at] = WorkState.FAILED if failed else WorkState.DONE
+    if attempt.next_step is not None and attempt.next_round is not None:
+        states[StepRef(Step(attempt.next_step), attempt.next_round)] = WorkState.PENDING

@@ -12,7 +12,7 @@ from db import chain
 from db.audit import item_evidence
 from db.records import StepRef, WorkState
 from db.schema import Attempt, Base, Document, Item, Reopening, Run, RunEvent, Work, row_values
-from db.standing import links, states_after
+from db.standing import links, stand_of
 from deepsound.pipeline import Step
 
 _BATCH = 50
@@ -237,7 +237,7 @@ def _content_sha256(row: Base) -> str:
 def _check_work(item: Item, work: Sequence[Work]) -> Iterator[Finding]:
     """The to-do list as a witness of attempts and reopenings cut off the end of the chain."""
     present = {StepRef(Step(row.step), row.round): WorkState(row.state) for row in work}
-    expected = states_after(item.attempts, item.reopenings)
+    expected = stand_of(item.attempts, item.reopenings).states
     for at, state in present.items():
         is_open = state in (WorkState.PENDING, WorkState.RUNNING)
         if not is_open and expected.get(at) is not state:

@@ -21,28 +21,17 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.orm import Session, load_only
+from sqlalchemy.orm import Session
 
 from db.columns import UtcDateTime, Values
 from db.owner import is_dead
 from db.records import FIRST_STEP, StepRef, WorkState
 from db.schema import Attempt, Item, Reopening, Work, table_of
-from db.standing import Standing, stand
+from db.standing import MadeAttempt, Standing, TakenBack, stand
 
-_WITHOUT_WORDS = (
-    Attempt.item_id,
-    Attempt.seq,
-    Attempt.step,
-    Attempt.round,
-    Attempt.status,
-    Attempt.next_step,
-    Attempt.next_round,
-    Attempt.outcome,
-    Attempt.error_code,
-    Attempt.error_message,
-    Attempt.started_at,
-    Attempt.ended_at,
-)
+_COLUMNS_MADE = [table_of(Attempt).c[name] for name in MadeAttempt._fields]
+_COLUMNS_BACK = [table_of(Reopening).c[name] for name in TakenBack._fields]
+
 IS_OPEN = Work.state.in_((WorkState.PENDING.value, WorkState.RUNNING.value))
 """Which rows are left to do, whoever holds them."""
 
@@ -132,15 +121,17 @@ def rebuild_work(session: Session, run_id: str) -> None:
 
 
 def standings(session: Session, item_ids: Sequence[int]) -> dict[int, Standing]:
-    """Where items stand by their attempts and reopenings. The attempts are loaded without words and results."""
-    attempts: dict[int, list[Attempt]] = {item_id: [] for item_id in item_ids}
-    reopenings: dict[int, list[Reopening]] = {item_id: [] for item_id in item_ids}
-    said = select(Attempt).where(Attempt.item_id.in_(item_ids)).order_by(Attempt.item_id, Attempt.seq)
-    for attempt in session.scalars(said.options(load_only(*_WITHOUT_WORDS))):
-        attempts[attempt.item_id].append(attempt)
-    taken_back = select(Reopening).where(Reopening.item_id.in_(item_ids)).order_by(Reopening.seq)
-    for reopening in session.scalars(taken_back):
-        reopenings[reopening.item_id].append(reopening)
+    """Where items stand by their attempts and reopenings."""
+    attempts: dict[int, list[MadeAttempt]] = {item_id: [] for item_id in item_ids}
+    reopenings: dict[int, list[TakenBack]] = {item_id: [] for item_id in item_ids}
+    said = select(*_COLUMNS_MADE).where(Attempt.item_id.in_(item_ids)).order_by(Attempt.item_id, Attempt.seq)
+    for row in session.execute(said):
+        made = MadeAttempt(*row)
+        attempts[made.item_id].append(made)
+    back = select(*_COLUMNS_BACK).where(Reopening.item_id.in_(item_ids)).order_by(Reopening.item_id, Reopening.seq)
+    for row in session.execute(back):
+        taken_back = TakenBack(*row)
+        reopenings[taken_back.item_id].append(taken_back)
     return {item_id: stand(made, reopenings[item_id]) for item_id, made in attempts.items()}
 
 

@@ -17,7 +17,7 @@ from db.queries import item_history, reopened, unfinished
 from db.records import FIRST_STEP, Reopened, StepRef, WorkState
 from db.reopening import Order, reopen, reopen_items
 from db.schema import Attempt, Work
-from db.standing import states_after
+from db.standing import stand_of
 from db.verify import verify_run
 from db.work import claim, rebuild_work
 from db.writes import record_attempt
@@ -251,7 +251,7 @@ def test_the_to_do_list_is_what_the_chain_says_whatever_is_done_and_taken_back(
     assert work(shared, item_id) == model.work()
     with shared.read() as session:
         (item,) = item_evidence(session, [item_id])
-        assert states_after(item.attempts, item.reopenings) == model.work()
+        assert stand_of(item.attempts, item.reopenings).states == model.work()
         assert [each.at for each in item_history(session, item_id)] == [
             at for at, state in model.stands if state is WorkState.DONE
         ]
