@@ -13,6 +13,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.media.guarded.limits import memory_is_short
 
 # Demuxers of single, self-contained files. Playlists, manifests, image sequences and capture devices
 # (hls, dash, concat, sdp, image2, lavfi, imf, ...) are left out: they open other files or the network.
@@ -62,9 +63,10 @@ def open_media(path: Path, *, edited: bool = True) -> InputContainer:
 def check_memory(error: Exception) -> None:
     """Raise MemoryError for an error of the libraries that is no damage of the file but lack of memory.
 
-    EAGAIN (BlockingIOError) is what comes of a decoder for whose threads there is no room.
+    EAGAIN is what comes of a decoder for whose threads there is no room. A damaged file may ask for absurd sizes,
+    which the libraries refuse with ENOMEM too.
     """
-    if isinstance(error, MemoryError | BlockingIOError) or getattr(error, "errno", None) == errno.ENOMEM:
+    if getattr(error, "errno", None) in (errno.ENOMEM, errno.EAGAIN) and memory_is_short():
         raise MemoryError from error
 
 

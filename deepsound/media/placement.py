@@ -48,7 +48,13 @@ class DecodedSound:
             if packet is None:
                 return
             for frame in frames:
-                yield _time(frame), self._samples(frame)
+                try:
+                    samples = self._samples(frame)
+                except FFmpegError as error:  # damage can make a frame claim channels that do not exist
+                    check_memory(error)
+                    self.damaged_packets += 1
+                    continue
+                yield _time(frame), samples
 
     def _samples(self, frame: AudioFrame) -> Block:
         if not self.sample_rate:

@@ -327,6 +327,16 @@ def test_a_file_without_sound_says_what_to_do_instead(tmp_path: Path) -> None:
     assert not (tmp_path / "out.wav").exists()
 
 
+def test_sound_that_claims_to_have_164_channels_can_not_be_decoded(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mov", audio=clicks([0.2], 1.0), audio_codec="pcm_s16le")
+    data = bytearray(clip.read_bytes())
+    channels = data.index(b"sowt") + 20
+    data[channels : channels + 2] = (164).to_bytes(2, "big")
+    clip.write_bytes(data)
+    with pytest.raises(DeepSoundError, match="none of its sound can be decoded"):
+        extract_audio(clip, probe(clip), tmp_path / "a.wav")
+
+
 def test_damaged_sound_packets_are_counted_and_the_rest_stays_in_step(tmp_path: Path) -> None:
     sound = 0.05 * noise(4 * 48_000, 1) + clicks([0.2, 3.6], 4.0)
     clip = write_clip(

@@ -41,15 +41,26 @@ class Limits:
 
         Decoders may take memory they are refused for damage of the file, and go on with a part of it.
         """
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text("ascii").splitlines())
-        peak, size, data = (int(status[name].split()[0]) << 10 for name in ("VmPeak", "VmSize", "VmData"))
-        return peak - (size - data) > self.memory_gib * (1 << 30)
+        return _peak() > self.memory_gib * (1 << 30)
 
     def renew(self) -> None:
         """Allow the processor time of another `seconds` on all cores, from now on."""
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         soft = math.ceil(time.process_time() + self.seconds * (cpu_count() or 1))
         resource.setrlimit(resource.RLIMIT_CPU, (_within(hard, soft), hard))
+
+
+def memory_is_short() -> bool:
+    """Whether a refusal of memory is due to this process's limit, and not to a size that no file can mean."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    return soft != resource.RLIM_INFINITY and _peak() > soft / 2
+
+
+def _peak() -> int:
+    """Bytes of what RLIMIT_DATA counts, at their most; what else is mapped hardly changes."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text("ascii").splitlines())
+    peak, size, data = (int(status[name].split()[0]) << 10 for name in ("VmPeak", "VmSize", "VmData"))
+    return peak - (size - data)
 
 
 def limits_from(environment: Mapping[str, str]) -> Limits:
