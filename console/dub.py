@@ -36,6 +36,7 @@ def dub(
     licence: options.Licence = None,
     plan: options.Plan = None,
     silence: options.Silence = None,
+    windows: options.Windows = None,
     db: options.Db = None,
     store: options.Store = None,
     as_json_object: options.Json = False,
@@ -55,6 +56,7 @@ def dub(
         licence=licence,
         plan=plan,
         silence=silence,
+        windows=windows,
         db=db,
         store=store,
     )

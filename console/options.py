@@ -40,6 +40,13 @@ Silence = Annotated[
         help="Who says that nothing is left: what is measured, that with the reasoner beside, the reasoner."
     ),
 ]
+Windows = Annotated[
+    bool | None,
+    typer.Option(
+        "--windows/--no-windows",
+        help="Ask of every four seconds whether the voice-over is there; touch only that.",
+    ),
+]
 Db = Annotated[str | None, typer.Option(help="URL of the ledger's database.")]
 Store = Annotated[str | None, typer.Option(help="Artifact store: a folder, or s3://bucket/prefix.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]

@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     licence: LicencePolicy = LicencePolicy.ANY
     plan: PlanSource = PlanSource.CONSTANT
     silence: SilenceJudge = SilenceJudge.MEASURED
+    windows: bool = False
     db: str = Field(default_factory=lambda: default_place().db)
     store: str = Field(default_factory=lambda: default_place().store)
 
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
             licence=self.licence,
             plan=self.plan,
             silence=self.silence,
+            windows=self.windows,
         )
 
     @classmethod

@@ -20,6 +20,8 @@ from deepsound.media.files import check_source as check_readable
 from deepsound.media.footage import Footage, Observation, Observer
 from deepsound.media.probe import probe
 from deepsound.pipeline import Action, Fallback, Findings, OutcomeKind, Round, Step, next_action
+from deepsound.reasoning.protocol import Reasoner
+from deepsound.reasoning.windowed import windowed
 from tasks.settings import RunSettings
 from tasks.worker import Worker
 
@@ -91,9 +93,15 @@ class Job:
         first = load_generator(self.settings.generator)
         return first if number == 1 else load_generator(first.regenerates_with or first.name)
 
+    @property
+    def reasoner(self) -> Reasoner:
+        """The reasoner; asked of windows too where the run wants that."""
+        reasoner = load_reasoner(self.settings.reasoner)
+        return windowed(reasoner) if self.settings.windows else reasoner
+
     def observers(self) -> list[Observer]:
         """Fresh observers for every backend that may want to have seen this video, each kind once."""
-        looking = [*self.generator(1).observers(), *load_reasoner(self.settings.reasoner).observers()]
+        looking = [*self.generator(1).observers(), *self.reasoner.observers()]
         if self.settings.fallback is Fallback.NEG:
             looking += self.generator(2).observers()
         return list({observer.name: observer for observer in looking}.values())

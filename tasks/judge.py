@@ -6,10 +6,9 @@ from typing import cast
 
 from db.records import Decision, FinishedStep
 from deepsound import cot
-from deepsound.backends import load_reasoner
 from deepsound.canonical import Json
 from deepsound.pipeline import Action
-from deepsound.reasoning.ensemble import SURELY, SURELY_NOT, Vote, settle, votes
+from deepsound.reasoning.ensemble import SURELY, SURELY_NOT, Vote, judgement_of, votes
 from deepsound.reasoning.protocol import Testimony, VoiceSpan
 from deepsound.spans import Span
 from tasks.job import PLAN, Job
@@ -26,7 +25,7 @@ CONTRADICTION = "contradiction"
 
 def inputs(job: Job, action: Action) -> StepInputs:
     """What was seen, the coarse audio, and the reasoner."""
-    reasoner = load_reasoner(job.settings.reasoner)
+    reasoner = job.reasoner
     return StepInputs(
         backend=reasoner.name,
         version=f"{VERSION}/{reasoner.version}/{cot.PARSER_VERSION}",
@@ -42,9 +41,10 @@ def inputs(job: Job, action: Action) -> StepInputs:
 def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
     """Ask, keep every word, and parse without guessing."""
     with job.worker.store.local(job.coarse(action.round).sha256) as audio:
-        testimony = load_reasoner(job.settings.reasoner).judge(job.footage(), audio)
+        testimony = job.reasoner.judge(job.footage(), audio)
     cast_votes = votes(testimony)
-    judgement = settle(cast_votes) if cast_votes else cot.parse_reply(testimony.raw, testimony.form)
+    judgement = judgement_of(testimony)
+    raw, windows = windows_after(testimony)
     return StepOutput(
         result={
             "verdict": judgement.verdict,
@@ -56,10 +56,11 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG
             "parameters": dict(testimony.parameters),
             **cost(testimony),
             **_votes(testimony, cast_votes),
+            **({"windows": windows} if windows else {}),
         },
         template=cot.JUDGE_PROMPT,
         prompt=testimony.prompt,
-        raw=testimony.raw,
+        raw=raw,
         parser_version=cot.PARSER_VERSION,
         probability=testimony.probability,
         frames=testimony.frames,
@@ -82,6 +83,27 @@ def cost(testimony: Testimony) -> dict[str, Json]:
         "reply_tokens": testimony.reply_tokens,
         "seconds": testimony.seconds,
     }
+
+
+def windows_after(testimony: Testimony) -> tuple[str, list[Json]]:
+    """The raw output with the words on each window after those on the whole, and what was read from them."""
+    raw, read = testimony.raw, list[Json]()
+    for window in testimony.windows:
+        raw += f"\n\n[{window.span.start:g} to {window.span.end:g} s]\n"
+        said, judgement = window.testimony, judgement_of(window.testimony)
+        read.append(
+            {
+                "start": window.span.start,
+                "end": window.span.end,
+                "verdict": judgement.verdict,
+                "reason": judgement.reason,
+                "probability": said.probability,
+                "raw": [len(raw), len(raw) + len(said.raw)],
+                **cost(said),
+            }
+        )
+        raw += said.raw
+    return raw, read
 
 
 def _votes(testimony: Testimony, cast_votes: Sequence[Vote]) -> dict[str, Json]:

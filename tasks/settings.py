@@ -49,6 +49,7 @@ class RunSettings:
     licence: LicencePolicy = LicencePolicy.ANY
     plan: PlanSource = PlanSource.CONSTANT
     silence: SilenceJudge = SilenceJudge.MEASURED
+    windows: bool = False
 
     @property
     def policy(self) -> Policy:

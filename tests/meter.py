@@ -34,3 +34,8 @@ class Plugin:
         }
         return Testimony(format_judgement(words), JUDGE_PROMPT, probability, voice_heard=is_loud)
 """
+
+WATCHING = CODE.replace("return ()", "return (StillsObserver(),)").replace(
+    "import math", "import math\nfrom deepsound.reasoning.stills import StillsObserver"
+)
+"""The same, but it has stills kept that it does not look at."""

@@ -42,6 +42,7 @@ def submit_run(
     licence: options.Licence = None,
     plan: options.Plan = None,
     silence: options.Silence = None,
+    windows: options.Windows = None,
     db: options.Db = None,
     store: options.Store = None,
     as_json: options.Json = False,
@@ -66,6 +67,7 @@ def submit_run(
         licence=licence,
         plan=plan,
         silence=silence,
+        windows=windows,
         db=db,
         store=store,
     )

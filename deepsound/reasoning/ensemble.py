@@ -15,7 +15,7 @@ from deepsound.cot import Judgement, Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.identity import ModelIdentity, ShownFrame
 from deepsound.media.footage import Footage, Observer
-from deepsound.reasoning.protocol import Member, Reasoner, Testimony
+from deepsound.reasoning.protocol import Member, Reasoner, TellsSpans, Testimony
 
 SURELY_NOT, SURELY = 0.3, 0.7
 """Outside of these the mean probability decides. Two on either side of one half get there only where one is more
@@ -55,6 +55,11 @@ class Ensemble:
         self.version = "/".join([VERSION, *(f"{member.name}={member.version}" for member in self.members)])
 
     @property
+    def tells_spans(self) -> bool:
+        """Whether one of them does; the first that gives spans is believed."""
+        return any(isinstance(member, TellsSpans) and member.tells_spans for member in self.members)
+
+    @property
     def models(self) -> Sequence[ModelIdentity]:
         """The weights of all."""
         held = [model for member in self.members for model in member.models]
@@ -72,6 +77,12 @@ class Ensemble:
     def judge(self, footage: Footage, audio: Path) -> Testimony:
         """Ask each. Raises DeepSoundError where one of them does."""
         return _together([(member.name, member.judge(footage, audio)) for member in self.members])
+
+
+def judgement_of(testimony: Testimony) -> Judgement:
+    """What a testimony comes to, of one reasoner or of several."""
+    said = votes(testimony)
+    return settle(said) if said else cot.parse_reply(testimony.raw, testimony.form)
 
 
 def votes(testimony: Testimony) -> tuple[Vote, ...]:

@@ -38,7 +38,8 @@ class Testimony:
     where it has none. `voice_heard`: any sound of people, in picture or not; None where it can't tell. `form`:
     how a reply to `cot.JUDGE_PROMPT` is to be parsed. Tokens read and said, where there are such, and the seconds
     it took, without loading weights; these alone may differ where all else is equal. `members`: what each of
-    several reasoners said, whose words `raw` then holds one after the other.
+    several reasoners said, whose words `raw` then holds one after the other. `windows`: what was said of stretches
+    of the video beside, whose words `raw` does not hold.
     """
 
     raw: str
@@ -53,6 +54,7 @@ class Testimony:
     reply_tokens: int | None = None
     seconds: float | None = field(default=None, compare=False)
     members: tuple["Member", ...] = ()
+    windows: tuple["Window", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,14 @@ class Member:
     reasoner: str
     testimony: Testimony
     start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a video, and what was said of it alone. Positions are those of its own raw output."""
+
+    span: Span
+    testimony: Testimony
 
 
 class Reasoner(Protocol):
@@ -94,6 +104,16 @@ class HearsSilence(Protocol):
 
     def is_silent(self, audio: Path) -> Testimony:
         """Step 4: answer `cot.SILENCE_PROMPT` for this audio alone. Raises DeepSoundError."""
+        ...
+
+
+@runtime_checkable
+class TellsSpans(Protocol):
+    """What a reasoner may be besides: one that knows where voices are, and need not be asked of windows."""
+
+    @property
+    def tells_spans(self) -> bool:
+        """Whether its testimonies have `voices`."""
         ...
 
 

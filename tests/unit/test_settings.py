@@ -22,6 +22,7 @@ run_settings = st.builds(
     prompt=words, negative_prompt=words, seed=st.integers(0, 2**63 - 1), loudness=st.booleans(),
     out=st.text("ab/. é", min_size=1, max_size=20).map(Path), licence=st.sampled_from(LicencePolicy),
     plan=st.sampled_from(PlanSource), silence=st.sampled_from(SilenceJudge),
+    windows=st.booleans(),
 )  # fmt: skip
 
 
@@ -40,8 +41,8 @@ def test_a_run_from_before_there_were_licence_policies_may_use_any_weights(setti
 @given(run_settings)
 def test_a_run_from_before_a_reasoner_could_be_asked_more_asks_no_more(settings: RunSettings):
     kept = settings.to_json()
-    del kept["plan"], kept["silence"]
-    asking_less = replace(settings, plan=PlanSource.CONSTANT, silence=SilenceJudge.MEASURED)
+    del kept["plan"], kept["silence"], kept["windows"]
+    asking_less = replace(settings, plan=PlanSource.CONSTANT, silence=SilenceJudge.MEASURED, windows=False)
     assert RunSettings.from_json(kept) == asking_less
 
 
@@ -74,6 +75,7 @@ SPOKEN = {
     "licence": ("commercial", "any", "commercial"),
     "plan": ("model", "constant", "model"),
     "silence": ("both", "measured", "model"),
+    "windows": ("true", "false", "true"),
     "out": ("toml", "env", "flag"),
     "db": ("sqlite:///toml", "sqlite:///env", "sqlite:///flag"),
     "store": ("toml", "env", "flag"),

@@ -72,6 +72,7 @@ class Evidence:
 
     name = "evidence"
     version = "2"
+    tells_spans = True
 
     @property
     def models(self) -> Sequence[ModelIdentity]:

@@ -1,0 +1,131 @@
+"""Where the voice-over is, of a reasoner that only knows whether there is any."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepsound.backends import load_reasoner
+from deepsound.media.audio import write_float_wav
+from deepsound.media.decode import load_observations, look, save_observations
+from deepsound.media.footage import Footage
+from deepsound.reasoning.ensemble import judgement_of
+from deepsound.reasoning.stills import STILLS, StillsObserver, jpegs
+from deepsound.reasoning.windowed import WindowObserver, window_spans, windowed
+from deepsound.spans import Span
+from tests.clips import bouncing_ball, write_clip
+from tests.meter import WATCHING
+from tests.plugins import install_plugin
+from tests.voices import place, speak
+
+RATE = 48_000
+SECONDS = 10.0
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "ball.mp4"
+    return write_clip(path, seconds=SECONDS, frames=bouncing_ball([0.5]))
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hiss, and over it one sentence from 4.1 s on."""
+    path = tmp_path_factory.mktemp("sound") / "coarse.wav"
+    hiss = np.random.default_rng(1).normal(0, 0.003, int(SECONDS * RATE))
+    voice = 0.5 * place(speak("Nobody stood here."), 4.1, SECONDS)
+    write_float_wav(path, RATE, 1, [(hiss + voice[: len(hiss)]).astype(np.float32)[:, np.newaxis]])
+    return path
+
+
+@pytest.fixture
+def meter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    install_plugin(tmp_path, "deepsound.reasoners", "watching_meter", WATCHING)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "watching_meter:-25"
+
+
+def seen_by(reasoner_name: str, clip: Path) -> Footage:
+    return look(clip, windowed(load_reasoner(reasoner_name)).observers())
+
+
+@given(st.floats(0.01, 10_000.0))
+def test_windows_cover_the_video_and_no_more(duration: float):
+    spans = window_spans(duration)
+    assert (spans[0].start, spans[-1].end) == (0.0, duration)
+    for before, after in pairwise(spans):
+        assert (after.start - before.start, before.duration) == (2.0, 4.0)
+        assert after.end > before.end
+    assert all(span.duration > 0 for span in spans)
+
+
+def test_of_four_seconds_or_less_there_is_one_window():
+    assert window_spans(4.0) == (Span(0.0, 4.0),)
+    assert window_spans(4.5) == (Span(0.0, 4.0), Span(2.0, 4.5))
+
+
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=30))
+def test_each_window_keeps_what_it_would_keep_of_a_video_of_its_own(blocks: list[int]):
+    times = np.cumsum([0.0, *np.tile([0.3, 0.5, 0.25], 20)])[: sum(blocks)]
+    frames = np.arange(len(times), dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
+    watching, at = WindowObserver(StillsObserver), 0
+    for size in blocks:
+        watching.see(frames[at : at + size], times[at : at + size])
+        at += size
+    kept = watching.finish()
+    windows = {int(key.partition("/")[0]) for key in kept}
+    assert windows == {number for number in range(99) if len(times) and number * 2.0 <= times[-1]}
+    for number in windows:
+        alone = StillsObserver()
+        start = 2.0 * number
+        first = int(np.searchsorted(times, start, side="right")) - 1
+        inside = (times >= times[first]) & (times < start + 4.0)
+        alone.see(frames[inside], np.maximum(times[inside] - start, 0.0))
+        for key, array in alone.finish().items():
+            assert np.array_equal(kept[f"{number}/{key}"], array)
+
+
+def test_windows_with_voice_over_become_the_spans_to_touch(meter: str, clip: Path, sound: Path, tmp_path: Path):
+    footage = seen_by(meter, clip)
+    save_observations(footage.observations, tmp_path / "observations")
+    assert set(load_observations(tmp_path / "observations")) == {STILLS, f"windows of {STILLS}"}
+    said = windowed(load_reasoner(meter)).judge(footage, sound)
+    assert [window.span.start for window in said.windows] == [0.0, 2.0, 4.0, 6.0]
+    assert [judgement_of(window.testimony).verdict for window in said.windows] == ["no", "yes", "yes", "no"]
+    [voice] = said.voices
+    assert (voice.span, voice.off_screen) == (Span(2.0, 8.0), True)
+
+
+def test_each_window_is_shown_its_own_frames(meter: str, clip: Path, sound: Path):
+    watched = seen_by(meter, clip).observations[f"windows of {STILLS}"]
+    for number in range(4):
+        times = watched[f"{number}/time"]
+        assert times[0] == 0.0
+        assert 3.0 < times[-1] < 4.0
+        one = {key.partition("/")[2]: array for key, array in watched.items() if key.startswith(f"{number}/")}
+        assert len(jpegs(one)) == len(times) == 16
+
+
+def test_what_has_no_voice_over_is_not_asked_again(meter: str, clip: Path, sound: Path):
+    deaf = meter.replace("-25", "0")
+    said = windowed(load_reasoner(deaf)).judge(seen_by(deaf, clip), sound)
+    assert said.windows == ()
+    assert said.voices == ()
+
+
+def test_who_tells_spans_is_not_asked_of_windows():
+    evidence = load_reasoner("evidence")
+    assert windowed(evidence) is evidence
+
+
+def test_a_picture_that_stays_on_show_is_what_later_windows_see(meter: str, clip: Path, sound: Path):
+    footage, slide = seen_by(meter, clip), WindowObserver(StillsObserver)
+    slide.see(np.zeros((1, 4, 4, 3), np.uint8), np.zeros(1))
+    held = {**footage.observations, slide.name: slide.finish()}
+    said = windowed(load_reasoner(meter)).judge(replace(footage, observations=held), sound)
+    assert len(said.windows) == 4
+    assert [voice.span for voice in said.voices] == [Span(2.0, 8.0)]
