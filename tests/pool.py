@@ -5,7 +5,6 @@ two work pools.
 """
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from db.progress import RunProgress, run_progress
@@ -147,9 +147,11 @@ class Pool:
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """The process and all it started, at once and without a last word."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """The process and all it started, at once and without a last word; flow runs have sessions of their own."""
+    with suppress(psutil.NoSuchProcess):
+        for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
     process.wait()
 
 

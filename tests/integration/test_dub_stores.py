@@ -278,9 +278,7 @@ def test_reels_in_a_bucket_become_results_in_a_bucket(moto: S3Server, tmp_path: 
     assert not (tmp_path / "out").exists(), "nothing was written beside the bucket"
 
 
-def test_a_reel_gone_from_its_bucket_fails_alone(
-    moto: S3Server, tmp_path: Path, prefect_api, monkeypatch
-):
+def test_a_reel_gone_from_its_bucket_fails_alone(moto: S3Server, tmp_path: Path, prefect_api, monkeypatch):
     archive = an_archive(tmp_path, f"sqlite:///{tmp_path / 'ledger.sqlite3'}", moto, monkeypatch)
     client, bucket = moto.client(), a_bucket_name()
     client.make_bucket(bucket)
