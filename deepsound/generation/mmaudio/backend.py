@@ -53,7 +53,7 @@ class MMAudio:
         self._passes = Passes(self._networks, at_once)
         self._text_features = lru_cache(maxsize=_KEPT_TEXTS)(self._read_text)
         # Whatever changes the samples belongs to the version, and so to the step key.
-        self.version = f"1/{STEPS} steps/guidance {GUIDANCE}/{self._networks.precision}"
+        self.version = f"2/{STEPS} steps/guidance {GUIDANCE}/{self._networks.precision}"
 
     @property
     def at_once(self) -> int:

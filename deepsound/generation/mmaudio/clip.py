@@ -15,11 +15,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel
+from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
+from deepsound.generation.mmaudio.attention import attend
 from deepsound.weights import load_strict, read_state
 
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+_QUICK = 1.702
 
 _TOWERS = (
     ("visual.transformer.resblocks.", "vision_model.encoder.layers."),
@@ -97,8 +100,14 @@ class CLIP(nn.Module):
         """
         mean, deviation = (pixels.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _DEVIATION))
         cropped = (pixels[..., : self.image_size, : self.image_size] - mean) / deviation
-        pooled = self.model.vision_model(pixel_values=cropped).pooler_output
-        return self.model.visual_projection(pooled)
+        tower = self.model.vision_model
+        x = tower.pre_layrnorm(tower.embeddings(cropped))
+        *blocks, last = cast("list[CLIPEncoderLayer]", list(tower.encoder.layers))
+        for block in blocks:
+            x = _through(block, x, x.shape[1])
+        # Of the last block's output only the class token is read, so only that is computed.
+        seen = _through(last, x, 1)[:, 0]
+        return self.model.visual_projection(tower.post_layernorm(seen))
 
     def texts(self, tokens: Tensor) -> Tensor:
         """Token ids (n, 77), padded with 0, to a feature for each token (n, 77, 1024)."""
@@ -107,6 +116,19 @@ class CLIP(nn.Module):
     def raw_texts(self, tokens: Tensor) -> Tensor:
         """Features of any length. Padding is read like the rest: the flow networks were trained with it."""
         return self.model.text_model(input_ids=tokens).last_hidden_state
+
+
+def _through(block: CLIPEncoderLayer, x: Tensor, count: int) -> Tensor:
+    """A block's output for the first `count` tokens of (n, tokens, width), without its passing buffers."""
+    attention, normed = block.self_attn, block.layer_norm1(x)
+    first = normed[:, :count].contiguous()
+    parts = (attention.q_proj(first), attention.k_proj(normed), attention.v_proj(normed))
+    found = attend(*(part.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for part in parts))
+    x = x[:, :count] + attention.out_proj(found.transpose(1, 2).flatten(2))
+    inner = block.mlp.fc1(block.layer_norm2(x))
+    # Quick GELU, x · σ(1.702 x), in place: its three buffers are the largest there are.
+    inner = F.silu(inner.mul_(_QUICK), inplace=True).mul_(1 / _QUICK)
+    return x + block.mlp.fc2(inner)
 
 
 def load_clip(path: Path, config: CLIPConfig | None = None) -> CLIP:

@@ -19,8 +19,9 @@ from deepsound.media.footage import FrameSampling, Observation
 CLIP_OBSERVATION = "mmaudio-clip"
 SYNC_OBSERVATION = "mmaudio-sync"
 
-_AT_ONCE = 4
-"""Frames or segments in one pass: more gains a CPU nothing and costs memory."""
+_AT_ONCE = 2
+"""Frames or segments in one pass. With more, buffers outgrow what the C library keeps for the next layer, and a
+CPU spends its time mapping them anew."""
 _INSTANT = 1e-6
 
 Floats = NDArray[np.float32]
@@ -35,7 +36,7 @@ class ClipObserver:
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
-        self.version = f"1/{networks.precision}/{networks.sha256(networks.files.clip)[:16]}"
+        self.version = f"2/{networks.precision}/{networks.sha256(networks.files.clip)[:16]}"
         self._times: list[NDArray[np.float64]] = []
         self._features: list[Floats] = []
 
@@ -65,7 +66,7 @@ class SyncObserver:
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
-        self.version = f"1/{networks.precision}/{networks.sha256(networks.files.synchformer)[:16]}"
+        self.version = f"2/{networks.precision}/{networks.sha256(networks.files.synchformer)[:16]}"
         self._held: Tensor | None = None
         self._instants = 0
         self._waiting: list[Tensor] = []

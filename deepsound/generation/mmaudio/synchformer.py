@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor, nn
 
+from deepsound.generation.mmaudio.attention import attend
 from deepsound.weights import load_strict, read_state
 
 _PATCH = 16
@@ -44,14 +45,17 @@ class DividedAttention(nn.Module):
     def forward(self, x: Tensor, *, over_time: bool) -> Tensor:
         """(batch, 1 + steps · patches, width): patches of one step attend to each other, or steps of one."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        whole = F.scaled_dot_product_attention(q[:, :, :1], k, v)
-        grouped = [_grouped(part, over_time=over_time) for part in (q, k, v)]
-        class_k, class_v = (part[:, :, None, :1].expand(-1, -1, grouped[0].shape[2], -1, -1) for part in (k, v))
-        found = F.scaled_dot_product_attention(
-            grouped[0], torch.cat([class_k, grouped[1]], dim=3), torch.cat([class_v, grouped[2]], dim=3)
-        )
-        found = (found.transpose(2, 3) if over_time else found).flatten(2, 3)
-        return self.proj(torch.cat([whole, found], dim=2).transpose(1, 2).flatten(2))
+        grouped_q, grouped_k, grouped_v = (_grouped(part, over_time=over_time) for part in (q, k, v))
+        class_k, class_v = (part[:, None, :, :1].expand(-1, grouped_q.shape[1], -1, -1, -1) for part in (k, v))
+        keys = torch.cat([class_k, grouped_k], dim=3).flatten(0, 1)
+        values = torch.cat([class_v, grouped_v], dim=3).flatten(0, 1)
+        found = attend(grouped_q.flatten(0, 1), keys, values)
+        # Written to where they belong, so that no further copy puts them in order.
+        together = torch.empty_like(x)
+        by_head = together.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        by_head[:, :, :1] = attend(q[:, :, :1], k, v)
+        _grouped(by_head, over_time=over_time).copy_(found.unflatten(0, (len(x), -1)))
+        return self.proj(together)
 
 
 class _MLP(nn.Module):
@@ -102,9 +106,15 @@ class _PatchGathering(nn.TransformerEncoderLayer):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
 
     def gather(self, patches: Tensor) -> Tensor:
-        """(batch, patches, width) to (batch, width)."""
+        """(batch, patches, width) to (batch, width). Only the class token asks: nothing reads the others."""
         tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
-        return self(tokens)[:, 0]
+        normed, inside = self.norm1(tokens), self.self_attn
+        width = normed.shape[-1]
+        weight, bias = inside.in_proj_weight, inside.in_proj_bias
+        q = F.linear(normed[:, 0], weight[:width], bias[:width]).unflatten(-1, (inside.num_heads, 1, -1))
+        k, v = F.linear(normed, weight[width:], bias[width:]).unflatten(-1, (2, inside.num_heads, -1)).unbind(2)
+        x = tokens[:, 0] + inside.out_proj(attend(q, k.transpose(1, 2), v.transpose(1, 2)).flatten(1))
+        return x + self.linear2(F.gelu(self.linear1(self.norm2(x))))
 
 
 class Synchformer(nn.Module):
@@ -153,6 +163,6 @@ def load_synchformer(path: Path, config: SynchformerConfig) -> Synchformer:
 
 
 def _grouped(tokens: Tensor, *, over_time: bool) -> Tensor:
-    """(batch, heads, 1 + steps · patches, d) without the class token, as (batch, heads, groups, members, d)."""
+    """(batch, heads, 1 + steps · patches, d) without the class token, as (batch, groups, heads, members, d)."""
     placed = tokens[:, :, 1:].unflatten(2, (_STEPS, -1))
-    return placed.transpose(2, 3) if over_time else placed
+    return (placed.transpose(2, 3) if over_time else placed).transpose(1, 2)

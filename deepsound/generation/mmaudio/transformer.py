@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor, nn
 
+from deepsound.generation.mmaudio.attention import attend
 from deepsound.generation.mmaudio.layers import Conv1d, GatedMLP, Rotation, modulate, projection
 from deepsound.linear import Linear
 
@@ -76,7 +77,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, condition: Tensor, rotate: Rotation | None) -> Tensor:
         """The whole block over one sequence: (batch, length, width), condition of length 1 or the same."""
         (q, k, v), modulation = self.before(x, condition, rotate)
-        return self.after(x, attend(q, k, v), modulation)
+        return self.after(x, _attended(q, k, v), modulation)
 
     def _norm(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, (self.width,))
@@ -102,9 +103,9 @@ class JointBlock(nn.Module):
         q, k, v = (torch.cat(parts, dim=2) for parts in zip(latent, clip, text, strict=True))
         sizes = [streams.latent.shape[1], streams.clip.shape[1], streams.text.shape[1]]
         if self.last:
-            found = attend(q[:, :, : sizes[0]], k, v)
+            found = _attended(q[:, :, : sizes[0]], k, v)
             return Streams(self.latent_block.after(streams.latent, found, latent_rest), streams.clip, streams.text)
-        heard, seen, read = attend(q, k, v).split(sizes, dim=1)
+        heard, seen, read = _attended(q, k, v).split(sizes, dim=1)
         return Streams(
             self.latent_block.after(streams.latent, heard, latent_rest),
             self.clip_block.after(streams.clip, seen, clip_rest),
@@ -127,6 +128,6 @@ class FinalLayer(nn.Module):
         return self.conv(modulate(F.layer_norm(x, (self.width,)), shift, scale))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention over (batch, heads, length, head_dim), heads merged: (batch, length, width)."""
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    return attend(q, k, v).transpose(1, 2).flatten(2)
