@@ -180,12 +180,12 @@ def run(clips: Sequence[Path], folder: Path) -> Cost:
     """A run of these videos on an open ledger and store, from its registration to the delivered results."""
     place = Place(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store"))
     worker = worker_at(place)
-    settings = settings_from(out=folder / "out", generator=GENERATOR, reasoner=REASONER, seed=SEED)
+    settings = settings_from(out=str(folder / "out"), generator=GENERATOR, reasoner=REASONER, seed=SEED)
     begun: list[str] = []
 
     def work() -> None:
         run_id, _ = begin_run(
-            worker, settings.for_run(), collect(list(clips), settings.out).sources, lambda _: None
+            worker, settings.for_run(), collect(list(clips), settings.out_place).sources, lambda _: None
         )
         begun.append(run_id)
         drive_run(worker, place, run_id, lambda _: None)

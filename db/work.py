@@ -6,12 +6,16 @@ Leases are timed by the database's clock, so workers whose clocks disagree still
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from sqlalchemy import (
     ColumnElement,
     DateTime,
+    Integer,
     Select,
+    Text,
     and_,
+    bindparam,
     case,
     delete,
     func,
@@ -22,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from db.columns import UtcDateTime, Values
 from db.owner import is_dead
@@ -54,26 +59,30 @@ def claim(
     Whoever holds the lease already renews it. Who took it and let it run out counts as dead. `reopenings` is
     how many of the item the caller knows of: who missed one would go on from results that were taken back.
     """
-    takeable = or_(
-        Work.state == WorkState.PENDING.value,
-        Work.lease_until < database_clock(session),
-        Work.lease_owner == owner,
-    )
-    known = select(func.count()).select_from(Reopening).where(Reopening.item_id == item_id).scalar_subquery()
-    vanished = case((and_(Work.state == WorkState.RUNNING.value, Work.lease_owner != owner), 1), else_=0)
-    taken = (
+    asked = {"item": item_id, "at_step": at.step.value, "at_round": at.round, "owner": owner, "known": reopenings}
+    deaths = session.scalar(_claiming(session.get_bind().dialect.name, seconds), asked)
+    return None if deaths is None else Lease(deaths)
+
+
+@lru_cache(maxsize=32)  # Every step of every video asks for it, and making it costs more than asking it.
+def _claiming(dialect: str, seconds: float) -> ReturningUpdate[int]:
+    work, owner, reopening = table_of(Work).c, bindparam("owner", type_=Text), table_of(Reopening).c
+    reopenings = select(func.count()).where(reopening.item_id == bindparam("item")).scalar_subquery()
+    has_lapsed = work.lease_until < _clock(dialect)
+    is_open = or_(work.state == WorkState.PENDING.value, has_lapsed, work.lease_owner == owner)
+    vanished = and_(work.state == WorkState.RUNNING.value, work.lease_owner != owner)
+    return (
         update(table_of(Work))
-        .where(_step(item_id, at), takeable, known == reopenings)
+        .where(work.item_id == bindparam("item"), work.step == bindparam("at_step"))
+        .where(work.round == bindparam("at_round"), is_open, reopenings == bindparam("known", type_=Integer))
         .values(
             state=WorkState.RUNNING.value,
             lease_owner=owner,
-            lease_until=database_clock(session, seconds),
-            deaths=Work.deaths + vanished,
+            lease_until=_clock(dialect, seconds),
+            deaths=work.deaths + case((vanished, 1), else_=0),
         )
-        .returning(table_of(Work).c.deaths)
+        .returning(work.deaths)
     )
-    deaths = session.scalar(taken)
-    return None if deaths is None else Lease(deaths)
 
 
 def release_dead(session: Session, run_id: str) -> int:
@@ -175,7 +184,11 @@ def counted_deaths(session: Session) -> ColumnElement[int]:
 
 def database_clock(session: Session, ahead: float = 0.0) -> ColumnElement[datetime]:
     """The database's present time, some seconds ahead."""
-    if session.get_bind().dialect.name == "postgresql":
+    return _clock(session.get_bind().dialect.name, ahead)
+
+
+def _clock(dialect: str, ahead: float = 0.0) -> ColumnElement[datetime]:
+    if dialect == "postgresql":
         return func.clock_timestamp(type_=DateTime(timezone=True)) + timedelta(seconds=ahead)
     # Spelled as the driver spells times, since SQLite compares them as text.
     return func.strftime("%Y-%m-%d %H:%M:%f000", "now", f"{ahead:f} seconds", type_=UtcDateTime)

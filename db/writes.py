@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -19,6 +19,16 @@ from db.work import close, open_first_steps, reopen
 from deepsound.errors import DeepSoundError, ErrorCode
 
 _CHUNK = 500
+_MADE, _BACK = table_of(Attempt).c, table_of(Reopening).c
+
+# Every step of every video asks these, and making them costs more than asking them.
+_PAST = select(_MADE.step, _MADE.round, _MADE.hash).where(_MADE.item_id == bindparam("item")).order_by(_MADE.seq)
+_REOPENED = (
+    select(_BACK.hash)
+    .where(_BACK.item_id == bindparam("item"), _BACK.after == bindparam("attempts"))
+    .order_by(_BACK.seq.desc())
+    .limit(1)
+)
 
 
 def register_run(session: Session, new: NewRun) -> str:
@@ -99,11 +109,9 @@ def _written_before(session: Session, record: AttemptRecord) -> int:
 
 
 def _place_in_chain(session: Session, record: AttemptRecord) -> Values:
-    columns = (Attempt.step, Attempt.round, Attempt.hash)
-    past = session.execute(select(*columns).where(Attempt.item_id == record.item_id).order_by(Attempt.seq)).all()
+    past = session.execute(_PAST, {"item": record.item_id}).all()
     tries = sum(step == record.at.step.value and number == record.at.round for step, number, _ in past)
-    reopened = select(Reopening.hash).where(Reopening.item_id == record.item_id, Reopening.after == len(past))
-    previous = session.scalar(reopened.order_by(Reopening.seq.desc()).limit(1))
+    previous = session.scalar(_REOPENED, {"item": record.item_id, "attempts": len(past)})
     if previous is None:
         start = select(Item.hash).where(Item.id == record.item_id)
         previous = past[-1][2] if past else session.scalars(start).one()
