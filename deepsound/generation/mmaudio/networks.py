@@ -13,7 +13,6 @@ from torch import nn
 from torch.backends import cudnn
 from transformers import CLIPConfig
 
-from deepsound.canonical import sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.mmaudio.bigvgan import (
     BIGVGAN_16K,
@@ -27,6 +26,7 @@ from deepsound.generation.mmaudio.config import AUDIO_16K, VARIANTS, AudioFormat
 from deepsound.generation.mmaudio.flow import FlowNetwork, load_flow
 from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerConfig, load_synchformer
 from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAE_44K, VAEConfig, load_vae_decoder
+from deepsound.hashes import checkpoint_sha256
 from deepsound.identity import ModelIdentity
 from deepsound.memory import is_out_of_memory
 from deepsound.models import find_file, known_model
@@ -112,14 +112,14 @@ class Networks:
 
     @property
     def identities(self) -> Sequence[ModelIdentity]:
-        """All weight files, hashed once."""
+        """All weight files; hashes are remembered from process to process."""
         with self._turn:
             return self._hashed
 
     @cached_property
     def _hashed(self) -> Sequence[ModelIdentity]:
         return tuple(
-            ModelIdentity(file.name, "1", file.licence, {file.path.name: sha256_file(file.path)})
+            ModelIdentity(file.name, "1", file.licence, {file.path.name: checkpoint_sha256(file.path)})
             for file in self.files.weights()
         )
 

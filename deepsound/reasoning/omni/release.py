@@ -11,8 +11,8 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-from deepsound.canonical import sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.hashes import checkpoint_sha256
 from deepsound.identity import ModelIdentity
 from deepsound.models import models_folder
 
@@ -82,7 +82,7 @@ def identify(release: Release) -> ModelIdentity:
     """The release with the hashes of all files that are read. Raises DeepSoundError as `weight_files` does."""
     weights = weight_files(release)
     beside = (path for path in release.folder.iterdir() if path.suffix in _READ and path.is_file())
-    files = {path.name: sha256_file(path) for path in sorted({*weights, *beside})}
+    files = {path.name: checkpoint_sha256(path) for path in sorted({*weights, *beside})}
     return ModelIdentity(release.name, release.revision or release.name, _licence(release), files)
 
 

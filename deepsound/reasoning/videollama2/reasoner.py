@@ -10,9 +10,9 @@ import torch
 
 from deepsound import cot
 from deepsound.batching import Batcher, Limits
-from deepsound.canonical import sha256_file
 from deepsound.cot import ReplyForm
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.hashes import checkpoint_sha256
 from deepsound.identity import ModelIdentity, ShownFrame
 from deepsound.media.footage import Footage, Observation, Observer
 from deepsound.models import find_file, known_model
@@ -74,7 +74,7 @@ class _VideoLlama2:
     @cached_property
     def models(self) -> Sequence[ModelIdentity]:
         """The shards, hashed once. Raises DeepSoundError MODEL_MISSING, MODEL_FAILED."""
-        files = {path.name: sha256_file(path) for path in weight_files(self._folder)}
+        files = {path.name: checkpoint_sha256(path) for path in weight_files(self._folder)}
         return (ModelIdentity(self._kind, self.release, "unstated", files),)
 
     @property

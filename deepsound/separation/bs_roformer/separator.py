@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from deepsound.batching import Batcher, Limits
-from deepsound.canonical import Json, sha256_file
+from deepsound.canonical import Json
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.hashes import checkpoint_sha256
 from deepsound.identity import ModelIdentity
 from deepsound.media.audio import (
     AudioFormat,
@@ -87,7 +88,7 @@ class BSRoformerSeparator:
                 where=str(self._checkpoint),
                 remedy="put the official file there",
             )
-        files = {self._checkpoint.name: sha256_file(self._checkpoint)}
+        files = {self._checkpoint.name: checkpoint_sha256(self._checkpoint)}
         return (ModelIdentity(_MODEL, "ep_317_sdr_12.9755", "unstated", files),)
 
     def separate(self, mix: Path, voice: Path, background: Path, spans: Sequence[Span] | None) -> Separated:
