@@ -18,6 +18,7 @@ import skimage
 import sklearn
 import skvideo
 from numpy.typing import NDArray
+from PIL import Image
 
 from tests.clips import bouncing_ball
 from tests.footage import SHARED
@@ -90,7 +91,7 @@ def place(half: str, name: str, seconds: float, seed: int) -> Film:
     if name in _PLACES[half]:
         return real(_PLACES[half][name], seconds, seed)
     if name in _STILLS[half]:
-        image = _read(str(_STILLS[half][name]))
+        image = _read(_STILLS[half][name])
         return _film(_camera(image, _count(seconds), rng), rng)
     return _film(_drawn(name, seconds, rng), rng)
 
@@ -131,9 +132,9 @@ def _count(seconds: float) -> int:
 
 def _portrait(name: str, rng: np.random.Generator) -> Portrait:
     if name == "astronaut":
-        return Portrait(_read(str(_SKIMAGE / "astronaut.png"))[:340, 60:440], (163.0, 145.0), 40.0)
+        return Portrait(_read(_SKIMAGE / "astronaut.png")[:340, 60:440], (163.0, 145.0), 40.0)
     if name == "hopper":
-        return Portrait(_read(str(_MATPLOTLIB / "grace_hopper.jpg"))[60:460], (272.0, 215.0), 72.0)
+        return Portrait(_read(_MATPLOTLIB / "grace_hopper.jpg")[60:460], (272.0, 215.0), 72.0)
     face = np.load(_SKIMAGE / "lfw_subset.npy")[int(name.split()[1])]
     side = int(rng.integers(130, 230))
     grey = cv2.resize((face * 255).astype(np.uint8), (side, side), interpolation=cv2.INTER_CUBIC)
@@ -224,5 +225,7 @@ def _fitted(frame: Film) -> Film:
 
 
 @cache
-def _read(path: str) -> Film:
-    return cv2.imread(path, cv2.IMREAD_COLOR)[:, :, ::-1].copy()
+def _read(path: Path) -> Film:
+    # Not by OpenCV, whose PNG reader fails in a process that has loaded another package's zlib before.
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB"))
