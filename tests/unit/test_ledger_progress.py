@@ -9,6 +9,7 @@ from db.progress import OpenItem, open_items, run_list, run_progress
 from db.records import WorkState
 from db.reopening import reopen_items
 from db.work import claim
+from db.writes import record_attempt
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import OWNER, PLAN_STEP, PUBLISH_STEP, a_run, attempt, begin, dub, write
@@ -55,6 +56,13 @@ def test_what_was_taken_back_counts_no_longer(ledger: Ledger) -> None:
     assert progress is not None
     assert (progress.open_items, progress.outcomes) == (1, {})
     assert progress.steps[Step(PUBLISH_STEP.step), WorkState.PENDING] == 1
+    with ledger.write() as session:
+        assert claim(session, item_id, PUBLISH_STEP, OWNER, 60, reopenings=1)
+        record_attempt(session, attempt(item_id, PUBLISH_STEP, OutcomeKind.FAILED, failure=DOWN), OWNER)
+    with ledger.read() as session:
+        progress = run_progress(session, run_id)
+    assert progress is not None
+    assert (progress.open_items, progress.outcomes) == (0, {OutcomeKind.FAILED: 1}), "it ended once, with the last"
 
 
 def test_runs_are_listed_newest_first_with_what_became_of_their_videos(ledger: Ledger) -> None:
