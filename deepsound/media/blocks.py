@@ -1,9 +1,10 @@
 """Frames of one decoding pass gathered into blocks, in this process: see `decode.look`."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -15,8 +16,17 @@ from deepsound.media.progress import progressed
 _BLOCK_FRAMES = 32
 _BLOCK_BYTES = 64 << 20
 
-HandOver = Callable[[int, int, Sequence[int], Sequence[float]], None]
-"""Takes the descriptor of a block's memory, which is then its to close, the stream, the shape, and the times."""
+
+class Viewer(Protocol):
+    """Who sees the blocks; memory is named by its descriptor."""
+
+    def memory(self) -> int:
+        """Memory for a block."""
+        ...
+
+    def hand_over(self, memory: int, stream: int, shape: Sequence[int], times: Sequence[float]) -> None:
+        """Take a block; its memory is the viewer's again."""
+        ...
 
 
 @dataclass(slots=True)
@@ -26,7 +36,7 @@ class Stream:
     number: int
     rate: float | None
     size: Size
-    hand_over: HandOver
+    viewer: Viewer
     _memory: int | None = None
     _times: list[float] = field(default_factory=list[float])
 
@@ -37,8 +47,8 @@ class Stream:
     def take(self, frame: Rgb, time: float) -> None:
         """Add a frame."""
         if self._memory is None:
-            self._memory = os.memfd_create("frames")
-        _write(self._memory, frame)
+            self._memory = self.viewer.memory()
+        _write(self._memory, frame, len(self._times) * frame.nbytes)
         self._times.append(time)
         if len(self._times) >= _BLOCK_FRAMES or len(self._times) * frame.nbytes >= _BLOCK_BYTES:
             self.flush()
@@ -47,7 +57,7 @@ class Stream:
         """Hand over what there is."""
         if self._memory is not None:
             width, height = self.size
-            self.hand_over(self._memory, self.number, (len(self._times), height, width, 3), self._times)
+            self.viewer.hand_over(self._memory, self.number, (len(self._times), height, width, 3), self._times)
             self._memory, self._times = None, []
 
 
@@ -75,8 +85,8 @@ def _deal(picture: Picture, streams: Sequence[Stream]) -> None:
             stream.take(scaled[stream.size], picture.time)
 
 
-def _write(memory: int, frame: Rgb) -> None:
+def _write(memory: int, frame: Rgb, place: int) -> None:
     """Writing is faster than copying into a mapping, whose pages the kernel would have to clear first."""
     written = 0
     while written < frame.nbytes:
-        written += os.write(memory, frame.data.cast("B")[written:])
+        written += os.pwrite(memory, frame.data.cast("B")[written:], place + written)

@@ -202,7 +202,7 @@ def test_no_more_blocks_are_made_than_are_looked_at() -> None:
 
     def decode() -> None:
         for number in range(BLOCKS_AHEAD + 1):
-            line.hand_over(os.memfd_create("frames"), 0, (1, 1, 1, 3), [0.0])
+            line.hand_over(line.memory(), 0, (1, 1, 1, 3), [0.0])
             made.append(number)
 
     with here, there:
@@ -214,7 +214,7 @@ def test_no_more_blocks_are_made_than_are_looked_at() -> None:
         with pytest.raises(TimeoutError):
             wire.receive(here)
         assert len(made) == BLOCKS_AHEAD
-        wire.send(here, {"seen": True})
+        wire.send(here, {"free": True})
         os.close(wire.receive(here)[1] or -1)
         thread.join()
 

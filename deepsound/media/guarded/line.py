@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -23,7 +24,8 @@ class Line:
     end: socket.socket
     limits: Limits
     _last_sign: float = field(default_factory=time.monotonic)
-    _handed_over: int = 0
+    _handed_over: deque[int] = field(default_factory=deque[int])
+    _free: list[int] = field(default_factory=list[int])
 
     def alive(self) -> None:
         """Say that the work goes on, at most once a second."""
@@ -33,18 +35,29 @@ class Line:
             self.limits.renew()
             wire.send(self.end, {"alive": True})
 
-    def hand_over(self, fd: int, stream: int, shape: Sequence[int], times: Sequence[float]) -> None:
-        """Give a block of frames away, once fewer than `BLOCKS_AHEAD` are waiting to be seen."""
-        while self._handed_over >= BLOCKS_AHEAD:
-            wire.receive(self.end)
-            self._handed_over -= 1
+    def memory(self) -> int:
+        """The descriptor of memory for a block; that of one that was let go, if any: fresh memory costs more."""
+        return self._free.pop() if self._free else os.memfd_create("frames")
+
+    def hand_over(self, memory: int, stream: int, shape: Sequence[int], times: Sequence[float]) -> None:
+        """Let a block of frames be seen, once fewer than `BLOCKS_AHEAD` are waiting for it."""
+        while len(self._handed_over) >= BLOCKS_AHEAD:
+            self._take_back()
         header: list[Json] = [stream, list(shape), list(times)]
-        wire.send(self.end, {"block": header}, fd)
-        os.close(fd)
-        self._handed_over += 1
+        wire.send(self.end, {"block": header}, memory)
+        self._handed_over.append(memory)
 
     def settle(self) -> None:
         """Wait until every block is let go."""
         while self._handed_over:
-            wire.receive(self.end)
-            self._handed_over -= 1
+            self._take_back()
+        while self._free:
+            os.close(self._free.pop())
+
+    def _take_back(self) -> None:
+        answer, _ = wire.receive(self.end)
+        memory = self._handed_over.popleft()
+        if answer["free"]:
+            self._free.append(memory)
+        else:
+            os.close(memory)

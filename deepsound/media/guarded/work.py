@@ -21,9 +21,7 @@ def _describe(request: Message, line: Line) -> dict[str, Json]:  # noqa: ARG001 
 
 def _show(request: Message, line: Line) -> dict[str, Json]:
     wanted = cast("list[tuple[float | None, list[int]]]", request["streams"])
-    streams = [
-        Stream(number, rate, (size[0], size[1]), line.hand_over) for number, (rate, size) in enumerate(wanted)
-    ]
+    streams = [Stream(number, rate, (size[0], size[1]), line) for number, (rate, size) in enumerate(wanted)]
     showing = show(_path(request, "video"), _info(request), streams)
     return {"decoder": showing.decoder, "frames": showing.frames, "damaged": showing.damaged}
 
