@@ -109,7 +109,7 @@ def test_only_what_failed_is_done_again(pool: Pool):
 
 
 def test_an_asked_for_step_is_done_anew_and_what_does_not_change_is_not(pool: Pool):
-    run = submit(pool, some_reels(pool.archive.folder / "anew", 1))
+    run = submit(pool, some_reels(pool.archive.folder / "anew", 1, seconds=0.7))
     pool.wait_for_end(run)
     assert "1 videos" in pool.run("retry", run, "--step", "judge", "--reason", "a second opinion")
     until(lambda: len(attempts_of(pool, run, "judge")) == 2, 90, "the second judgement")
