@@ -12,6 +12,7 @@ from console.results import ItemResult, as_json, read_results, summary_table
 from console.settings import Settings, settings_from
 from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, err, out, say
 from deepsound.artifacts.location import location
+from deepsound.media.guarded.pool import warm_up
 from deepsound.pipeline import OutcomeKind
 from flows.local import drive_run
 from tasks.deliver import speakable
@@ -60,6 +61,7 @@ def dub(
         db=db,
         store=store,
     )
+    warm_up()
     check_backends(settings)
     intake = collect([location(given) for given in inputs], settings.out_place)
     refuse_overwriting_sources(intake.sources, settings.out_place)
