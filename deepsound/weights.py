@@ -3,11 +3,16 @@
 Networks are built on the meta device and take over the tensors of the file, so weights lie in memory once.
 """
 
+import ctypes
+import gc
+import mmap
 import pickle
+import platform
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from safetensors import SafetensorError
@@ -16,7 +21,9 @@ from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariable
 from deepsound.errors import DeepSoundError, ErrorCode
 
 State = Mapping[str, torch.Tensor]
+Module = TypeVar("Module", bound=torch.nn.Module)
 
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" else None
 _NAMED = 3  # names listed in a message before "and n more"
 
 
@@ -92,6 +99,44 @@ def load_strict(module: torch.nn.Module, state: State, *, network: str, where: P
         )
     module.load_state_dict(dict(state), strict=True, assign=True)
     module.requires_grad_(False)
+
+
+def place(module: Module, device: torch.device, dtype: torch.dtype) -> Module:
+    """`module`, as `load_strict` left it, on a device and in a type; nothing else may hold its tensors.
+
+    It goes layer by layer, so that of a mapped file no more than one layer is in memory at a time.
+    """
+    for part in reversed(list(module.modules())):
+        mapped = [parameter.data for parameter in part.parameters(recurse=False)]
+        part.to(device, dtype)
+        for old, new in zip(mapped, part.parameters(recurse=False), strict=True):
+            if new.data_ptr() != old.data_ptr():
+                _unmap_pages(old)
+    return module
+
+
+def without_originals(state: State, made: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """`made`; what it was made of in `state`, and does not hold itself, is no longer needed."""
+    kept = {tensor.data_ptr() for tensor in made.values()}
+    for tensor in state.values():
+        if tensor.data_ptr() not in kept:
+            _unmap_pages(tensor)
+    return made
+
+
+def _unmap_pages(tensor: torch.Tensor) -> None:
+    """Give back what was read of a mapped file; of a tensor made from it, the memory. It is not read again."""
+    first = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+    last = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if _LIBC is not None and first < last:
+        _LIBC.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
+
+
+def give_back_memory() -> None:
+    """Give the system what freed weights leave behind: the C library keeps smaller pieces for later."""
+    gc.collect()  # networks hold reference cycles
+    if _LIBC is not None:
+        _LIBC.malloc_trim(0)
 
 
 def _misshapen(expected: State, state: State) -> list[str]:

@@ -114,7 +114,7 @@ def test_requests_of_several_threads_share_passes_and_sound_as_alone(files: File
 def test_a_text_is_read_once_a_process(files: Files, request_for: GenerationRequest, tmp_path: Path) -> None:
     networks = small_networks(files)
     generator, read = MMAudio(networks), []
-    networks.clip.model.text_model.register_forward_hook(lambda *_: read.append(1))
+    networks.reader.model.text_model.register_forward_hook(lambda *_: read.append(1))
     for prompt in ("a knock", "human voice", "a knock", ""):
         generator.generate(
             replace(request_for, prompt=prompt, negative_prompt="human voice"), tmp_path / "out.wav"

@@ -2,7 +2,7 @@
 # Torch's own annotations leave these partly unknown.
 # pyright: reportUnknownMemberType=false
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.generation.mmaudio.config import CLIP_RATE, SYNC_STRIDE
+from deepsound.generation.mmaudio.config import CLIP_RATE, SYNC_STRIDE, Lengths
 from deepsound.generation.mmaudio.flow import Conditions
-from deepsound.generation.mmaudio.networks import Networks, official_networks
+from deepsound.generation.mmaudio.networks import Networks, Precision, official_networks
 from deepsound.generation.mmaudio.observers import (
     CLIP_OBSERVATION,
     SYNC_OBSERVATION,
@@ -33,6 +33,14 @@ from deepsound.media.footage import Observation, Observer
 _INSTANT = 1e-6
 _KEPT_CONDITIONS = 4
 """Windows whose prepared features stay in memory: short videos prepare them once, long ones at every step."""
+_DEFAULT_MODE = "float32"
+MODES: Mapping[str, tuple[Precision, bool]] = {
+    "float32": ("float32", False),
+    "float32-lean": ("float32", True),
+    "bfloat16": ("bfloat16", False),
+    "bfloat16-lean": ("bfloat16", True),
+}
+"""Precision, and whether networks are in memory only while they are at work."""
 _KEPT_TEXTS = 64
 """Prompts whose features stay in memory: a run has one or two."""
 
@@ -43,13 +51,18 @@ class MMAudio:
     Mono. The same footage, prompts and seed give the same samples; a negative prompt takes the place of the
     empty text that guidance moves away from. Calls from several threads share the networks' passes, `at_once`
     windows in each: on a CPU one, so that samples are the same to the bit; on a GPU they are to within 1e-4.
+    `mode` is one of `MODES`; it is that of `networks` where these are given.
     """
 
     name = "mmaudio-large-44k-v2"
     regenerates_with: str | None = None
 
-    def __init__(self, networks: Networks | None = None, *, at_once: int | None = None) -> None:
-        self._networks = networks or official_networks(self.name)
+    def __init__(
+        self, networks: Networks | None = None, *, mode: str = _DEFAULT_MODE, at_once: int | None = None
+    ) -> None:
+        self._networks = networks or _official(self.name, mode)
+        if mode != _DEFAULT_MODE:
+            self.name = f"{self.name}:{mode}"
         self._passes = Passes(self._networks, at_once)
         self._text_features = lru_cache(maxsize=_KEPT_TEXTS)(self._read_text)
         # Whatever changes the samples belongs to the version, and so to the step key.
@@ -80,17 +93,19 @@ class MMAudio:
         duration = request.footage.info.duration
         samples = round(duration * audio.sample_rate)
         windows = plan_windows(duration, audio)
-        mel = self._mel(self._latents(request, windows), windows)
-        with self._passes.vocoder.joined() as vocode:
-            sound = self._networks.vocoder.in_pieces(mel, lambda piece: vocode([piece])[0])
-            blocks = (piece[0].T.cpu().numpy() for piece in sound)
-            write_float_wav(target, audio.sample_rate, 1, _fitted(blocks, samples, request.video))
+        with self._networks.sounding():
+            latents = self._latents(request, windows)
+            self._networks.done_with("flow")
+            mel = self._mel(latents, windows)
+            with self._passes.vocoder.joined() as vocode:
+                sound = self._networks.vocoder.in_pieces(mel, lambda piece: vocode([piece])[0])
+                blocks = (piece[0].T.cpu().numpy() for piece in sound)
+                write_float_wav(target, audio.sample_rate, 1, _fitted(blocks, samples, request.video))
         notes = {"windows": len(windows), "device": self._networks.device.type, "steps": STEPS}
         return Generated(audio.sample_rate, 1, samples, notes)
 
     def _latents(self, request: GenerationRequest, windows: Sequence[Window]) -> Tensor:
-        network = self._networks.flow
-        noise = draw_noise([request.seed], windows[-1].stop, network.config.latent_dim)
+        noise = draw_noise([request.seed], windows[-1].stop, self._networks.sizes.flow.latent_dim)
         prepared = lru_cache(maxsize=_KEPT_CONDITIONS)(self._conditions(request))
         with self._passes.flow.joined() as ask:
 
@@ -99,39 +114,41 @@ class MMAudio:
                     few = windows[start : start + self.at_once]
                     yield from ask([Position(x[:, one.start : one.stop], now, *prepared(one)) for one in few])
 
-            return unnormalise(network, sample_windows(noise.to(self._networks.device), windows, flows))
+            sampled = sample_windows(noise.to(self._networks.device), windows, flows)
+            return unnormalise(self._networks.flow, sampled)
 
     def _conditions(self, request: GenerationRequest) -> Callable[[Window], tuple[Conditions, Conditions]]:
         """What a window of the video shows, and what guidance moves away from."""
-        network, like = self._networks.flow, self._networks.flow.empty_clip_feat
         seen, moved = _kept(request, CLIP_OBSERVATION), _kept(request, SYNC_OBSERVATION)
-        wanted, unwanted = self._text(request.prompt), self._text(request.negative_prompt)
+        wanted, unwanted = self._texts(request.prompt, request.negative_prompt)
+        network, like = self._networks.flow, self._networks.flow.empty_clip_feat
+
+        @lru_cache(maxsize=_KEPT_CONDITIONS)
+        def empty(lengths: Lengths) -> Conditions:
+            return network.empty_conditions(lengths.clip, lengths.sync, unwanted, lengths.latent)
 
         def prepare(window: Window) -> tuple[Conditions, Conditions]:
             lengths = window.lengths
             clip = torch.from_numpy(_shown(seen, window.seconds, lengths.clip)).to(like)
             sync = torch.from_numpy(_moving(moved, window.segment, lengths.sync // SYNC_STRIDE)).to(like)
             with self._networks.turn():
-                return (
-                    network.conditions(clip[None], sync[None], wanted, lengths.latent),
-                    network.empty_conditions(lengths.clip, lengths.sync, unwanted, lengths.latent),
-                )
+                return network.conditions(clip[None], sync[None], wanted, lengths.latent), empty(lengths)
 
         return prepare
 
-    def _text(self, text: str) -> Tensor:
-        """Features of a text (1, tokens, text_dim), worked out once a process."""
-        with self._networks.turn():
-            return self._text_features(text)
+    def _texts(self, *texts: str) -> Sequence[Tensor]:
+        """Features of texts (1, tokens, text_dim), each worked out once a process."""
+        networks = self._networks
+        with networks.turn():
+            read = {text: self._text_features(text) for text in texts if text.strip()}
+            networks.done_with("reader")
+            # Those of the empty text are in the flow network's file.
+            return [read[text] if text in read else networks.flow.empty_text(1) for text in texts]
 
     def _read_text(self, text: str) -> Tensor:
-        # Those of the empty text are in the flow network's file.
-        if not text.strip():
-            return self._networks.flow.empty_text(1)
         tokenizer = read_tokenizer(self._networks.files.vocabulary)
-        tokens = tokenize(tokenizer, text, self._networks.flow.config.text_length)
-        features = self._networks.clip.texts(tokens.to(self._networks.device))
-        return features.to(self._networks.flow.empty_string_feat)
+        tokens = tokenize(tokenizer, text, self._networks.sizes.flow.text_length)
+        return self._networks.reader.texts(tokens.to(self._networks.device))
 
     def _mel(self, latents: Tensor, windows: Sequence[Window]) -> Tensor:
         """Mel of each window, blended: (1, bands, frames)."""
@@ -166,6 +183,18 @@ class MMAudioSmall16k(MMAudio):
     """small-16k."""
 
     name = "mmaudio-small-16k"
+
+
+def _official(name: str, mode: str) -> Networks:
+    if mode not in MODES:
+        raise DeepSoundError(
+            ErrorCode.BAD_SETTINGS,
+            f"there is no mode {mode!r}",
+            where=name,
+            remedy=f"choose one of: {', '.join(MODES)}",
+        )
+    precision, lean = MODES[mode]
+    return official_networks(name, precision=precision, lean=lean)
 
 
 def _kept(request: GenerationRequest, name: str) -> Observation:

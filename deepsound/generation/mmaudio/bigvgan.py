@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from deepsound.generation.mmaudio.antialias import snake_twice_as_fine
-from deepsound.weights import load_strict, read_state
+from deepsound.weights import load_strict, read_state, without_originals
 
 _KERNELS = (3, 7, 11)
 _DILATIONS = (1, 3, 5)
@@ -135,8 +135,9 @@ def load_bigvgan(path: Path, config: BigVGANConfig) -> BigVGAN:
     """The generator from `best_netG.pt` (16 kHz) or `bigvgan_generator.pt` (44.1 kHz). Raises DeepSoundError."""
     with torch.device("meta"):
         generator = BigVGAN(config)
-    state = fold_weight_norm(read_state(path, under="generator"))
-    load_strict(generator, state, network=f"the BigVGAN for {config.mel_bands} mel bands", where=path)
+    state = read_state(path, under="generator")
+    folded = without_originals(state, fold_weight_norm(state))
+    load_strict(generator, folded, network=f"the BigVGAN for {config.mel_bands} mel bands", where=path)
     return generator.eval()
 
 

@@ -9,7 +9,7 @@ transformers' own. Text features are those of every token, not of the sentence.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
@@ -23,6 +23,9 @@ from deepsound.weights import load_strict, read_state
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 _QUICK = 1.702
+
+Tower = Literal["pictures", "texts"]
+"""The half of CLIP that looks, and the half that reads."""
 
 _TOWERS = (
     ("visual.transformer.resblocks.", "vision_model.encoder.layers."),
@@ -131,11 +134,15 @@ def _through(block: CLIPEncoderLayer, x: Tensor, count: int) -> Tensor:
     return x + block.mlp.fc2(inner)
 
 
-def load_clip(path: Path, config: CLIPConfig | None = None) -> CLIP:
-    """CLIP from `open_clip_pytorch_model.bin`, in float32. Raises DeepSoundError."""
+def load_clip(path: Path, config: CLIPConfig | None = None, *, tower: Tower | None = None) -> CLIP:
+    """CLIP from `open_clip_pytorch_model.bin`, in float32, or one of its towers. Raises DeepSoundError."""
     with torch.device("meta"):
         clip = CLIP(config or vit_h_14_378())
     load_open_clip(clip, read_state(path), path)
+    if tower == "pictures":
+        del clip.model.text_model, clip.model.text_projection
+    elif tower == "texts":
+        del clip.model.vision_model, clip.model.visual_projection
     return clip.eval()
 
 

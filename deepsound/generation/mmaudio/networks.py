@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
+from weakref import WeakSet
 
 import torch
 from torch import nn
@@ -30,12 +31,15 @@ from deepsound.hashes import checkpoint_sha256
 from deepsound.identity import ModelIdentity
 from deepsound.memory import is_out_of_memory
 from deepsound.models import find_file, known_model
+from deepsound.weights import give_back_memory, place
 
 Precision = Literal["float32", "bfloat16"]
 Part = TypeVar("Part", bound=nn.Module)
 
 _CLIP = "dfn5b-clip-vit-h-14-378"
 _VOCABULARY = "tokenizer.json"
+_LOOKING = frozenset({"clip", "synchformer"})
+_SOUNDING = frozenset({"reader", "flow", "vae", "vocoder"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +83,23 @@ class Networks:
     """Each network is loaded once, when it is first needed.
 
     CLIP, Synchformer and the flow network compute in `precision`; the autoencoder and the vocoder, which cost
-    little or lose their phase, stay in float32.
+    little or lose their phase, stay in float32. `lean` networks are in memory only while they are at work, and
+    loaded anew for the next video.
     """
 
-    def __init__(self, sizes: Sizes, files: Files, *, device: str | None, precision: Precision) -> None:
+    def __init__(
+        self, sizes: Sizes, files: Files, *, device: str | None, precision: Precision, lean: bool = False
+    ) -> None:
         self.sizes = sizes
         self.files = files
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.precision: Precision = precision
         self._turn = threading.RLock()
-        self._parts: dict[type[nn.Module], nn.Module] = {}
+        self._lean = lean
+        self._parts: dict[str, nn.Module] = {}
+        # Observers of a video that could not be decoded to its end are never told so.
+        self._watching: WeakSet[object] = WeakSet()
+        self._sounding = 0
 
     @contextmanager
     def turn(self) -> Generator[None]:
@@ -128,48 +139,92 @@ class Networks:
         index = self.files.weights().index(weights)
         return self.identities[index].files[weights.path.name]
 
+    @contextmanager
+    def sounding(self) -> Generator[None]:
+        """While sound is made of what was seen."""
+        with self._turn:
+            self._sounding += 1
+            self._put_aside(_LOOKING, unless=bool(self._watching))
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._sounding -= 1
+                self._put_aside(_SOUNDING, unless=self._sounding > 0)
+
+    def done_with(self, name: str) -> None:
+        """A request has come to what follows the network called `name`."""
+        with self._turn:
+            self._put_aside(frozenset({name}), unless=self._sounding > 1)
+
+    def watched_with(self, watcher: object) -> None:
+        """A video is seen until `watched` or the end of `watcher`."""
+        with self._turn:
+            self._watching.add(watcher)
+
+    def watched(self, watcher: object) -> None:
+        """`watcher` has seen its video."""
+        with self._turn:
+            self._watching.discard(watcher)
+            self._put_aside(_LOOKING, unless=bool(self._watching))
+
     @property
     def clip(self) -> CLIP:
-        """Picture and text features."""
-        return self._once(CLIP, lambda: load_clip(self.files.clip.path, self.sizes.clip), self._type)
+        """Picture features: CLIP without the tower that reads."""
+        path, config = self.files.clip.path, self.sizes.clip
+        return self._once("clip", lambda: load_clip(path, config, tower="pictures"), self._type)
+
+    @property
+    def reader(self) -> CLIP:
+        """Text features: CLIP without the tower that looks."""
+        path, config = self.files.clip.path, self.sizes.clip
+        return self._once("reader", lambda: load_clip(path, config, tower="texts"), self._type)
 
     @property
     def synchformer(self) -> Synchformer:
         """Synchronisation features."""
         path, config = self.files.synchformer.path, self.sizes.synchformer
-        return self._once(Synchformer, lambda: load_synchformer(path, config), self._type)
+        return self._once("synchformer", lambda: load_synchformer(path, config), self._type)
 
     @property
     def flow(self) -> FlowNetwork:
         """The flow of latents."""
-        return self._once(FlowNetwork, lambda: load_flow(self.files.flow.path, self.sizes.flow), self._type)
+        return self._once("flow", lambda: load_flow(self.files.flow.path, self.sizes.flow), self._type)
 
     @property
     def vae(self) -> VAE:
         """Latents to mel."""
-        return self._once(VAE, lambda: load_vae_decoder(self.files.vae.path, self.sizes.vae), torch.float32)
+        path, config = self.files.vae.path, self.sizes.vae
+        return self._once("vae", lambda: load_vae_decoder(path, config), torch.float32)
 
     @property
     def vocoder(self) -> BigVGAN:
         """Mel to sound."""
         path, config = self.files.vocoder.path, self.sizes.vocoder
-        return self._once(BigVGAN, lambda: load_bigvgan(path, config), torch.float32)
+        return self._once("vocoder", lambda: load_bigvgan(path, config), torch.float32)
 
     @property
     def _type(self) -> torch.dtype:
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
-    def _once(self, kind: type[Part], load: Callable[[], Part], dtype: torch.dtype) -> Part:
-        """The network of a kind. Threads that ask while it is being loaded wait for it."""
+    def _once(self, name: str, load: Callable[[], Part], dtype: torch.dtype) -> Part:
+        """The network called `name`. Threads that ask while it is being loaded wait for it."""
         with self._turn:
-            part = self._parts.get(kind)
-            if not isinstance(part, kind):
-                # File tensors are mapped, so the change of type reads and converts them one by one.
-                part = self._parts[kind] = load().to(self.device, dtype)
-            return part
+            if name not in self._parts:
+                self._parts[name] = place(load(), self.device, dtype)
+            return cast(Part, self._parts[name])
+
+    def _put_aside(self, names: frozenset[str], *, unless: bool) -> None:
+        idle = names & self._parts.keys()
+        if self._lean and idle and not unless:
+            for name in idle:
+                del self._parts[name]
+            give_back_memory()
 
 
-def official_networks(name: str, *, device: str | None = None, precision: Precision = "float32") -> Networks:
+def official_networks(
+    name: str, *, device: str | None = None, precision: Precision = "float32", lean: bool = False
+) -> Networks:
     """The networks of generator `name` (`mmaudio-...`) from the models folder.
 
     Raises DeepSoundError MODEL_MISSING, saying what to put where.
@@ -193,7 +248,7 @@ def official_networks(name: str, *, device: str | None = None, precision: Precis
         vocoder=_known("mmaudio-vocoder-16k" if small else "bigvgan-v2-44khz-128band-512x"),
         vocabulary=clip.path.with_name(_VOCABULARY),
     )
-    return Networks(sizes, files, device=device, precision=precision)
+    return Networks(sizes, files, device=device, precision=precision, lean=lean)
 
 
 def _known(name: str) -> Weights:

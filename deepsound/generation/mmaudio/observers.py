@@ -42,6 +42,7 @@ class ClipObserver:
 
     def see(self, frames: NDArray[np.uint8], times: NDArray[np.float64]) -> None:
         """Take a block: RGB (n, height, width, 3), and presentation times (n,) in seconds."""
+        self._networks.watched_with(self)
         self._times.append(times)
         for few in _channels_first(frames).split(_AT_ONCE):
             pixels = clip_pixels(clip_frames(few))
@@ -52,6 +53,7 @@ class ClipObserver:
 
     def finish(self) -> Observation:
         """Times and features of all frames."""
+        self._networks.watched(self)
         return {"time": np.concatenate(self._times), "feature": np.concatenate(self._features)}
 
 
@@ -74,6 +76,7 @@ class SyncObserver:
 
     def see(self, frames: NDArray[np.uint8], times: NDArray[np.float64]) -> None:
         """Take a block: RGB (n, height, width, 3), and presentation times (n,) in seconds."""
+        self._networks.watched_with(self)
         for frame, time in zip(_channels_first(frames).split(1), times.tolist(), strict=True):
             if self._held is not None:
                 self._hold_until(self._held, time)
@@ -88,6 +91,7 @@ class SyncObserver:
             missing = max(SYNC_SEGMENT - len(self._waiting), -len(self._waiting) % SYNC_STRIDE)
             self._waiting.extend([self._held] * missing)
             self._encode()
+        self._networks.watched(self)
         return {"token": np.concatenate(self._tokens)}
 
     def _hold_until(self, frame: Tensor, time: float) -> None:

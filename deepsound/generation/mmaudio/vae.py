@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor, nn
 
-from deepsound.weights import load_strict, read_state
+from deepsound.weights import load_strict, read_state, without_originals
 
 _EPS = 1e-4
 _SILU_GAIN = 0.596
@@ -212,7 +212,7 @@ def load_vae_decoder(path: Path, config: VAEConfig) -> VAE:
     with torch.device("meta"):
         vae = VAE(config, with_encoder=False)
     network = f"the VAE's decoder for {config.mel_bands} mel bands"
-    load_strict(vae, normalised_weights(state), network=network, where=path)
+    load_strict(vae, without_originals(state, normalised_weights(state)), network=network, where=path)
     return vae.eval()
 
 
