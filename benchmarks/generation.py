@@ -1,6 +1,6 @@
 """MMAudio: batches, precision, features kept, the vocoder; and a GPU's rates where there is one.
 
-    python -m benchmarks.generation [--variants small-16k small-44k] [--seconds 2] [--repeats 3] [--threads N]
+    python -m benchmarks.generation [--variants small-16k small-44k] [--seconds 1] [--repeats 3] [--threads N]
 
 Official sizes, weights filled from names; every run in a process of its own, ways by turns. The vocoder always
 makes eight seconds, since what the reference wastes there comes of large buffers.
@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--variants", nargs="+", choices=VARIANT_NAMES, default=["small-16k", "small-44k"])
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--media", type=Path, default=CLIPS, help="folder of the real clips")

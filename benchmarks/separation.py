@@ -1,6 +1,6 @@
 """BS-RoFormer on real sound: the reference's way, ours with the same chunks, and the economical windows.
 
-    python -m benchmarks.separation [--seconds 2] [--repeats 3] [--threads N] [--json]
+    python -m benchmarks.separation [--seconds 1] [--repeats 3] [--threads N] [--json]
 
 Official size, weights filled from names; every run in a process of its own. Chunks are four fifths of the sound,
 as 8 s are of 10 s, so that the reference computes its five and we four. Same chunks in float32 are asserted to
@@ -42,7 +42,7 @@ TOLERANCE = 1e-4
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--media", type=Path, default=CLIPS, help="folder of the real clips")

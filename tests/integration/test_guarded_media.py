@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 
 from deepsound.errors import ErrorCode
+from deepsound.media.audio import write_float_wav
 from deepsound.media.decode import look
 from deepsound.media.guarded.process import EndedError, GuardedProcess, environment
+from deepsound.media.mux import mux
 from deepsound.media.probe import probe
 from deepsound.pipeline import OutcomeKind
 from tests.archive import Archive
-from tests.clips import write_clip
+from tests.clips import tone, write_clip
 from tests.footage import silent_clip
 from tests.guarded import FAULT, decoders, failure_of, state
 
@@ -71,11 +74,16 @@ def test_it_dies_with_its_parent_even_in_the_middle_of_its_work(poison: Path) ->
     while not (children := decoders(parent.pid)):
         time.sleep(0.02)
     [child] = children
-    while b"libavcodec" not in Path(f"/proc/{child}/maps").read_bytes():
+    while seconds_computed(child) < 1.5:  # its start takes a third of that
         time.sleep(0.02)
     parent.kill()
     parent.wait()
     assert gone_within(5, child)
+
+
+def seconds_computed(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_none_is_left_when_the_program_ends(poison: Path) -> None:
@@ -91,19 +99,43 @@ def test_none_is_left_when_the_program_ends(poison: Path) -> None:
     assert [state(int(pid)) for pid in done.stdout.split()] == [""]
 
 
-def test_a_fork_has_processes_of_its_own(poison: Path) -> None:
-    probe(poison)
+def test_a_fork_has_processes_of_its_own(tmp_path: Path) -> None:
+    films = {length: silent_clip(tmp_path / f"{length}.mp4", length / 25) for length in (5, 10)}
+
+    def lengths(length: int) -> set[int]:
+        return {probe(films[length]).frames for _ in range(50)}
+
+    probe(films[5])
     mine = decoders()
     ours, theirs = socket.socketpair()
     fork = os.fork()
     if not fork:
         with suppress(BaseException):
-            theirs.send(str(probe(poison).frames).encode())
+            theirs.send(str(lengths(10)).encode())
         os._exit(0)
+    assert lengths(5) == {5}
     os.waitpid(fork, 0)
-    assert ours.recv(10) == b"5"
-    assert probe(poison).frames == 5
+    assert ours.recv(100) == b"{10}"
     assert decoders() == mine
+
+
+def test_a_result_that_was_cut_short_is_no_result(tmp_path: Path) -> None:
+    film, sound = write_clip(tmp_path / "long.mkv", seconds=120, rate=2, size=(64, 48)), tmp_path / "long.wav"
+    write_float_wav(sound, 48_000, 1, [tone(300, 120.0)])
+
+    def kill_when_half_written() -> None:
+        while not any(path.stat().st_size for path in tmp_path.glob("*.partial")):
+            time.sleep(0.001)
+        for pid in decoders():
+            os.kill(pid, signal.SIGABRT)
+
+    info = probe(film)
+    killer = threading.Thread(target=kill_when_half_written)
+    killer.start()
+    failure = failure_of(lambda: mux(film, sound, tmp_path / "out.mp4", info))
+    killer.join()
+    assert failure.code is ErrorCode.DECODER_CRASHED
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["long.mkv", "long.wav"]
 
 
 def test_a_video_that_crashes_its_decoder_fails_alone(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
