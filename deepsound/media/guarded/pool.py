@@ -1,7 +1,6 @@
 """Guarded processes, kept for the next file: one for every thread that needs one at the same time."""
 
 import atexit
-import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -122,12 +121,4 @@ def _end_all() -> None:
         process.end()
 
 
-def _forget_all() -> None:
-    for process in _idle:
-        process.forget()
-    _idle.clear()
-
-
 atexit.register(_end_all)
-# A fork would talk to its parent's processes, in between.
-os.register_at_fork(after_in_child=_forget_all)

@@ -77,7 +77,7 @@ def environment() -> dict[str, str]:
     return {
         **passed_on,
         "PATH": os.environ.get("PATH", os.defpath),  # decord wants to have one
-        "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path if entry),
+        "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path),
         "OPENBLAS_NUM_THREADS": "1",  # it does no linear algebra, whose threads would each take memory
         "GLIBC_TUNABLES": _KEEP_MEMORY,
     }
@@ -113,7 +113,7 @@ class GuardedProcess:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is gone."""
+        """Whether it is gone, or not this process's own: a fork does not talk to those of its parent."""
         return self._process.poll() is not None
 
     def work(self, request: wire.Message, patience: float, take: Callable[[Block], None]) -> wire.Message:
@@ -168,10 +168,6 @@ class GuardedProcess:
         """End it, whatever it does."""
         self._process.kill()
         self._wait()
-        self.forget()
-
-    def forget(self) -> None:
-        """Let go of it without a word, as a fork of the process that started it must."""
         self._end.close()
         self._words.close()
         os.close(self._lifeline)
