@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/python demo/run.py $(RESULTS)
 
 test: install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not faults"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not faults"
 
 test-integration: install
 	$(BIN)/python -m pytest -m integration

@@ -2,8 +2,15 @@
 
 import os
 
+from hypothesis import settings
+
 # Before anything imports torch: its OpenMP threads otherwise spin while they wait, and starve the servers and
-# workers that tests start beside them.
+# workers that tests start beside them; and the suite's own processes already keep the cores busy.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A slow machine is no fault of the code: no test is timed.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 pytest_plugins = ["tests.archive", "tests.pool", "tests.postgres", "tests.s3"]
