@@ -1,4 +1,4 @@
-"""MMAudio: batches, precision, features kept, the vocoder; and a GPU's rates where there is one.
+"""MMAudio: batches, precision, features kept, the vocoder, memory; and a GPU's rates where there is one.
 
     python -m benchmarks.generation [--variants small-16k small-44k] [--seconds 1] [--repeats 3] [--threads N]
 
@@ -25,7 +25,7 @@ from benchmarks.media import CLIPS, TALKING, clip_named, first_seconds
 from benchmarks.reference.chain import AGAINST_VOICES
 from benchmarks.reference.vocoder import vocode
 from benchmarks.tables import Row, machine, medians, table
-from deepsound.generation.mmaudio.backend import MMAudio
+from deepsound.generation.mmaudio.backend import MODES, MMAudio
 from deepsound.generation.mmaudio.bigvgan import fold_weight_norm
 from deepsound.generation.mmaudio.config import lengths_for
 from deepsound.generation.mmaudio.flow import Conditions, FlowNetwork
@@ -41,6 +41,7 @@ FEW_STEPS = 4
 VOCODED_SECONDS = 8.0
 PARTS = ("flow", "CLIP", "Synchformer", "VAE", "vocoder")
 PRECISIONS: tuple[Precision, Precision] = ("float32", "bfloat16")
+WHOLE = ("bfloat16", "bfloat16-lean")
 NEG_GOAL, VOCODER_GOAL = 5.0, 2.0
 
 ByTurns = Callable[..., dict[Any, list[Spent]]]
@@ -224,6 +225,38 @@ def prepare_vocoder(weights: Path, variant: str, way: str) -> Work:
     return lambda: run(mel).numpy()
 
 
+# Memory: all of a process that looks at a clip and makes its sound.
+
+
+def prepare_whole(weights: Path, variant: str, mode: str, clip: Path) -> Work:
+    """Everything from loading the networks on."""
+    chosen = MODES[mode]
+    loaded = Networks(
+        sizes_of(variant),
+        filled_files(weights, variant),
+        device="cpu",
+        precision=chosen.precision,
+        lean=chosen.lean,
+    )
+    generator, target = MMAudio(loaded), weights / f"whole-{os.getpid()}.wav"
+
+    def work() -> None:
+        footage = look(clip, generator.observers())
+        generator.generate(GenerationRequest(clip, footage, PROMPT, AGAINST_VOICES, SEED), target)
+        target.unlink()
+
+    return work
+
+
+def memory(spent: Mapping[str, list[Spent]]) -> dict[str, Row]:
+    """A row a mode."""
+    rows: dict[str, Row] = {}
+    for mode, runs in spent.items():
+        row = dict(medians(runs))
+        rows[mode] = {"peak MB": max(run.held + run.added for run in runs), "CPU s": row["CPU s"]}
+    return rows
+
+
 def against(spent: Mapping[str, list[Spent]], baseline: str, goal: float) -> dict[str, Row]:
     """Medians, ratios to the baseline, and what the sound is over its change from the baseline's."""
     rows: dict[str, Row] = {}
@@ -267,6 +300,7 @@ SECTIONS: Mapping[str, Callable[[ByTurns, Path, float], dict[str, Row]]] = {
     ),
     "neg": lambda turns, clip, _: against(turns(prepare_neg, ("anew", "kept"), clip), "anew", NEG_GOAL),
     "vocoder": lambda turns, _, __: against(turns(prepare_vocoder, list(VOCODERS)), REFERENCE, VOCODER_GOAL),
+    "memory": lambda turns, clip, _: memory(turns(prepare_whole, WHOLE, clip)),
 }
 
 

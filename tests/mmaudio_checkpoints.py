@@ -1,5 +1,6 @@
 """A small MMAudio in the published files' layout: same names, nesting and leftovers, random weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from transformers import CLIPConfig
 
 from deepsound.generation.mmaudio.bigvgan import BigVGAN, BigVGANConfig
-from deepsound.generation.mmaudio.config import AUDIO_16K, FlowConfig
+from deepsound.generation.mmaudio.config import AUDIO_16K, AudioFormat, FlowConfig
 from deepsound.generation.mmaudio.flow import FlowNetwork
 from deepsound.generation.mmaudio.networks import Files, Networks, Precision, Sizes, Weights
 from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerConfig
@@ -36,9 +37,22 @@ def small_sizes() -> Sizes:
     )
 
 
-def write_small_files(folder: Path) -> Files:
-    """All files of `small_sizes`, named as published."""
+def light_sizes() -> Sizes:
+    """The least of everything, at two latents a second: for long videos."""
     sizes = small_sizes()
+    sizes.clip.vision_config.patch_size = 126
+    return replace(
+        sizes,
+        audio=AudioFormat(2000, 512, 80),
+        flow=FlowConfig(8, 64, 1, 0, 1, clip_dim=24, sync_dim=16, text_dim=20, text_length=8),
+        synchformer=SynchformerConfig(width=16, heads=1, depth=0),
+        vocoder=BigVGANConfig(80, (32, 16), second=False, width=8),
+    )
+
+
+def write_small_files(folder: Path, sizes: Sizes | None = None) -> Files:
+    """All files of networks of some sizes, by default `small_sizes`, named as published."""
+    sizes = sizes or small_sizes()
     with torch.device("meta"):
         flow, synchformer = FlowNetwork(sizes.flow), Synchformer(sizes.synchformer)
         vae, vocoder = VAE(sizes.vae, with_encoder=True), BigVGAN(sizes.vocoder)

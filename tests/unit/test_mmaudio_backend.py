@@ -9,15 +9,18 @@ from threading import Barrier
 import numpy as np
 import pytest
 import soundfile
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.mmaudio.backend import MMAudio
 from deepsound.generation.mmaudio.config import AUDIO_16K, AUDIO_44K, AudioFormat
 from deepsound.generation.mmaudio.networks import Files, Weights
-from deepsound.generation.mmaudio.observers import SyncObserver
+from deepsound.generation.mmaudio.observers import CLIP_OBSERVATION, SyncObserver
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
-from deepsound.generation.mmaudio.windows import plan_windows
+from deepsound.generation.mmaudio.windows import blend, plan_windows
 from deepsound.generation.protocol import GenerationRequest
 from deepsound.media.decode import look
 from tests.clips import write_clip
@@ -154,6 +157,41 @@ def test_windows_cover_the_video_and_keep_in_step_with_it(seconds: float, audio:
     for window in windows:
         assert abs(window.start / latents_a_second - window.seconds) < 0.02
         assert window.seconds == pytest.approx(window.segment * 8 / 25)
+
+
+@pytest.mark.parametrize("audio", [AUDIO_16K, AUDIO_44K])
+@given(st.floats(0.04, 90), st.lists(st.floats(0.04, 90), max_size=8).map(sorted))
+def test_no_window_is_heard_beyond_a_cut(audio: AudioFormat, seconds: float, cuts: list[float]) -> None:
+    windows = plan_windows(seconds, audio, cuts)
+    whole = blend(windows, (torch.ones(1, window.lengths.latent, 1) for window in windows))
+    assert torch.allclose(whole, torch.ones(()))
+    bounds = {window.part.start for window in windows} | {window.part.end for window in windows}
+    assert bounds <= {0.0, seconds, *cuts}
+    assert all(window.part.end - window.part.start >= min(4.0, seconds) for window in windows)
+    for cut in bounds - {0.0, seconds}:
+        before = [window for window in windows if window.part.end <= cut]
+        marks = (torch.full((1, window.lengths.latent, 1), float(window in before)) for window in windows)
+        marked = blend(windows, marks)[0, :, 0]
+        latent = cut * audio.sample_rate / audio.hop / 2
+        assert bool((marked == (torch.arange(len(marked)) + 0.5 < latent)).all())
+
+
+def test_windows_bounded_by_cuts_see_the_pictures_of_their_own_shot(files: Files, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    shots = [rng.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(2)]
+    clip = write_clip(
+        tmp_path / "clip.mp4", seconds=9.0, rate=8, size=(64, 48), frames=lambda time: shots[time >= 4.5]
+    )
+    generator = MMAudio(small_networks(files), mode="float32-shots")
+    footage = look(clip, generator.observers())
+    seen = footage.observations[CLIP_OBSERVATION]
+    second = np.where(seen["time"][:, None] >= 4.5, -seen["feature"], seen["feature"])
+    other = replace(footage, observations={**footage.observations, CLIP_OBSERVATION: {**seen, "feature": second}})
+    one, two = (
+        generated(generator, GenerationRequest(clip, each, "", "", seed=1), tmp_path) for each in (footage, other)
+    )
+    assert np.array_equal(one[: 4 * RATE], two[: 4 * RATE])
+    assert distance(one[5 * RATE :], two[5 * RATE :]) > 1e-5
 
 
 def test_bfloat16_makes_nearly_the_same_sound(

@@ -3,7 +3,9 @@
 # pyright: reportUnknownMemberType=false
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -29,18 +31,30 @@ from deepsound.generation.protocol import Generated, GenerationRequest
 from deepsound.identity import ModelIdentity
 from deepsound.media.audio import Block, write_float_wav
 from deepsound.media.footage import Observation, Observer
+from deepsound.media.shots import CUTS_OBSERVATION, CutObserver
 
 _INSTANT = 1e-6
-_KEPT_CONDITIONS = 4
-"""Windows whose prepared features stay in memory: short videos prepare them once, long ones at every step."""
+_KEPT_CONDITIONS = 64
+"""Windows whose prepared features stay in memory, 110 MB of the largest network: seven minutes of video. Longer
+videos prepare them at every step, which takes a thirtieth of its time."""
 _DEFAULT_MODE = "float32"
-MODES: Mapping[str, tuple[Precision, bool]] = {
-    "float32": ("float32", False),
-    "float32-lean": ("float32", True),
-    "bfloat16": ("bfloat16", False),
-    "bfloat16-lean": ("bfloat16", True),
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """Precision; whether networks are in memory only while they are at work; whether cuts bound windows."""
+
+    precision: Precision
+    lean: bool
+    shots: bool
+
+
+_PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+MODES: Mapping[str, Mode] = {
+    precision + "-lean" * lean + "-shots" * shots: Mode(precision, lean, shots)
+    for precision, lean, shots in product(_PRECISIONS, (False, True), (False, True))
 }
-"""Precision, and whether networks are in memory only while they are at work."""
+"""By the word after the colon: `float32` to `bfloat16-lean-shots`."""
 _KEPT_TEXTS = 64
 """Prompts whose features stay in memory: a run has one or two."""
 
@@ -51,7 +65,7 @@ class MMAudio:
     Mono. The same footage, prompts and seed give the same samples; a negative prompt takes the place of the
     empty text that guidance moves away from. Calls from several threads share the networks' passes, `at_once`
     windows in each: on a CPU one, so that samples are the same to the bit; on a GPU they are to within 1e-4.
-    `mode` is one of `MODES`; it is that of `networks` where these are given.
+    `mode` is one of `MODES`; where `networks` are given, precision and leanness are theirs.
     """
 
     name = "mmaudio-large-44k-v2"
@@ -60,13 +74,16 @@ class MMAudio:
     def __init__(
         self, networks: Networks | None = None, *, mode: str = _DEFAULT_MODE, at_once: int | None = None
     ) -> None:
-        self._networks = networks or _official(self.name, mode)
+        chosen = _chosen(self.name, mode)
+        self._networks = networks or official_networks(self.name, precision=chosen.precision, lean=chosen.lean)
+        self._shots = chosen.shots
         if mode != _DEFAULT_MODE:
             self.name = f"{self.name}:{mode}"
         self._passes = Passes(self._networks, at_once)
         self._text_features = lru_cache(maxsize=_KEPT_TEXTS)(self._read_text)
         # Whatever changes the samples belongs to the version, and so to the step key.
-        self.version = f"2/{STEPS} steps/guidance {GUIDANCE}/{self._networks.precision}"
+        bounds = "/shots" if self._shots else ""
+        self.version = f"3/{STEPS} steps/guidance {GUIDANCE}/{self._networks.precision}{bounds}"
 
     @property
     def at_once(self) -> int:
@@ -79,8 +96,9 @@ class MMAudio:
         return self._networks.identities
 
     def observers(self) -> Sequence[Observer]:
-        """CLIP at 8 and Synchformer at 25 frames a second."""
-        return ClipObserver(self._networks), SyncObserver(self._networks)
+        """CLIP at 8 and Synchformer at 25 frames a second, and the cuts where these bound windows."""
+        seen = ClipObserver(self._networks), SyncObserver(self._networks)
+        return (*seen, CutObserver()) if self._shots else seen
 
     @torch.inference_mode()
     def generate(self, request: GenerationRequest, target: Path) -> Generated:
@@ -92,7 +110,8 @@ class MMAudio:
         audio = self._networks.sizes.audio
         duration = request.footage.info.duration
         samples = round(duration * audio.sample_rate)
-        windows = plan_windows(duration, audio)
+        cuts = _kept(request, CUTS_OBSERVATION)["time"].tolist() if self._shots else ()
+        windows = plan_windows(duration, audio, cuts)
         with self._networks.sounding():
             latents = self._latents(request, windows)
             self._networks.done_with("flow")
@@ -129,7 +148,7 @@ class MMAudio:
 
         def prepare(window: Window) -> tuple[Conditions, Conditions]:
             lengths = window.lengths
-            clip = torch.from_numpy(_shown(seen, window.seconds, lengths.clip)).to(like)
+            clip = torch.from_numpy(_shown(seen, window)).to(like)
             sync = torch.from_numpy(_moving(moved, window.segment, lengths.sync // SYNC_STRIDE)).to(like)
             with self._networks.turn():
                 return network.conditions(clip[None], sync[None], wanted, lengths.latent), empty(lengths)
@@ -185,7 +204,7 @@ class MMAudioSmall16k(MMAudio):
     name = "mmaudio-small-16k"
 
 
-def _official(name: str, mode: str) -> Networks:
+def _chosen(name: str, mode: str) -> Mode:
     if mode not in MODES:
         raise DeepSoundError(
             ErrorCode.BAD_SETTINGS,
@@ -193,8 +212,7 @@ def _official(name: str, mode: str) -> Networks:
             where=name,
             remedy=f"choose one of: {', '.join(MODES)}",
         )
-    precision, lean = MODES[mode]
-    return official_networks(name, precision=precision, lean=lean)
+    return MODES[mode]
 
 
 def _kept(request: GenerationRequest, name: str) -> Observation:
@@ -209,11 +227,14 @@ def _kept(request: GenerationRequest, name: str) -> Observation:
         ) from missing
 
 
-def _shown(seen: Observation, start: float, count: int) -> NDArray[np.float32]:
-    """Features (count, clip_dim) of what is on show 8 times a second from `start` on."""
-    instants = start + np.arange(count) / CLIP_RATE
-    at = np.searchsorted(seen["time"], instants + _INSTANT, side="right") - 1
-    return seen["feature"][at.clip(min=0)].astype(np.float32)
+def _shown(seen: Observation, window: Window) -> NDArray[np.float32]:
+    """Features (clip frames, clip_dim) of what is on show 8 times a second, all of the window's own part."""
+    times = seen["time"]
+    instants = window.seconds + np.arange(window.lengths.clip) / CLIP_RATE
+    at = np.searchsorted(times, instants + _INSTANT, side="right") - 1
+    first, stop = np.searchsorted(times, np.array([window.part.start, window.part.end]) - _INSTANT)
+    last = max(stop - 1, 0)
+    return seen["feature"][at.clip(min(first, last), last)].astype(np.float32)
 
 
 def _moving(moved: Observation, first: int, count: int) -> NDArray[np.float32]:

@@ -29,12 +29,12 @@ def sync_frames(frames: Tensor) -> Tensor:
 
 def clip_pixels(frames: Tensor) -> Tensor:
     """Bytes to [0, 1]; CLIP's own normalisation is part of its module."""
-    return frames.float() / 255
+    return frames.float().div_(255)
 
 
 def sync_pixels(frames: Tensor) -> Tensor:
     """Bytes to [-1, 1]."""
-    return (frames.float() / 255 - 0.5) / 0.5
+    return frames.float().div_(255).sub_(0.5).div_(0.5)
 
 
 def _resized(frames: Tensor, height: int, width: int) -> Tensor:

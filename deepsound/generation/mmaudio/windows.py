@@ -4,7 +4,8 @@ Every step moves one long run of latents along the weighted mean of the windows'
 et al. 2023, section 4), so neighbours agree before there is any sound, and there is no seam to hear.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,19 +25,36 @@ WINDOW_SECONDS = 8.0
 """What the networks were trained on."""
 LONGEST_SECONDS = 10.0
 """Up to here one window of the video's own length does, as the reference has it."""
+SHORTEST_SECONDS = 4.0
+"""A part between two cuts that is shorter goes with its neighbour: half of what the networks were trained on."""
 _STRIDE_SECONDS = SYNC_STRIDE / SYNC_RATE
 _STRIDES_BETWEEN = 20
 """Synchformer strides from one window to the next: 6.4 s, so that windows share 1.6 s."""
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A span of the video, in seconds, whose sound has nothing to do with the sound beside it."""
+
+    start: float
+    end: float
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A span of latents, and the moment its picture starts: a multiple of Synchformer's stride."""
+    """A span of latents, and the moment its picture starts: a multiple of Synchformer's stride.
+
+    `heard`: the latents of `part`, from the first to one past the last. The window may begin or end up to a stride
+    beyond its part; what it makes there is not used.
+    """
 
     start: int
     segment: int
     seconds: float
     lengths: Lengths
+    part: Part
+    heard: tuple[int, int]
 
     @property
     def stop(self) -> int:
@@ -44,34 +62,61 @@ class Window:
         return self.start + self.lengths.latent
 
 
-def plan_windows(seconds: float, audio: AudioFormat) -> tuple[Window, ...]:
-    """Windows over a video of `seconds`: one if it is short, otherwise 8 s each, the last reaching its end."""
-    if seconds <= LONGEST_SECONDS:
-        return (Window(0, 0, 0.0, lengths_for(seconds, audio)),)
-    lengths = lengths_for(WINDOW_SECONDS, audio)
-    last = -int(-(seconds - WINDOW_SECONDS) // _STRIDE_SECONDS)
-    segments = [*range(0, last, _STRIDES_BETWEEN), last]
+def plan_windows(seconds: float, audio: AudioFormat, cuts: Sequence[float] = ()) -> tuple[Window, ...]:
+    """Windows over a video of `seconds`, in order: one if it is short, otherwise 8 s each, the last to its end.
+
+    No window is heard over one of `cuts` (seconds, ascending) that leaves 4 s on either side.
+    """
+    parts = _parts(seconds, cuts)
+    return tuple(window for part in parts for window in _windows_of(part, audio, last=part is parts[-1]))
+
+
+def _parts(seconds: float, cuts: Sequence[float]) -> list[Part]:
+    bounds = [0.0]
+    for cut in cuts:
+        if min(cut - bounds[-1], seconds - cut) >= SHORTEST_SECONDS:
+            bounds.append(cut)
+    return [Part(start, end) for start, end in pairwise([*bounds, seconds])]
+
+
+def _windows_of(part: Part, audio: AudioFormat, *, last: bool) -> Iterator[Window]:
     rate = audio.sample_rate / audio.hop / 2
-    return tuple(
-        Window(round(segment * _STRIDE_SECONDS * rate), segment, segment * _STRIDE_SECONDS, lengths)
-        for segment in segments
-    )
+    first = math.floor(part.start / _STRIDE_SECONDS + _ROUNDING)
+    seconds = part.end - first * _STRIDE_SECONDS
+    if seconds <= LONGEST_SECONDS:
+        segments, lengths = [first], lengths_for(seconds, audio)
+    else:
+        lengths = lengths_for(WINDOW_SECONDS, audio)
+        final = first + math.ceil((seconds - WINDOW_SECONDS) / _STRIDE_SECONDS)
+        segments = [*range(first, final, _STRIDES_BETWEEN), final]
+    starts = [_nearest(segment * _STRIDE_SECONDS * rate) for segment in segments]
+    end = starts[-1] + lengths.latent if last else _nearest(part.end * rate)
+    heard = (_nearest(part.start * rate), end)
+    for segment, start in zip(segments, starts, strict=True):
+        yield Window(start, segment, segment * _STRIDE_SECONDS, lengths, part, heard)
 
 
-def blend(windows: Sequence[Window], parts: Iterable[Tensor], *, scale: int = 1) -> Tensor:
+def _nearest(latent: float) -> int:
+    """The nearest whole number, the lower one of two: a window's latents, rounded up, always reach it."""
+    return math.ceil(latent - 0.5)
+
+
+def blend(windows: Sequence[Window], values: Iterable[Tensor], *, scale: int = 1) -> Tensor:
     """The windows' values (batch, length, channels) as one run, weighted by distance to the window's ends.
 
     `scale`: how many values a latent has.
     """
     total: Tensor | None = None
     weights = torch.zeros(0)
-    for window, part in zip(windows, parts, strict=True):
+    for window, value in zip(windows, values, strict=True):
         if total is None:
-            total = part.new_zeros((part.shape[0], windows[-1].stop * scale, part.shape[2]))
-            weights = part.new_zeros((windows[-1].stop * scale, 1))
-        ramp = _ramp(part.shape[1], part)
-        total[:, window.start * scale : window.stop * scale] += part * ramp
-        weights[window.start * scale : window.stop * scale] += ramp
+            total = value.new_zeros((value.shape[0], windows[-1].stop * scale, value.shape[2]))
+            weights = value.new_zeros((windows[-1].stop * scale, 1))
+        ramp = _ramp(value.shape[1], value)
+        first, stop = (max(window.start, window.heard[0]) * scale, min(window.stop, window.heard[1]) * scale)
+        inside = slice(first - window.start * scale, stop - window.start * scale)
+        total[:, first:stop] += (value * ramp)[:, inside]
+        weights[first:stop] += ramp[inside]
     if total is None:
         raise ValueError("no windows to blend")
     return total / weights

@@ -1,0 +1,48 @@
+"""Where one shot ends and the next begins, found while the video is decoded."""
+# PySceneDetect has annotations, but does not say so.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scenedetect import FrameTimecode
+from scenedetect.detectors import AdaptiveDetector
+
+from deepsound.media.footage import FrameSampling, Observation
+
+CUTS_OBSERVATION = "cuts"
+_LONG_SIDE = 320
+_BETWEEN_FRAMES = 1.0
+"""The detector counts frames; it is told one a second, so that its times are their numbers."""
+
+
+class CutObserver:
+    """Keeps `time` (n,): the presentation times in seconds of the frames that open a shot, but for the first.
+
+    PySceneDetect's adaptive detector: a change of content that stands out from the frames around it. Fades and
+    dissolves are no cuts.
+    """
+
+    name = CUTS_OBSERVATION
+    version = "1"
+    sampling = FrameSampling(rate=None, long_side=_LONG_SIDE)
+
+    def __init__(self) -> None:
+        self._detector = AdaptiveDetector(min_scene_len=1)
+        self._times: list[NDArray[np.float64]] = []
+        self._seen = 0
+        self._cuts: list[int] = []
+
+    def see(self, frames: NDArray[np.uint8], times: NDArray[np.float64]) -> None:
+        """Take a block: RGB (n, height, width, 3), and presentation times (n,) in seconds."""
+        self._times.append(times)
+        for frame in frames:
+            now = FrameTimecode(self._seen, _BETWEEN_FRAMES)
+            cuts = self._detector.process_frame(now, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+            self._cuts.extend(int(cut.frame_num) for cut in cuts)
+            self._seen += 1
+
+    def finish(self) -> Observation:
+        """The cuts, in order."""
+        times = np.concatenate(self._times) if self._times else np.zeros(0)
+        return {"time": times[self._cuts]}
