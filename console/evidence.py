@@ -18,6 +18,8 @@ def item_tree(item: Item) -> Tree:
     tree.add(Text(f"source {speakable(item.source)}"))
     tree.add(Text(f"sha256 {item.video_sha256 or 'none: it could not be read'}"))
     tree.add(Text(f"settings {json.dumps(item.run.settings, ensure_ascii=False)}"))
+    if item.overrides:
+        tree.add(Text(f"its own {json.dumps(item.overrides, ensure_ascii=False)}"))
     standing = {attempt.id for attempt in stand_of(item.attempts, item.reopenings).attempts}
     for link in links(item.attempts, item.reopenings):
         if isinstance(link, Reopening):
@@ -118,6 +120,7 @@ def item_json(item: Item) -> Json:
         "source": speakable(item.source),
         "video_sha256": item.video_sha256,
         "settings": item.run.settings,
+        "overrides": item.overrides,
         "attempts": [{**_attempt_json(attempt), "stands": attempt.id in standing} for attempt in item.attempts],
         "reopenings": [
             {**_columns(reopening, _REOPENING_COLUMNS), "at": reopening.at.isoformat()}

@@ -14,7 +14,7 @@ from deepsound.canonical import Json, sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.files import replacing
 from deepsound.pipeline import Step
-from tasks.job import Job
+from tasks.job import EXCERPT, PLAN, Job
 
 
 def delivered_places(out: Location, name: str, published: FinishedStep) -> dict[str, Location]:
@@ -87,7 +87,7 @@ def _sidecar(job: Job, published: FinishedStep, targets: Mapping[str, Location])
     return {
         "run": job.run_id,
         "item": job.item_id,
-        "source": {"path": speakable(job.source), "sha256": job.video_sha256},
+        "source": {"path": speakable(job.source), "sha256": job.video_sha256, **_cut(job)},
         "outcome": published.result["outcome"],
         "why": published.result["why"],
         "judgement": None if judged is None else dict(judged.result),
@@ -99,6 +99,12 @@ def _sidecar(job: Job, published: FinishedStep, targets: Mapping[str, Location])
         },
         "attempts": {f"{at.step}/{at.round}": finished.attempt_id for at, finished in job.done.items()},
     }
+
+
+def _cut(job: Job) -> dict[str, Json]:
+    """From when to when the result is of the source, in seconds; nothing where it is all of it."""
+    excerpt = job.done[PLAN].result.get(EXCERPT) if job.part is not None else None
+    return {"start": excerpt["start"], "end": excerpt["end"]} if isinstance(excerpt, dict) else {}
 
 
 def speakable(name: object) -> str:

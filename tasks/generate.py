@@ -20,8 +20,8 @@ def inputs(job: Job, action: Action) -> StepInputs:
         models=generator.models,
         parameters={"prompt": job.settings.prompt, "negative_prompt": _negative_prompt(job, action)},
         seed=job.settings.seed,
-        video=job.video_sha256,
-        artifacts={"observations": job.made(PLAN, "observations")},
+        video=job.whole,
+        artifacts={"observations": job.made(PLAN, "observations"), **job.picture},
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from deepsound.artifacts.location import InBucket, Location, location
 from deepsound.canonical import Json
 from deepsound.errors import DeepSoundError, ErrorCode
+from tasks.excerpts import COLUMNS, read_range
 from tasks.settings import Source
 
 VIDEO_SUFFIXES = frozenset(
@@ -22,7 +23,7 @@ VIDEO_SUFFIXES = frozenset(
 """What is taken from a folder; a file named by itself is taken whatever it is called."""
 
 _OVERRIDES = {"prompt": str, "negative_prompt": str, "seed": int, "generator": str}
-_COLUMNS = {"source", "output", *_OVERRIDES}
+_COLUMNS = {"source", "output", *_OVERRIDES, *COLUMNS}
 _LONGEST_NAME = 120
 _DELIVERED = (".mp4", ".mov", ".mkv", ".wav", ".voice.wav", ".coarse.wav", ".json")
 
@@ -40,6 +41,7 @@ class _Wanted:
     location: Location
     name: str
     overrides: Mapping[str, Json]
+    row: str = ""
 
 
 def collect(inputs: Sequence[Location], out: Location) -> Intake:
@@ -70,7 +72,8 @@ def collect(inputs: Sequence[Location], out: Location) -> Intake:
             remedy="name a video file, a folder with videos, or a .csv or .jsonl manifest",
         )
     names = unique_names([each.name for each in wanted])
-    sources = (Source(each.location, name, each.overrides) for each, name in zip(wanted, names, strict=True))
+    named = zip(wanted, names, strict=True)
+    sources = (Source(each.location, name, each.overrides, each.row) for each, name in named)
     return Intake(tuple(sources), tuple(left_out))
 
 
@@ -170,14 +173,22 @@ def _manifest(path: Path) -> list[_Wanted]:
             bad.append(f"line {line}: {fault}")
         elif not isinstance(row, str):
             source = location(str(row["source"]))
-            overrides = {key: kind(row[key]) for key, kind in _OVERRIDES.items() if row.get(key) not in (None, "")}
             name = str(row.get("output") or PurePosixPath(str(source)).stem)
-            good.append(_Wanted(path.parent / source if isinstance(source, Path) else source, name, overrides))
+            place = path.parent / source if isinstance(source, Path) else source
+            good.append(_Wanted(place, name, _overrides(row), f"{path}, line {line}"))
     if bad:
         raise DeepSoundError(
             ErrorCode.BAD_SETTINGS, "; ".join(bad), where=str(path), remedy="mend these rows; nothing was started"
         )
     return good
+
+
+def _overrides(row: Mapping[str, object]) -> dict[str, Json]:
+    told: dict[str, Json] = {
+        key: kind(row[key]) for key, kind in _OVERRIDES.items() if row.get(key) not in (None, "")
+    }
+    part = read_range(row)
+    return told if part is None else told | part.to_json()
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
@@ -216,4 +227,8 @@ def _fault(row: dict[str, object]) -> str:
     seed = row.get("seed")
     if seed not in (None, "") and not str(seed).isdecimal():
         return f"the seed {seed!r} is no whole number from 0 up"
+    try:
+        read_range(row)
+    except ValueError as error:
+        return str(error)
     return ""

@@ -16,23 +16,28 @@ from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.protocol import Generator
 from deepsound.media.decode import load_observations, look
+from deepsound.media.excerpt import Excerpt, cut
 from deepsound.media.files import check_source as check_readable
 from deepsound.media.footage import Footage, Observation, Observer
 from deepsound.media.probe import probe
 from deepsound.pipeline import Action, Fallback, Findings, OutcomeKind, Round, Step, next_action
 from deepsound.reasoning.protocol import Reasoner
 from deepsound.reasoning.windowed import windowed
+from tasks.excerpts import TimeRange
 from tasks.settings import RunSettings
 from tasks.worker import Worker
 
 PLAN = StepRef(Step.PLAN)
 
+EXCERPT = "excerpt"
+"""Role of the part of the video that an item is, among what its plan step makes and later steps read."""
+
 
 class Job:
     """The state of one item while it is worked on; rebuilt from the ledger by whoever takes it up next.
 
-    `reopened` is what was taken back of it, `deaths` how many workers vanished while they held its present step,
-    `rulings` what people decided, by the judgement it is of.
+    `part` is what of its video the item is, None for all of it; `reopened` what was taken back of it, `deaths` how
+    many workers vanished while they held its present step, `rulings` what people decided, by the judgement.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Job:
         output_name: str,
         video_sha256: str | None,
         settings: RunSettings,
+        part: TimeRange | None = None,
         registered_at: datetime,
         done: Mapping[StepRef, FinishedStep],
         reopened: Reopened = NEVER_REOPENED,
@@ -58,6 +64,7 @@ class Job:
         self.name = output_name
         self.video_sha256 = video_sha256
         self.settings = settings
+        self.part = part
         self.registered_at = registered_at
         self.done = dict(done)
         self.reopened = reopened
@@ -124,8 +131,36 @@ class Job:
                 remedy="run the command again, which registers it anew",
             )
 
+    @property
+    def picture(self) -> Mapping[str, Artifact]:
+        """The excerpt, as an input of steps that read the video itself; nothing where the item is all of it."""
+        return {} if self.part is None else {EXCERPT: self.made(PLAN, EXCERPT)}
+
+    @property
+    def whole(self) -> str | None:
+        """The video's SHA-256, as an input of those steps; None where the item is an excerpt."""
+        return self.video_sha256 if self.part is None else None
+
     @contextmanager
     def video(self) -> Iterator[Path]:
+        """What later steps take for the video: the source, or the excerpt that the plan step cut out of it.
+
+        Raises DeepSoundError (STORE_*, ARTIFACT_*); errors of the block speak of the source by its own name.
+        """
+        if self.part is None:
+            with self.original() as path:
+                yield path
+            return
+        with self.worker.store.local(self.made(PLAN, EXCERPT).sha256) as path, self._called_by_name(path):
+            yield path
+
+    def cut(self, part: TimeRange, target: Path) -> Excerpt:
+        """Write a part of the source to `target`. Raises DeepSoundError."""
+        with self.original() as path:
+            return cut(path, part.start, part.end, target)
+
+    @contextmanager
+    def original(self) -> Iterator[Path]:
         """The source as a file of this machine: where it lies, or from the store, which a submitted run put it in.
 
         Raises DeepSoundError (STORE_*, ARTIFACT_*); errors of the block speak of the source by its own name.
@@ -140,14 +175,19 @@ class Job:
                 where=str(self.source),
                 remedy="check bucket and key, then submit it again",
             )
-        with self.worker.store.local(self.video_sha256) as path:
-            try:
-                yield path
-            except DeepSoundError as error:
-                if error.where != str(path):
-                    raise
-                named = DeepSoundError(error.code, error.what, where=str(self.source), remedy=error.remedy)
-                raise named from error
+        with self.worker.store.local(self.video_sha256) as path, self._called_by_name(path):
+            yield path
+
+    @contextmanager
+    def _called_by_name(self, path: Path) -> Iterator[None]:
+        """Errors of the block about a copy or a part of the source speak of the source by its own name."""
+        try:
+            yield
+        except DeepSoundError as error:
+            if error.where != str(path):
+                raise
+            named = DeepSoundError(error.code, error.what, where=str(self.source), remedy=error.remedy)
+            raise named from error
 
     @property
     def _is_elsewhere(self) -> bool:
@@ -157,14 +197,24 @@ class Job:
         known = self.video_sha256
         return not self.source.exists() and known is not None and self.worker.store.has(known)
 
-    def look(self) -> Footage:
-        """Decode the video, unless this process did so already. Raises DeepSoundError."""
-        observers = self.observers()
-        return self.worker.footage.get(self._footage_key, lambda: self._look(observers))
+    def look(self, excerpt: Path | None = None) -> Footage:
+        """Decode the video, unless this process did so already. Raises DeepSoundError.
 
-    def _look(self, observers: Sequence[Observer]) -> Footage:
-        with self.video() as path:
-            return look(path, observers)
+        `excerpt` is the item's part of it, where that was cut already.
+        """
+        observers = self.observers()
+        return self.worker.footage.get(self._footage_key, lambda: self._look(observers, excerpt))
+
+    def _look(self, observers: Sequence[Observer], excerpt: Path | None) -> Footage:
+        if self.part is None:
+            with self.original() as path:
+                return look(path, observers)
+        with self.worker.scratch() as scratch:
+            if excerpt is None:
+                excerpt = scratch / EXCERPT
+                self.cut(self.part, excerpt)
+            with self._called_by_name(excerpt):
+                return look(excerpt, observers)
 
     def footage(self) -> Footage:
         """What the plan step saw: from memory, or from the store where another process did the looking."""
@@ -176,7 +226,8 @@ class Job:
 
     @property
     def _footage_key(self) -> str:
-        return f"{self.run_id}/{self.video_sha256 or self.item_id}"
+        # Items of one video share what was seen of it where they want the same of it to be seen.
+        return f"{self.run_id}/{self.video_sha256 or self.item_id}/{self.part}/{self.settings.generator}"
 
     def _restored(self, observations: Mapping[str, Observation]) -> Footage:
         seen = self.done[PLAN].result

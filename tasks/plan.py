@@ -1,15 +1,18 @@
 """Step 0: look at the video, once, and have a plan: the protocol's own, or the reasoner's where it is asked."""
 
+import mimetypes
 from pathlib import Path
 
 from db.records import Decision
 from deepsound import cot
 from deepsound.backends import load_reasoner
+from deepsound.canonical import Json
 from deepsound.media.decode import save_observations
+from deepsound.media.excerpt import Excerpt
 from deepsound.media.footage import Footage
 from deepsound.pipeline import Action
 from deepsound.reasoning.protocol import Testimony
-from tasks.job import Job
+from tasks.job import EXCERPT, Job
 from tasks.judge import cost
 from tasks.settings import PlanSource
 from tasks.step import MadeFile, StepInputs, StepOutput
@@ -19,7 +22,11 @@ VERSION = "2"
 
 def inputs(job: Job, action: Action) -> StepInputs:  # noqa: ARG001 - every step module has this signature
     """The video's bytes, what each observer would keep of the picture, and the reasoner if it is asked."""
-    looked = {"observers": tuple(sorted(f"{each.name}/{each.version}" for each in job.observers()))}
+    looked: dict[str, Json] = {
+        "observers": tuple(sorted(f"{each.name}/{each.version}" for each in job.observers()))
+    }
+    if job.part is not None:
+        looked[EXCERPT] = job.part.to_json()
     if job.settings.plan is PlanSource.CONSTANT:
         version = f"{VERSION}/{cot.PARSER_VERSION}"
         return StepInputs(backend=PlanSource.CONSTANT, version=version, parameters=looked, video=job.video_sha256)
@@ -34,8 +41,10 @@ def inputs(job: Job, action: Action) -> StepInputs:  # noqa: ARG001 - every step
 
 
 def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
-    """Decode, keep what the observers saw, and parse the plan."""
-    footage = job.look()
+    """Cut the excerpt if it is one, decode, keep what the observers saw, and parse the plan."""
+    cut = scratch / EXCERPT
+    excerpt = None if job.part is None else job.cut(job.part, cut)
+    footage = job.look(None if excerpt is None else cut)
     kept = scratch / "observations.safetensors"
     save_observations(footage.observations, kept)
     testimony = _testimony(job, footage)
@@ -50,8 +59,12 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG
             "damage": footage.damage,
             "parameters": dict(testimony.parameters),
             **cost(testimony),
+            **({} if excerpt is None else {EXCERPT: _told(excerpt)}),
         },
-        files={"observations": MadeFile(kept, "application/x-safetensors")},
+        files={
+            "observations": MadeFile(kept, "application/x-safetensors"),
+            **({} if excerpt is None else {EXCERPT: MadeFile(cut, mimetypes.types_map[excerpt.suffix])}),
+        },
         template=cot.PLAN_PROMPT,
         prompt=testimony.prompt,
         raw=testimony.raw,
@@ -66,6 +79,11 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG
             )
         ],
     )
+
+
+def _told(excerpt: Excerpt) -> Json:
+    """What was cut: whole frames, so not to the last digit what was asked for."""
+    return {"start": excerpt.start, "end": excerpt.end, "frames": excerpt.frames}
 
 
 def _testimony(job: Job, footage: Footage) -> Testimony:

@@ -22,7 +22,7 @@ VERSION = "1"
 def inputs(job: Job, action: Action) -> StepInputs:
     """The ending, the sound it puts out, the stems kept beside it, and the picture."""
     ending = _ending(action)
-    artifacts = _stems(job, ending)
+    artifacts = {**_stems(job, ending), **job.picture}
     if (sound := _sound(job, ending)) is not None:
         artifacts["sound"] = sound
     return StepInputs(
@@ -34,7 +34,7 @@ def inputs(job: Job, action: Action) -> StepInputs:
             "loudness": job.settings.loudness,
             **job.reviewed(ending.round),
         },
-        video=job.video_sha256,
+        video=job.whole,
         artifacts=artifacts,
     )
 

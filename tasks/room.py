@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from db.records import NewItem
 from deepsound.artifacts.location import InBucket, Location, location
 from deepsound.errors import DeepSoundError, ErrorCode
+from tasks.excerpts import range_of
 
 _SOUND_BYTES_PER_SECOND = 3 * 48_000 * 2 * 4
 """Of stereo at 48 kHz, in float or 24 bits: coarse audio, one stem, and what is published."""
@@ -23,10 +24,13 @@ def check_room(items: Iterable[NewItem], store: str, out: Location) -> None:
     question for what is left. The estimate is of sizes and durations, and meant to be generous.
     """
     items = list(items)
-    pictures = sum(item.video.size for item in items if item.video)
-    sounds = sum(_duration(item) for item in items) * _SOUND_BYTES_PER_SECOND
-    # The store holds each picture twice, as source and under its new sound.
-    _check(_place(store), int(2 * pictures + sounds), "the store")
+    sources = sum({item.video.sha256: item.video.size for item in items if item.video}.values())
+    shares = [(item, _share(item)) for item in items if item.video]
+    pictures = sum(share * item.video.size for item, share in shares if item.video)
+    excerpts = sum(share * item.video.size for item, share in shares if item.video and range_of(item.overrides))
+    sounds = sum(_duration(item) * share for item, share in shares) * _SOUND_BYTES_PER_SECOND
+    # The store holds each picture as source, as excerpt if it is one, and under its new sound.
+    _check(_place(store), int(sources + excerpts + pictures + sounds), "the store")
     _check(out, int(pictures + sounds / 2), "the results")
 
 
@@ -69,6 +73,12 @@ def _left_of_quota(bucket: InBucket) -> int | None:
     from deepsound.artifacts.bucket_files import bytes_used
 
     return int(quota) - bytes_used(bucket)
+
+
+def _share(item: NewItem) -> float:
+    """How much of its video an item is."""
+    part = range_of(item.overrides)
+    return 1.0 if part is None else part.share(_duration(item))
 
 
 def _duration(item: NewItem) -> float:

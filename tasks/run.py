@@ -13,10 +13,11 @@ from db.items import find_run, run_items
 from db.records import NEVER_REOPENED, NewItem, NewRun, VideoFile
 from db.reviews import rulings
 from db.work import release_dead
-from deepsound.artifacts.location import InBucket, location
+from deepsound.artifacts.location import InBucket, Location, location
 from deepsound.canonical import Json, sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.probe import probe
+from tasks.excerpts import range_of
 from tasks.job import Job
 from tasks.settings import RunSettings, Source
 from tasks.worker import Worker
@@ -50,14 +51,47 @@ def read_sources(
     keep: bool,
     name: str | None = None,
 ) -> NewRun:
-    """What there is to register of a run: every source is hashed and probed.
+    """What there is to register of a run: every source is hashed and probed, once however often it is listed.
 
     With `keep`, and wherever a source lies in a bucket, its bytes go into the store, for workers on machines that
-    do not see it. Raises DeepSoundError (STORE_*, and what the bucket of a source says).
+    do not see it. Raises DeepSoundError (BAD_SETTINGS for parts that a video does not have, STORE_*, and what the
+    bucket of a source says).
     """
+    listed: dict[Location, list[Source]] = {}
+    for source in sources:
+        listed.setdefault(source.location, []).append(source)
+
+    def read(where: Location) -> VideoFile | None:
+        file = _video(worker, where, keep) if isinstance(where, Path) else _downloaded(worker, where)
+        for source in listed[where]:
+            on_read(source)
+        return file
+
     with ThreadPoolExecutor(_READING_AT_ONCE) as pool:
-        items = list(pool.map(lambda source: _item(worker, source, on_read, keep=keep), sources))
+        files = dict(zip(listed, pool.map(read, listed), strict=True))
+    _check_ranges(sources, files)
+    items = [
+        NewItem(_spelled(source.location), source.output_name, files[source.location], source.overrides)
+        for source in sources
+    ]
     return NewRun(name or _name(sources), settings.to_json(), items, worker.workplace.code)
+
+
+def _check_ranges(sources: Iterable[Source], files: Mapping[Location, VideoFile | None]) -> None:
+    """Raise DeepSoundError (BAD_SETTINGS) that names every row whose part its video does not have."""
+    faults: list[str] = []
+    for source in sources:
+        part, file = range_of(source.overrides), files[source.location]
+        # What can't be probed can't be sounded either: its plan step says why.
+        if part is not None and file is not None and file.probe is not None and (fault := part.fault(file.probe)):
+            faults.append(f"{source.row}: {fault}")
+    if faults:
+        remedy = "mend these rows; nothing was started"
+        raise DeepSoundError(ErrorCode.BAD_SETTINGS, "; ".join(faults), remedy=remedy)
+
+
+def _spelled(where: Location) -> str:
+    return str(where.absolute() if isinstance(where, Path) else where)
 
 
 def unfinished_items(worker: Worker, run_id: str) -> list[int]:
@@ -91,6 +125,7 @@ def load_jobs(worker: Worker, run_id: str, items: Iterable[int]) -> list[Job]:
                 output_name=item.output_name,
                 video_sha256=item.video_sha256,
                 settings=RunSettings.from_json(run.settings).with_overrides(item.overrides),
+                part=range_of(item.overrides),
                 registered_at=run.registered_at,
                 done={finished.at: finished for finished in queries.item_history(session, item.id)},
                 reopened=reopened.get(item.id, NEVER_REOPENED),
@@ -115,16 +150,6 @@ def _name(sources: Sequence[Source]) -> str:
     """How people will call the run: by its first video."""
     more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
     return f"{sources[0].output_name}{more}"
-
-
-def _item(worker: Worker, source: Source, on_read: Callable[[Source], None], *, keep: bool) -> NewItem:
-    where = source.location
-    if isinstance(where, Path):
-        item = NewItem(str(where.absolute()), source.output_name, _video(worker, where, keep), source.overrides)
-    else:
-        item = NewItem(str(where), source.output_name, _downloaded(worker, where), source.overrides)
-    on_read(source)
-    return item
 
 
 def _downloaded(worker: Worker, file: InBucket) -> VideoFile | None:

@@ -1,7 +1,7 @@
 """What a run was asked to do: frozen when it starts, kept word for word in the ledger."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -9,6 +9,7 @@ from deepsound.artifacts.location import Location, location
 from deepsound.canonical import Json
 from deepsound.licences import LicencePolicy
 from deepsound.pipeline import Fallback, Policy, VoicePolicy
+from tasks import excerpts
 
 
 class PlanSource(StrEnum):
@@ -58,7 +59,8 @@ class RunSettings:
 
     def with_overrides(self, overrides: Mapping[str, Json]) -> "RunSettings":
         """The settings of one item: what its line of the list says goes before what the run says."""
-        return replace(self, **overrides)  # pyright: ignore[reportArgumentType] - intake checked names and types
+        named: dict[str, Any] = {name: told for name, told in overrides.items() if name not in excerpts.COLUMNS}
+        return replace(self, **named)
 
     def to_json(self) -> dict[str, Json]:
         """As the ledger keeps it."""
@@ -79,8 +81,12 @@ class RunSettings:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One video as the user named it, where its results go, and what differs from the run's settings."""
+    """One video as the user named it, where its results go, and what differs from the run's settings.
+
+    `row`: where a list says so, for people.
+    """
 
     location: Location
     output_name: str
     overrides: Mapping[str, Json]
+    row: str = field(default="", compare=False)

@@ -21,6 +21,7 @@ from deepsound.media.files import replacing
 from deepsound.pipeline import Step
 from deepsound.spans import Span
 from tasks.deliver import speakable
+from tasks.excerpts import range_of
 from tasks.judge import unseen_voices
 from tasks.run import load_jobs
 from tasks.worker import Worker
@@ -67,7 +68,7 @@ def _clips(worker: Worker, run_id: str, folder: Path) -> list[ClipShown]:
         ClipShown(
             result=result,
             item=item,
-            before=_link(location(result.source), folder),
+            before=_link(location(result.source), folder, _part(item)),
             after=_link(result.outputs["video"], folder) if "video" in result.outputs else None,
             sounds=_sounds(worker, job.done),
             attempts=[attempt.reused or attempt for attempt in item.attempts],
@@ -99,12 +100,17 @@ def _sound(worker: Worker, title: str, artifact: Artifact, spans: Sequence[Span]
     return SoundShown(title, f"data:image/png;base64,{base64.b64encode(png).decode()}", artifact.sha256)
 
 
-def _link(file: Location, folder: Path) -> str | None:
+def _part(item: Item) -> str:
+    """What of the source is played, as a media fragment (W3C Media Fragments 1.0, 4.2.1)."""
+    part = range_of(item.overrides)
+    return "" if part is None else f"#t={part.start:g}" + ("" if part.end is None else f",{part.end:g}")
+
+
+def _link(file: Location, folder: Path, part: str = "") -> str | None:
     """From the page to a file, so that both can be moved together; None for what lies in a bucket."""
     if not isinstance(file, Path):
         return None
-    path = file
-    return quote(os.fsencode(os.path.relpath(path, folder)))
+    return quote(os.fsencode(os.path.relpath(file, folder))) + part
 
 
 def _quoted(attempt: Attempt, start: int, end: int) -> str:

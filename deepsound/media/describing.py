@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.media.edit_lists import PLAIN_RATE, read_edit_lists
 from deepsound.media.files import open_media
 from deepsound.media.packets import PacketReading, read_packets
 from deepsound.media.probe import AudioInfo, VideoInfo
@@ -21,6 +22,7 @@ from deepsound.media.streams import audio_stream, video_stream
 _PROGRESSIVE: Final = 1  # AVFieldOrder: 0 unknown, 1 progressive, above that some order of fields
 _STEADY: Final = Fraction(11, 10_000)  # containers that count milliseconds round each step by up to one
 _LONGEST_FRAME: Final = 600  # seconds a frame on average, beyond which times are damaged, not slow
+_HALF: Final = Fraction(1, 2)  # frames by which edit lists may be rounded
 _SHORT: Final = 0.5  # seconds by which headers may round up
 
 
@@ -37,11 +39,36 @@ def describe(path: Path) -> VideoInfo:
             raise _damaged(path, f"its clock jumps: {info.frames} frames over {info.duration / 3600:.0f} hours")
         sound = None if audio is None else _sound(audio, reading, info.start)
         short = reading.broke_off or _promises_more(container, video, info)
+        end = None if short else _listed_end(path, video)
+        info = info if end is None else _ended(info, end, _last(reading, video))
         return replace(info, audio=sound, truncated=short)
 
 
 def _damaged(path: Path, what: str) -> DeepSoundError:
     return DeepSoundError(ErrorCode.SOURCE_CORRUPT, what, where=str(path), remedy="copy it again, or repair it")
+
+
+def _listed_end(path: Path, video: VideoStream) -> Fraction | None:
+    """When an edit list ends the picture, in seconds on the container's clock; None where none does."""
+    edits = (read_edit_lists(path) or {}).get(video.id, ())
+    plain = all(edit.rate == PLAIN_RATE for edit in edits)
+    return sum((edit.duration for edit in edits), Fraction()) if edits and plain else None
+
+
+def _last(reading: PacketReading, video: VideoStream) -> Fraction:
+    return max(reading.times, default=0) * (video.time_base or Fraction(1))
+
+
+def _ended(info: VideoInfo, end: Fraction, last: Fraction) -> VideoInfo:
+    """The same with its last frame, which begins at `last`, shown until `end`, both on the container's clock.
+
+    MP4 stores when frames are decoded, and so how long the last one is shown only where none are reordered.
+    """
+    duration = end - Fraction(info.start)
+    if end <= last or abs(duration - Fraction(info.duration)) * info.frame_rate < _HALF:
+        return info
+    rate = _mean(info.frames, duration)
+    return replace(info, frame_rate=rate, variable_frame_rate=True, duration=float(duration))
 
 
 def _described(

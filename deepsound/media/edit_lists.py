@@ -12,6 +12,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
+PLAIN_RATE = 1 << 16
+"""As fast as it was recorded."""
+
 _LARGEST_HEADER = 1 << 30
 _NO_MEDIA = -1
 

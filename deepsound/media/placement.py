@@ -10,6 +10,7 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.packet import Packet
 from numpy.typing import NDArray
 
 from deepsound.media.files import check_memory
@@ -17,17 +18,21 @@ from deepsound.media.packets import demuxed
 
 Block = NDArray[np.float32]
 
+_RUN_UP = 1  # second: what a decoder has heard before changes what it makes of a packet, for a tenth of it at most
+
 
 @dataclass(slots=True)
 class DecodedSound:
     """The decoded pieces of an audio stream, each with its presentation time; iterate once.
 
     `sample_rate` and `channels` are those of the first decoded frame and known from the first piece on; a stream
-    that changes either midway is converted to them. `damaged_packets` counts what could not be decoded.
+    that changes either midway is converted to them. `damaged_packets` counts what could not be decoded. Packets
+    well outside of `wanted`, a span in seconds on the container's clock, are not decoded.
     """
 
     container: InputContainer
     stream: AudioStream
+    wanted: tuple[Fraction, Fraction] | None = None
     sample_rate: int = 0
     channels: int = 0
     damaged_packets: int = 0
@@ -36,7 +41,7 @@ class DecodedSound:
     _shape: tuple[str, str, int] | None = field(default=None)
 
     def __iter__(self) -> Iterator[tuple[Fraction | None, Block]]:
-        packets = demuxed(self.container, self.stream)
+        packets = filter(self._is_wanted, demuxed(self.container, self.stream))
         while True:
             try:
                 packet = next(packets, None)
@@ -55,6 +60,12 @@ class DecodedSound:
                     self.damaged_packets += 1
                     continue
                 yield _time(frame), samples
+
+    def _is_wanted(self, packet: "Packet[AudioStream]") -> bool:
+        if self.wanted is None or packet.pts is None:
+            return True
+        time = packet.pts * packet.time_base
+        return self.wanted[0] - _RUN_UP <= time <= self.wanted[1] + _RUN_UP
 
     def _samples(self, frame: AudioFrame) -> Block:
         if not self.sample_rate:

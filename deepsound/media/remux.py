@@ -1,7 +1,7 @@
 """The packets of a picture copied into a new file beside new sound, in this process: see `mux`."""
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from heapq import merge
 from itertools import chain
@@ -83,7 +83,7 @@ def _written(
     edited = edits is None
     with open_media(video, edited=edited) as source:
         picture = video_stream(source, video)
-        options = _MATROSKA if container_format == "matroska" else _clocks(picture, edits)
+        options = _MATROSKA if container_format == "matroska" else clocks(picture, (edits or {}).values())
         url = media_url(target)
         with av.open(url, "w", format=container_format, container_options=options) as result:
             result.flags |= Flags.bitexact.value
@@ -100,9 +100,9 @@ def _written(
             return None if edits is None else dict(track.edit_list(edits) for track in tracks)
 
 
-def _clocks(picture: VideoStream, edits: Mapping[int, EditList] | None) -> dict[str, str]:
+def clocks(picture: VideoStream, edits: Iterable[EditList]) -> dict[str, str]:
     """Muxer options for clocks that can state the source's times exactly."""
-    durations = [edit.duration for entries in (edits or {}).values() for edit in entries]
+    durations = [edit.duration for entries in edits for edit in entries]
     movie = lcm(1000, *(duration.denominator for duration in durations))
     return {
         "video_track_timescale": str((picture.time_base or Fraction(1, 90_000)).denominator),

@@ -13,7 +13,7 @@ from av.stream import AttachmentStream, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
-from deepsound.media.edit_lists import Edit, EditList
+from deepsound.media.edit_lists import PLAIN_RATE, Edit, EditList
 from deepsound.media.packets import demuxed, readable
 from deepsound.media.probe import VideoInfo
 
@@ -56,7 +56,7 @@ class Track:
         began = self.began or Fraction()
         edits = sources.get(self.source.id, ())
         if not edits and began:
-            edits = (Edit(self.ended, Fraction(), 1 << 16),)
+            edits = (Edit(self.ended, Fraction(), PLAIN_RATE),)
         moved = tuple(
             replace(edit, media_time=None if edit.media_time is None else edit.media_time - began)
             for edit in edits
@@ -68,10 +68,7 @@ def add_tracks(
     source: InputContainer, result: OutputContainer, picture: VideoStream, info: VideoInfo
 ) -> list[Track]:
     """A track for the picture, which comes first, and for every subtitle and attachment that can come along."""
-    track = _picture_track(picture, result, info)
-    track.metadata.update(lasting(picture.metadata))
-    track.disposition = Disposition.default
-    tracks = [Track(picture, track)]
+    tracks = [picture_track(picture, result, info)]
     for stream in source.streams:
         if not isinstance(stream, SubtitleStream | AttachmentStream):
             continue
@@ -84,7 +81,15 @@ def add_tracks(
     return tracks
 
 
-def _picture_track(picture: VideoStream, result: OutputContainer, info: VideoInfo) -> Stream:
+def picture_track(picture: VideoStream, result: OutputContainer, info: VideoInfo) -> Track:
+    """A track for the picture alone."""
+    track = _like(picture, result, info)
+    track.metadata.update(lasting(picture.metadata))
+    track.disposition = Disposition.default
+    return Track(picture, track)
+
+
+def _like(picture: VideoStream, result: OutputContainer, info: VideoInfo) -> Stream:
     if info.codec == "rawvideo":  # its layout is told by the tag alone
         return _foreign_track(picture, result, info)
     try:
@@ -128,9 +133,16 @@ def lasting(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def copied_packets(
-    source: InputContainer, tracks: list[Track], shift: Fraction, times: Sequence[tuple[int, int, int]] | None
+    source: InputContainer,
+    tracks: list[Track],
+    shift: Fraction,
+    times: Sequence[tuple[int, int, int]] | None,
+    wanted: range | None = None,
 ) -> "Iterator[Packet[Any]]":
-    """The source's packets on the result's tracks, `shift` seconds earlier; `times` replace the picture's own."""
+    """The source's packets on the result's tracks, `shift` seconds earlier; `times` replace the picture's own.
+
+    Of the picture's packets only those that are `wanted`, by number.
+    """
     by_index = {track.source.index: track for track in tracks}
     ticks = {track.source.index: round(shift / (track.source.time_base or 1)) for track in tracks}
     seen = 0
@@ -138,9 +150,12 @@ def copied_packets(
         if not packet.size:
             continue
         track = by_index[packet.stream_index]
-        if times is not None and track is tracks[0]:
-            packet.pts, packet.dts, packet.duration = times[seen]
-            seen += 1
+        if track is tracks[0]:
+            number, seen = seen, seen + 1
+            if wanted is not None and number not in wanted:
+                continue
+            if times is not None:
+                packet.pts, packet.dts, packet.duration = times[number]
         ahead = ticks[packet.stream_index]
         packet.pts = None if packet.pts is None else packet.pts - ahead
         packet.dts = None if packet.dts is None else packet.dts - ahead

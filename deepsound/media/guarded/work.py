@@ -1,11 +1,13 @@
 """What a guarded process can be asked to do: everything that parses or decodes a source file."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, cast
 
 from deepsound.canonical import Json
 from deepsound.media.blocks import Stream, show
+from deepsound.media.cutting import cut_out
 from deepsound.media.describing import describe
 from deepsound.media.extraction import extract
 from deepsound.media.guarded.faults import fault_point
@@ -42,6 +44,11 @@ def _remux(request: Message, line: Line) -> dict[str, Json]:  # noqa: ARG001 - a
     return {}
 
 
+def _cut(request: Message, line: Line) -> dict[str, Json]:  # noqa: ARG001 - as all work
+    start, end = cast("tuple[float, float | None]", (request["start"], request["end"]))
+    return asdict(cut_out(_path(request, "video"), _info(request), start, end, _path(request, "target")))
+
+
 def _path(request: Message, role: str) -> Path:
     path = Path(cast("Mapping[str, str]", request["paths"])[role])
     fault_point(path)
@@ -52,4 +59,4 @@ def _info(request: Message) -> VideoInfo:
     return VideoInfo.from_json(cast("Mapping[str, Any]", request["info"]))
 
 
-WORK: Final = {"describe": _describe, "show": _show, "extract": _extract, "remux": _remux}
+WORK: Final = {"describe": _describe, "show": _show, "extract": _extract, "remux": _remux, "cut": _cut}

@@ -1,0 +1,118 @@
+"""An excerpt written in this process: see `excerpt.cut`."""
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from heapq import merge
+from pathlib import Path
+from typing import Final
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.container.core import Flags
+from av.error import FFmpegError
+from av.packet import Packet
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.media.audio import channel_layout, packed_frame
+from deepsound.media.edit_lists import EditList, write_edit_lists
+from deepsound.media.excerpt import Excerpt
+from deepsound.media.extraction import PlacedSound, sound_between
+from deepsound.media.files import media_url, open_media
+from deepsound.media.mux import FORMATS, container_for
+from deepsound.media.probe import VideoInfo
+from deepsound.media.remux import clocks
+from deepsound.media.selection import Selection, Span, frames_between, packets_of
+from deepsound.media.streams import audio_stream, video_stream
+from deepsound.media.tracks import copied_packets, lasting, picture_track, seconds
+
+_HIDING: Final = {
+    **dict.fromkeys(("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mpeg1video"), ".mp4"),
+    **dict.fromkeys(("prores", "dnxhd", "dvvideo", "mjpeg"), ".mov"),
+}
+"""A container with edit lists, by codecs that it can carry."""
+
+_TELLS_TIME: Final = "timecode"  # of the source's first frame
+
+
+def cut_out(video: Path, info: VideoInfo, start: float, end: float | None, target: Path) -> Excerpt:
+    """Do what `cut` promises, into a file that has no reader yet. Raises OSError too."""
+    span = frames_between(video, info, start, end)
+    selected = packets_of(video, info, span)
+    suffix = _suffix(video, info, selected)
+    try:
+        track, shown = _written(video, info, span, selected, suffix, target)
+    except (FFmpegError, ValueError) as error:
+        if isinstance(error, OSError | MemoryError):
+            raise
+        raise _not_cut(video, f"its picture ({info.codec}) can't be copied into {suffix}") from error
+    if suffix != ".mkv":
+        write_edit_lists(target, {track: shown})
+    return Excerpt(suffix, float(span.begin - span.zero), float(span.end - span.zero), span.frames)
+
+
+def _suffix(video: Path, info: VideoInfo, selected: Selection) -> str:
+    """That of the container its results have anyway, unless that can't hide what is to be hidden."""
+    usual = container_for(info)
+    if usual != ".mkv" or not selected.hides:
+        return usual
+    if info.codec not in _HIDING:
+        raise _not_cut(video, f"its picture ({info.codec}) can't be cut between keyframes without coding it anew")
+    return _HIDING[info.codec]
+
+
+def _not_cut(video: Path, what: str) -> DeepSoundError:
+    return DeepSoundError(
+        ErrorCode.OUTPUT_NOT_WRITABLE,
+        what,
+        where=str(video),
+        remedy="convert the source to MP4 or MOV first, or take all of it",
+    )
+
+
+def _written(
+    video: Path, info: VideoInfo, span: Span, selected: Selection, suffix: str, target: Path
+) -> tuple[int, EditList]:
+    """Write all of the file but the edit list of its picture, which is returned after the id of its track."""
+    with ExitStack() as files:
+        source = files.enter_context(open_media(video, edited=selected.edited))
+        picture = video_stream(source, video)
+        options = {} if suffix == ".mkv" else clocks(picture, [selected.shown])
+        result = files.enter_context(
+            av.open(media_url(target), "w", format=FORMATS[suffix], container_options=options)
+        )
+        result.flags |= Flags.bitexact.value
+        kept = lasting(source.metadata)
+        result.metadata.update({key: value for key, value in kept.items() if key.lower() != _TELLS_TIME})
+        track = picture_track(picture, result, info)
+        track.result.metadata.pop(_TELLS_TIME, None)
+        sound = _sound(files.enter_context(open_media(video)), span)
+        heard = None
+        if sound is not None:
+            heard = result.add_stream("pcm_f32le", rate=sound.rate, layout=channel_layout(sound.channels))
+        result.start_encoding()
+        copied = copied_packets(source, [track], selected.begin, selected.times, selected.packets)
+        for packet in merge(copied, _encoded(heard, sound), key=seconds):
+            result.mux(packet)
+        moved = tuple(
+            replace(edit, media_time=None if edit.media_time is None else edit.media_time - selected.begin)
+            for edit in selected.shown
+        )
+        return track.edit_list({picture.id: moved})
+
+
+def _sound(container: InputContainer, span: Span) -> PlacedSound | None:
+    stream = audio_stream(container)
+    return None if stream is None else sound_between(container, stream, span.begin, span.end, only=True)
+
+
+def _encoded(track: AudioStream | None, sound: PlacedSound | None) -> "Iterator[Packet[AudioStream]]":
+    if track is None or sound is None:
+        return
+    written = 0
+    for block in sound.blocks:
+        yield from track.encode(packed_frame(block, sound.rate, track.layout.name, written))
+        written += len(block)
+    yield from track.encode(None)
