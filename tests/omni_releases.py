@@ -115,8 +115,8 @@ GEMMA = Marks(
 )
 
 
-def write_qwen2_5_omni(folder: Path, *, seed: int = 0) -> Path:
-    """Qwen2.5-Omni: its thinker, and a tensor of the talker that nobody reads."""
+def write_qwen2_5_omni(folder: Path, *, seed: int = 0, **text: object) -> Path:
+    """Qwen2.5-Omni: its thinker, and a tensor of the talker that nobody reads. `text`: of the language model."""
     torch.manual_seed(seed)
     ids = QWEN.ids
     config = Qwen2_5OmniConfig(
@@ -125,6 +125,7 @@ def write_qwen2_5_omni(folder: Path, *, seed: int = 0) -> Path:
                 **_text(QWEN),
                 "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 12, 12]},
                 "tie_word_embeddings": False,
+                **text,
             },
             "vision_config": {
                 "depth": 2,
@@ -148,7 +149,7 @@ def write_qwen2_5_omni(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def write_qwen3_omni(folder: Path, *, seed: int = 0) -> Path:
+def write_qwen3_omni(folder: Path, *, seed: int = 0, **text: object) -> Path:
     """Qwen3-Omni, mixture of experts: its thinker, and a tensor of the talker that nobody reads."""
     torch.manual_seed(seed)
     ids = QWEN.ids
@@ -166,6 +167,7 @@ def write_qwen3_omni(folder: Path, *, seed: int = 0) -> Path:
                 "moe_intermediate_size": 16,
                 "num_experts": 4,
                 "num_experts_per_tok": 2,
+                **text,
             },
             "vision_config": {
                 "depth": 2,
@@ -190,7 +192,7 @@ def write_qwen3_omni(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def write_gemma4(folder: Path, *, seed: int = 0) -> Path:
+def write_gemma4(folder: Path, *, seed: int = 0, **text: object) -> Path:
     """Gemma 4, one of those that hear."""
     torch.manual_seed(seed)
     ids = GEMMA.ids
@@ -202,6 +204,7 @@ def write_gemma4(folder: Path, *, seed: int = 0) -> Path:
             "vocab_size_per_layer_input": len(ids),
             "hidden_size_per_layer_input": 8,
             "tie_word_embeddings": False,
+            **text,
         },
         vision_config={
             "hidden_size": 32,

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from transformers import Qwen2Config, SiglipVisionConfig
 
+from deepsound.reasoning.local.decoding import Prompt, penalised, write
 from deepsound.reasoning.videollama2.beats import BeatsConfig
 from deepsound.reasoning.videollama2.checkpoint import fill_network
-from deepsound.reasoning.videollama2.decoding import Prompt, penalised, read, write
+from deepsound.reasoning.videollama2.decoding import passes, read
 from deepsound.reasoning.videollama2.network import VideoLlama2, VideoLlama2Config
 from tests.parity.golden import Comparison, Golden, compare
 
@@ -70,7 +71,8 @@ def check(golden: Golden) -> Iterator[Comparison]:
         ("genv", prompt_v, 1.0),
     ):
         greedy = Greedy(penalty, given[name].shape[1])
-        write(network.language, [Prompt(read(network.language, prompt[:shared]), prompt[shared:])], [greedy])
+        before_and_rest = Prompt(read(network.language, prompt[:shared]), prompt[shared:])
+        write(passes(network.language), [before_and_rest], [greedy])
         if name == "gen":
             yield compare("logits_last", greedy.first[None], given["logits_last"])
         yield compare(name, torch.tensor([greedy.said]), given[name])

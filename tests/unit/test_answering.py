@@ -12,10 +12,8 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.reasoning.answering import (
+from deepsound.reasoning.local.answering import (
     Letters,
-    OnceAnswered,
-    OnlyLetters,
     awaits_answer,
     only_letters,
     probability_of_yes,
@@ -55,21 +53,10 @@ def test_only_letters_are_offered_and_their_logits_are_as_they_were(values: list
     assert offered[[1, 2, 4]].tolist() == torch.tensor(values)[[1, 2, 4]].tolist()
 
 
-def test_each_row_of_a_batch_is_answered_by_itself() -> None:
+def test_the_letters_of_a_tokenizer_are_those_with_a_space_before_and_those_without() -> None:
     words = tokenizer(QWEN)
     letters = read_letters(words, Path())
     assert [words.decode([token]) for token in (*letters.yes, *letters.no)] == ["A", " A", "B", " B"]
-    prompt = words("Is it?", add_special_tokens=False).input_ids
-    # The prompt of the second row ends with the tag, but the model has not said it.
-    rows = torch.tensor([[*prompt, QWEN.ids["<CONCLUSION>"]], [*prompt[1:], QWEN.ids["<CONCLUSION>"], 0]])
-    answers = OnlyLetters(words, letters, prompt=len(prompt), rows=2)
-    scores = torch.zeros(2, len(QWEN.ids))
-    scores[:, QWEN.ids["<CAPTION>"]] = 9.0
-    scores[:, QWEN.ids["ĠB"]] = 1.0
-    chosen = answers(rows, scores).argmax(dim=1).tolist()  # type: ignore[arg-type]
-    assert chosen == [QWEN.ids["ĠB"], QWEN.ids["<CAPTION>"]]
-    assert answers.probabilities == [pytest.approx(2 / (3 + math.e)), None]
-    assert OnceAnswered(answers)(rows, None).tolist() == [True, False]  # type: ignore[arg-type]
 
 
 def test_a_tokenizer_without_the_letters_is_refused() -> None:

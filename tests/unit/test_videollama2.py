@@ -15,6 +15,7 @@ from deepsound.cot import ReplyForm
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.decode import look
 from deepsound.media.footage import Footage
+from deepsound.reasoning.local.writing import Ended, GreedyWriter
 from deepsound.reasoning.videollama2.beats import relative_buckets
 from deepsound.reasoning.videollama2.checkpoint import load_network
 from deepsound.reasoning.videollama2.configuration import read_config
@@ -22,7 +23,6 @@ from deepsound.reasoning.videollama2.listening import heard, window_starts
 from deepsound.reasoning.videollama2.observer import FRAMES, FramesObserver, evenly_spaced
 from deepsound.reasoning.videollama2.prompting import Media, read_vocabulary
 from deepsound.reasoning.videollama2.reasoner import VideoLlama2Cot, VideoLlama2Qa
-from deepsound.reasoning.videollama2.writing import Ended, GreedyWriter
 from tests.clips import write_clip
 from tests.parity.__main__ import check_file
 from tests.releases import (

@@ -6,8 +6,10 @@ Only the part that reads, looks, listens and writes is named: none of the networ
 # pyright: reportUnknownMemberType=false
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
+from torch import Tensor
 from transformers import (
     BaseImageProcessor,
     Gemma4Config,
@@ -27,19 +29,27 @@ from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImagePr
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.reasoning.local.quantising import Precision
 from deepsound.reasoning.omni.frames import PairedFrames, TimedFrames
+from deepsound.reasoning.omni.places import in_order, on_the_clock
 from deepsound.reasoning.omni.release import Release, incomplete
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What transformers calls the parts of a family. `pictures` works without torchvision, `frames` is ours."""
+    """What transformers calls the parts of a family. `pictures` works without torchvision, `frames` is ours.
+
+    `places`: of each token of a prompt, of one or three dimensions, and how far those after it are beyond their
+    number. `without_words`: what tells the network to spare itself what only the next word would need.
+    """
 
     config: type[PreTrainedConfig]
     network: type[PreTrainedModel]
     processor: type[ProcessorMixin]
     pictures: type[BaseImageProcessor]
     frames: type[PairedFrames] | type[TimedFrames]
+    places: Callable[[PreTrainedModel, Mapping[str, Tensor]], tuple[Tensor, int]]
+    without_words: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 FAMILIES = {
@@ -49,6 +59,7 @@ FAMILIES = {
         Qwen2_5OmniProcessor,
         Qwen2VLImageProcessorPil,
         PairedFrames,
+        on_the_clock,
     ),
     "qwen3_omni_moe": Family(
         Qwen3OmniMoeConfig,
@@ -56,9 +67,17 @@ FAMILIES = {
         Qwen3OmniMoeProcessor,
         Qwen2VLImageProcessorPil,
         PairedFrames,
+        on_the_clock,
     ),
     "gemma4": Family(
-        Gemma4Config, Gemma4ForConditionalGeneration, Gemma4Processor, Gemma4ImageProcessorPil, TimedFrames
+        Gemma4Config,
+        Gemma4ForConditionalGeneration,
+        Gemma4Processor,
+        Gemma4ImageProcessorPil,
+        TimedFrames,
+        in_order,
+        # Its last layers share the keys and values of earlier ones, and leave nothing in the cache.
+        {"logits_to_keep": 1},
     ),
 }
 """By the `model_type` of config.json."""
@@ -87,6 +106,20 @@ def read_family(release: Release) -> tuple[Family, PreTrainedConfig]:
     if getattr(config, "audio_config", None) is None:
         raise _other_family(release, "a model that takes no sound")
     return family, config
+
+
+def refuse_fewer_bits(release: Release, config: PreTrainedConfig, precision: Precision) -> None:
+    """Raise DeepSoundError BAD_SETTINGS where most of the weights would stay as they are."""
+    language = config.get_text_config()
+    if precision is Precision.LOADED or not getattr(language, "num_experts", None):
+        return
+    raise DeepSoundError(
+        ErrorCode.BAD_SETTINGS,
+        f"its experts can't be held in {precision.removesuffix('bit')} bits: bitsandbytes takes linear layers, "
+        "and transformers holds a layer's experts in one piece",
+        where=str(release.folder),
+        remedy="leave the precision out of the reasoner's name, or serve it (--reasoner served:<url>)",
+    )
 
 
 def _other_family(release: Release, found: str) -> DeepSoundError:

@@ -1,23 +1,26 @@
 """The omni reasoner as a backend: an audio-video chat model of transformers looks, listens and reasons."""
 
-import threading
-import time
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig
 
 from deepsound.cot import ReplyForm
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.identity import ModelIdentity
+from deepsound.identity import ModelIdentity, ShownFrame
 from deepsound.media.footage import Footage, Observer
-from deepsound.reasoning.answering import Letters, read_letters
-from deepsound.reasoning.omni.families import Family, read_family
-from deepsound.reasoning.omni.network import MOST_TOKENS, answer, load_network
+from deepsound.reasoning.local.answering import Words, read_letters
+from deepsound.reasoning.local.asking import Reply, at_once, in_company
+from deepsound.reasoning.local.quantising import check_precision
+from deepsound.reasoning.local.writing import MOST_TOKENS
+from deepsound.reasoning.omni.asking import Interlocutor, Question
+from deepsound.reasoning.omni.families import Family, read_family, refuse_fewer_bits
+from deepsound.reasoning.omni.network import end_tokens, load_network
 from deepsound.reasoning.omni.processing import Conversation, Shown, read_conversation
 from deepsound.reasoning.omni.release import find_release, identify
 from deepsound.reasoning.protocol import Testimony
@@ -25,30 +28,37 @@ from deepsound.reasoning.questions import judge_question, plan_question, silence
 from deepsound.reasoning.sounds import Heard, windows
 from deepsound.reasoning.stills import StillsObserver, pictures, shown_frames, stills_of
 
-REVISION = "1"  # raise it whenever the same frames and sound would be asked about in another way
+REVISION = "2"  # raise it whenever the same frames and sound would be asked about in another way
 
+
+_BITS = re.compile(r":(\d+bit)\Z")
+"""A precision, after the name of a model."""
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
 class Omni:
     """The audio-video chat model `model`: a folder, its name in the models folder, or a Hugging Face repository
-    in the local cache; `model#float32` where it is not to be computed in bfloat16. Nothing is fetched.
+    in the local cache. Nothing is fetched. `model#float32` where it is not to be computed in bfloat16,
+    `model:4bit` or `model:8bit` for the language model's layers in fewer bits, or both, in the other order.
 
-    Decoding is greedy, offers A and B alone once the conclusion is opened, and stops at the letter. Calls from
-    several threads run one after another. Raises DeepSoundError: MODEL_MISSING for a model that is not here,
-    BAD_SETTINGS for a dtype that there is not; files are first read for `models`, `judge` or `is_silent`.
+    Decoding is greedy, offers A and B alone once the conclusion is opened, and stops at the letter. Questions that
+    several threads ask at once are answered side by side. Raises DeepSoundError: MODEL_MISSING for a model that is
+    not here, BAD_SETTINGS for a dtype or precision that there is not; files are first read for `models`, `judge`
+    or `is_silent`.
     """
 
     def __init__(self, model: str, *, device: str | None = None) -> None:
-        named, _, dtype = model.partition("#")
+        given, _, dtype = model.partition("#")
+        named, bits = _parted(given)
         self._dtype = _dtype(dtype or "bfloat16", model)
+        self._precision = check_precision(bits, f"omni:{named}")
         self._release = find_release(named)
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._turn = threading.Lock()
-        self.name = f"omni:{self._release.name}"
+        self._batcher = in_company(self._answer)
+        self.name = ":".join(filter(None, ("omni", self._release.name, self._precision)))
         # Whatever changes the words belongs to the version, and so to the step key.
-        self.version = f"{REVISION}/{_name(self._dtype)}"
+        self.version = "/".join(filter(None, (REVISION, _name(self._dtype), self._precision)))
 
     @cached_property
     def models(self) -> Sequence[ModelIdentity]:
@@ -56,16 +66,20 @@ class Omni:
         _ = self._family  # a model that can't be run is refused before tens of gigabytes are read
         return (identify(self._release),)
 
+    @property
+    def at_once(self) -> int:
+        """How many questions it is worth having asked at once."""
+        return at_once(self._device)
+
     def observers(self) -> Sequence[Observer]:
         """Sixteen stills, evenly spread."""
         return (StillsObserver(),)
 
     def plan(self, footage: Footage) -> Testimony:
         """Ask for a plan of the stills. Raises DeepSoundError as `judge` does."""
-        stills = stills_of(footage, self.name)
-        shown = Shown(pictures(stills), stills["time"].astype(np.float64))
-        question = plan_question([float(moment) for moment in shown.times])
-        return replace(self._asked(question, shown, ()), frames=shown_frames(stills))
+        shown, frames = self._shown(footage)
+        asked = self._asked(shown, None, lambda _: plan_question(_moments(shown)))
+        return replace(asked, frames=frames)
 
     def judge(self, footage: Footage, audio: Path) -> Testimony:
         """Ask the protocol's question of the stills and all of `audio`.
@@ -73,55 +87,80 @@ class Omni:
         Raises DeepSoundError: INTERNAL for footage without this reasoner's observation, MODEL_FAILED for more
         sound than the model takes, and what loading and reading raise.
         """
-        stills = stills_of(footage, self.name)
-        shown = Shown(pictures(stills), stills["time"].astype(np.float64))
-        heard = windows(audio, self._conversation.sample_rate)
-        question = judge_question([float(moment) for moment in shown.times], [sound.span for sound in heard])
-        return replace(self._asked(question, shown, heard), frames=shown_frames(stills))
+        shown, frames = self._shown(footage)
+        asked = self._asked(
+            shown, audio, lambda heard: judge_question(_moments(shown), [sound.span for sound in heard])
+        )
+        return replace(asked, frames=frames)
 
     def is_silent(self, audio: Path) -> Testimony:
         """Ask the protocol's third question of `audio` alone. Raises DeepSoundError as `judge` does."""
-        return self._asked(silence_question(), None, windows(audio, self._conversation.sample_rate))
+        return self._asked(None, audio, lambda _: silence_question())
 
-    def _asked(self, question: str, shown: Shown | None, heard: Sequence[Heard]) -> Testimony:
-        prompt = self._conversation.prompt(question, sounds=len(heard), video=shown is not None)
-        with self._turn:
-            network = self._network
-            began = time.monotonic()
-            tensors = self._conversation.tensors(prompt, shown, [sound.samples for sound in heard])
-            reply = answer(network, tensors, self._conversation.tokenizer, self._letters)
+    def _shown(self, footage: Footage) -> tuple[Shown, tuple[ShownFrame, ...]]:
+        stills = stills_of(footage, self.name)
+        return Shown(pictures(stills), stills["time"].astype(np.float64)), shown_frames(stills)
+
+    def _asked(
+        self, shown: Shown | None, audio: Path | None, worded: Callable[[Sequence[Heard]], str]
+    ) -> Testimony:
+        with self._batcher.joined() as ask:
+            heard = windows(audio, self._conversation.sample_rate) if audio else []
+            prompt = self._conversation.prompt(worded(heard), sounds=len(heard), video=shown is not None)
+            [reply] = ask([Question(prompt, shown, [sound.samples for sound in heard])])
+        return self._testimony(prompt, reply, len(heard))
+
+    def _testimony(self, prompt: str, reply: Reply, sounds: int) -> Testimony:
         return Testimony(
-            raw=reply.text,
+            raw=reply.raw,
             prompt=prompt,
             probability=reply.probability,
             parameters={
                 "model": self._release.name,
+                "ended": reply.ended,
                 "dtype": _name(self._dtype),
-                "sounds": len(heard),
+                "precision": self._precision or None,
+                "sounds": sounds,
                 "most_tokens": MOST_TOKENS,
+                "batch": reply.batch,
             },
             form=ReplyForm.STAGES if reply.probability is None else ReplyForm.STAGES_TO_LETTER,
             prompt_tokens=reply.prompt_tokens,
-            reply_tokens=reply.tokens,
-            seconds=time.monotonic() - began,
+            reply_tokens=reply.reply_tokens,
+            seconds=reply.seconds,
         )
+
+    def _answer(self, questions: Sequence[Question]) -> list[Reply]:
+        return self._interlocutor.answer(questions)
 
     @cached_property
     def _family(self) -> tuple[Family, PreTrainedConfig]:
-        return read_family(self._release)
+        family, config = read_family(self._release)
+        refuse_fewer_bits(self._release, config, self._precision)
+        return family, config
 
     @cached_property
     def _conversation(self) -> Conversation:
         return read_conversation(self._release, self._family[0])
 
     @cached_property
-    def _letters(self) -> Letters:
-        return read_letters(self._conversation.tokenizer, self._release.folder)
+    def _interlocutor(self) -> Interlocutor:
+        (family, config), tokenizer = self._family, self._conversation.tokenizer
+        network = load_network(
+            self._release, family, config, dtype=self._dtype, device=self._device, precision=self._precision
+        )
+        words = Words(tokenizer, end_tokens(network, tokenizer), read_letters(tokenizer, self._release.folder))
+        return Interlocutor(network, family, self._conversation, words)
 
-    @cached_property
-    def _network(self) -> PreTrainedModel:
-        family, config = self._family
-        return load_network(self._release, family, config, dtype=self._dtype, device=self._device)
+
+def _parted(given: str) -> tuple[str, str]:
+    """The name of a model, and the precision after it, if any."""
+    bits = _BITS.search(given)
+    return (given[: bits.start()], bits[1]) if bits else (given, "")
+
+
+def _moments(shown: Shown) -> list[float]:
+    return [float(moment) for moment in shown.times]
 
 
 def _dtype(name: str, model: str) -> torch.dtype:

@@ -2,7 +2,6 @@
 # PyTorch leaves from_numpy without types.
 # pyright: reportUnknownMemberType=false
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,14 +12,13 @@ from torch import Tensor
 
 from deepsound.canonical import sha256_json
 from deepsound.cot import ReplyForm
-from deepsound.reasoning.videollama2.decoding import Prompt, Read, read, write
+from deepsound.reasoning.local.asking import Reply, replies
+from deepsound.reasoning.local.decoding import Prompt, Read
+from deepsound.reasoning.local.reading import REMEMBERED_BYTES, ReadBefore
+from deepsound.reasoning.local.writing import GreedyWriter
+from deepsound.reasoning.videollama2.decoding import passes, read
 from deepsound.reasoning.videollama2.network import VideoLlama2
 from deepsound.reasoning.videollama2.prompting import Media, Vocabulary
-from deepsound.reasoning.videollama2.reading import ReadBefore
-from deepsound.reasoning.videollama2.writing import Ended, GreedyWriter
-
-REMEMBERED_BYTES = 2**30
-"""Of what was read of videos: about thirteen at the released sizes, in 16 bits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,19 +43,6 @@ class Question:
     form: ReplyForm | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What was said and how it ended; tokens read and said; seconds, and how many questions shared them."""
-
-    raw: str
-    ended: Ended
-    probability: float | None
-    prompt_tokens: int
-    reply_tokens: int
-    seconds: float
-    batch: int
-
-
 class Interlocutor:
     """A loaded network with its words, for one thread at a time.
 
@@ -73,24 +58,10 @@ class Interlocutor:
 
     def answer(self, questions: Sequence[Question]) -> list[Reply]:
         """A reply to each, in order."""
-        began = time.perf_counter()
-        with torch.inference_mode():
-            prompts = [self._prompt(question) for question in questions]
-            writers = [GreedyWriter(self._vocabulary, self._penalty, question.form) for question in questions]
-            write(self._network.language, prompts, writers)
-        seconds = time.perf_counter() - began
-        return [
-            Reply(
-                raw=writer.text,
-                ended=writer.ended or Ended.BUDGET,
-                probability=writer.probability,
-                prompt_tokens=prompt.length,
-                reply_tokens=len(writer.said),
-                seconds=seconds,
-                batch=len(questions),
-            )
-            for prompt, writer in zip(prompts, writers, strict=True)
-        ]
+        return replies(questions, self._prompt, self._writer, passes(self._network.language))
+
+    def _writer(self, question: Question) -> GreedyWriter:
+        return GreedyWriter(self._vocabulary, self._penalty, question.form)
 
     def _prompt(self, question: Question) -> Prompt:
         before, after = self._vocabulary.around(question.prompt, question.media)

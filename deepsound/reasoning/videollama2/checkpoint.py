@@ -10,8 +10,8 @@ import torch
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.reasoning.local.quantising import Precision, quantise
 from deepsound.reasoning.videollama2.network import VideoLlama2, VideoLlama2Config
-from deepsound.reasoning.videollama2.quantising import Precision, quantise
 from deepsound.weights import State, load_strict, read_state
 
 _VISION = "model.vision_tower.vision_tower.vision_model."
@@ -83,7 +83,7 @@ def load_network(
     with torch.device("meta"):
         network = VideoLlama2(config)
     fill_network(network, state, folder)
-    quantise(network.language, precision, dtype=dtype, device=device)
+    quantise(network.language.model.layers, precision, dtype=dtype, device=device)
     for parameter in network.parameters():
         if parameter.is_floating_point():
             parameter.data = parameter.data.to(device, dtype)

@@ -2,15 +2,14 @@
 # transformers leaves most of its tokenizers without types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase, Qwen2Tokenizer
+from transformers import Qwen2Tokenizer
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.reasoning.answering import Letters, read_letters
+from deepsound.reasoning.local.answering import Words, read_letters
 
 
 class Media(StrEnum):
@@ -23,15 +22,8 @@ class Media(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """A tokenizer and the tokens the reasoner looks for.
-
-    `end` closes the model's turn; `letters` are the tokens that say A or B.
-    """
-
-    tokenizer: PreTrainedTokenizerBase
-    end: int
-    letters: Letters
+class Vocabulary(Words):
+    """The release's words, and how they become a prompt."""
 
     def prompt(self, question: str, media: Media) -> str:
         """The conversation up to the model's turn, by the chat template, system prompt included."""
@@ -43,10 +35,6 @@ class Vocabulary:
         """Token ids of the words before the media and of those after them, tokenised apart."""
         before, _, after = prompt.partition(media)
         return self._ids(before), self._ids(after)
-
-    def text(self, tokens: Sequence[int]) -> str:
-        """The words of `tokens`."""
-        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
@@ -65,7 +53,7 @@ def read_vocabulary(folder: Path) -> Vocabulary:
         raise _unusable(folder, ErrorCode.MODEL_FAILED, f"the tokenizer can't be read ({error})") from error
     if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
         raise _unusable(folder, ErrorCode.MODEL_FAILED, "the tokenizer has no chat template or no end token")
-    return Vocabulary(tokenizer, int(tokenizer.eos_token_id), read_letters(tokenizer, folder))
+    return Vocabulary(tokenizer, frozenset({int(tokenizer.eos_token_id)}), read_letters(tokenizer, folder))
 
 
 def _unusable(folder: Path, code: ErrorCode, what: str) -> DeepSoundError:

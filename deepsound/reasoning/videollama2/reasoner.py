@@ -9,29 +9,23 @@ import numpy as np
 import torch
 
 from deepsound import cot
-from deepsound.batching import Batcher, Limits
 from deepsound.cot import ReplyForm
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.hashes import checkpoint_sha256
 from deepsound.identity import ModelIdentity, ShownFrame
 from deepsound.media.footage import Footage, Observation, Observer
 from deepsound.models import find_file, known_model
+from deepsound.reasoning.local.asking import Reply, at_once, in_company
+from deepsound.reasoning.local.quantising import check_precision
+from deepsound.reasoning.local.writing import Ended
 from deepsound.reasoning.protocol import Testimony
-from deepsound.reasoning.videollama2.asking import Interlocutor, Question, Reply, Shown
+from deepsound.reasoning.videollama2.asking import Interlocutor, Question, Shown
 from deepsound.reasoning.videollama2.checkpoint import load_network, weight_files
 from deepsound.reasoning.videollama2.configuration import read_config
 from deepsound.reasoning.videollama2.listening import heard
 from deepsound.reasoning.videollama2.network import VideoLlama2Config
 from deepsound.reasoning.videollama2.observer import FRAMES, FramesObserver
 from deepsound.reasoning.videollama2.prompting import Media, Vocabulary, read_vocabulary
-from deepsound.reasoning.videollama2.quantising import check_precision
-from deepsound.reasoning.videollama2.writing import Ended
-
-_SIDE_BY_SIDE = 8
-"""Most questions of one batch."""
-
-_COMPANY_SECONDS = 2.0
-"""How long a question waits for others that are being prepared."""
 
 
 class _VideoLlama2:
@@ -67,9 +61,7 @@ class _VideoLlama2:
         self.name = f"{kind}:{precision}" if precision else kind
         # Whatever changes the words belongs to the version, and so to the step key.
         self.version = "/".join(filter(None, ("2", str(self._dtype).removeprefix("torch."), self._precision)))
-        self._batcher = Batcher(
-            self._answer, Limits(_SIDE_BY_SIDE, wait=_COMPANY_SECONDS), cost=lambda _: 1.0, kind=lambda _: None
-        )
+        self._batcher = in_company(self._answer)
 
     @cached_property
     def models(self) -> Sequence[ModelIdentity]:
@@ -79,8 +71,8 @@ class _VideoLlama2:
 
     @property
     def at_once(self) -> int:
-        """How many questions it is worth having asked at once: a GPU has room beside the processor, a CPU none."""
-        return _SIDE_BY_SIDE if self._device.type == "cuda" else 1
+        """How many questions it is worth having asked at once."""
+        return at_once(self._device)
 
     def observers(self) -> Sequence[Observer]:
         """Frames evenly spaced over the video, as many as the release's config says."""

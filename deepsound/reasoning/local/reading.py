@@ -3,7 +3,10 @@
 from collections import OrderedDict
 from collections.abc import Callable
 
-from deepsound.reasoning.videollama2.decoding import Read
+from deepsound.reasoning.local.decoding import Read
+
+REMEMBERED_BYTES = 2**30
+"""Of what was read of videos: about thirteen at the released sizes of VideoLLaMA2.1, in 16 bits."""
 
 
 class ReadBefore:

@@ -5,9 +5,8 @@ from enum import StrEnum
 from torch import Tensor
 
 from deepsound.cot import ReplyForm
-from deepsound.reasoning.answering import awaits_answer, only_letters, probability_of_yes
-from deepsound.reasoning.videollama2.decoding import penalised
-from deepsound.reasoning.videollama2.prompting import Vocabulary
+from deepsound.reasoning.local.answering import Words, awaits_answer, only_letters, probability_of_yes
+from deepsound.reasoning.local.decoding import penalised
 
 MOST_TOKENS = 2048
 """The reference's budget for a reply."""
@@ -35,8 +34,8 @@ class GreedyWriter:
     own logits, without the penalty, where the letter was chosen; None where none was.
     """
 
-    def __init__(self, vocabulary: Vocabulary, penalty: float, form: ReplyForm | None) -> None:
-        self._vocabulary = vocabulary
+    def __init__(self, words: Words, penalty: float, form: ReplyForm | None) -> None:
+        self._words = words
         self._penalty = penalty
         self._form = form
         self.said: list[int] = []
@@ -50,12 +49,12 @@ class GreedyWriter:
         if self.ended is not None:
             return None
         token, is_letter = self._choose(logits)
-        if token == self._vocabulary.end:
+        if token in self._words.ends:
             self.ended = Ended.TURN
             return None
         self.said.append(token)
         if is_letter:
-            self.probability = probability_of_yes(logits, self._vocabulary.letters)
+            self.probability = probability_of_yes(logits, self._words.letters)
             if self._form is ReplyForm.STAGES_TO_LETTER:
                 self.ended = Ended.LETTER
                 return None
@@ -64,11 +63,11 @@ class GreedyWriter:
     @property
     def text(self) -> str:
         """What was said."""
-        return self._vocabulary.text(self.said)
+        return self._words.text(self.said)
 
     def _choose(self, logits: Tensor) -> tuple[int, bool]:
         """The likeliest token of those offered, and whether it is the letter of the answer."""
-        letters = self._vocabulary.letters
+        letters = self._words.letters
         awaits = self._awaits_letter()
         offered = only_letters(logits, letters) if awaits and self._form is ReplyForm.STAGES_TO_LETTER else logits
         token = int(penalised(offered, self.said, self._penalty).argmax())
@@ -77,7 +76,7 @@ class GreedyWriter:
     def _awaits_letter(self) -> bool:
         match self._form:
             case ReplyForm.STAGES_TO_LETTER:
-                return awaits_answer(self._vocabulary.text(self.said[-_TAIL:]))
+                return awaits_answer(self._words.text(self.said[-_TAIL:]))
             case ReplyForm.LETTER:
                 return not self.text.strip()
             case _:

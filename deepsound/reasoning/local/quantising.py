@@ -7,12 +7,12 @@ and eyes, ears and projectors are small beside them.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import importlib
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import Qwen2ForCausalLM
 
 from deepsound.errors import DeepSoundError, ErrorCode
 
@@ -47,9 +47,9 @@ def check_precision(name: str, backend: str) -> Precision:
 
 
 def quantise(
-    language: Qwen2ForCausalLM, precision: Precision, *, dtype: torch.dtype, device: torch.device
+    layers: Iterable[nn.Module], precision: Precision, *, dtype: torch.dtype, device: torch.device
 ) -> None:
-    """Put quantised layers on `device` in the place of the linear ones, which compute in `dtype`.
+    """Put quantised layers on `device` in the place of the linear ones in `layers`, which compute in `dtype`.
 
     One after the other, so that the whole never lies in memory twice. Raises DeepSoundError BAD_SETTINGS without
     bitsandbytes.
@@ -58,7 +58,7 @@ def quantise(
         return
     bnb = _bitsandbytes()
     make = _in_4_bits if precision is Precision.BITS_4 else _in_8_bits
-    for layer in language.model.layers:
+    for layer in layers:
         for name, module in list(layer.named_modules()):
             if isinstance(module, nn.Linear):
                 parent, _, last = name.rpartition(".")

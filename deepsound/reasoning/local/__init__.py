@@ -1,0 +1,1 @@
+"""What reasoners have in common whose networks run here: replies side by side, the answer's letter, fewer bits."""

@@ -1,0 +1,71 @@
+"""Questions that threads ask of a network here at the same time, and the replies to them."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from deepsound.batching import Batcher, Limits
+from deepsound.reasoning.local.decoding import Pass, Prompt, write
+from deepsound.reasoning.local.writing import Ended, GreedyWriter
+
+_SIDE_BY_SIDE = 8
+"""Most questions of one batch."""
+
+_COMPANY_SECONDS = 2.0
+"""How long a question waits for others that are being prepared."""
+
+Question = TypeVar("Question")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What was said and how it ended; tokens read and said; seconds, and how many questions shared them."""
+
+    raw: str
+    ended: Ended
+    probability: float | None
+    prompt_tokens: int
+    reply_tokens: int
+    seconds: float
+    batch: int
+
+
+def at_once(device: torch.device) -> int:
+    """How many questions it is worth having asked at once: a GPU has room beside the processor, a CPU none."""
+    return _SIDE_BY_SIDE if device.type == "cuda" else 1
+
+
+def in_company(answer: Callable[[Sequence[Question]], Sequence[Reply]]) -> Batcher[Question, Reply]:
+    """Questions of all threads, a few at a time, to `answer`."""
+    limits = Limits(_SIDE_BY_SIDE, wait=_COMPANY_SECONDS)
+    return Batcher(answer, limits, cost=lambda _: 1.0, kind=lambda _: None)
+
+
+def replies(
+    questions: Sequence[Question],
+    prompt: Callable[[Question], Prompt],
+    writer: Callable[[Question], GreedyWriter],
+    following: Pass,
+) -> list[Reply]:
+    """A reply to each question, in order: each prompt is read by itself, the replies are written side by side."""
+    began = time.perf_counter()
+    with torch.inference_mode():
+        prompts = [prompt(question) for question in questions]
+        writers = [writer(question) for question in questions]
+        write(following, prompts, writers)
+    seconds = time.perf_counter() - began
+    return [
+        Reply(
+            raw=writer.text,
+            ended=writer.ended or Ended.BUDGET,
+            probability=writer.probability,
+            prompt_tokens=prompt.length,
+            reply_tokens=len(writer.said),
+            seconds=seconds,
+            batch=len(questions),
+        )
+        for prompt, writer in zip(prompts, writers, strict=True)
+    ]
