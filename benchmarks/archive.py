@@ -27,7 +27,7 @@ from tasks.place import Place
 from tests.pool import Pool, a_pool
 
 SAMPLE = 20
-LOOK_EVERY = 5.0
+LOOK_EVERY = 2.0
 BUCKET = 1000
 GOALS = {"overhead_ms": 150, "growth": 1.2, "ledger_kb": 25, "resume_s": 60}
 
@@ -36,8 +36,10 @@ GOALS = {"overhead_ms": 150, "growth": 1.2, "ledger_kb": 25, "resume_s": 60}
 class Watch:
     """What every process took, looked at while the run goes on; processes that end are not lost."""
 
-    cpu: dict[int, float] = field(default_factory=dict)
+    cpu: dict[tuple[str, int], float] = field(default_factory=dict)
     memory: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    ended: list[tuple[float, int]] = field(default_factory=list)
+    kilobytes: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def look(self, pool: Pool) -> None:
         roots = [("server", pool.server.process), *(("worker", worker) for worker in pool.workers)]
@@ -46,11 +48,32 @@ class Watch:
                 continue
             for process in _tree(root.pid):
                 try:
-                    times, kind = process.cpu_times(), f"{name}: {_kind(process)}"
-                    self.cpu[process.pid] = times.user + times.system
+                    times, kind = process.cpu_times(), _kind(name, process)
+                    self.cpu[kind, process.pid] = times.user + times.system
                     self.memory[kind].append(process.memory_info().rss / 2**20)
                 except psutil.NoSuchProcess:
                     continue
+
+    def count(self, seconds: float, ended: int, files: Mapping[str, Sequence[Path]]) -> None:
+        """How many videos have ended by now, and how large the databases are."""
+        self.ended.append((seconds, ended))
+        for name, paths in files.items():
+            self.kilobytes[name].append(sum(path.stat().st_size for path in paths if path.exists()) / 1024)
+
+    def parts(self, videos: int) -> dict[str, dict[str, float]]:
+        """CPU milliseconds a video by kind of process, and how many processes of it there were."""
+        parts: dict[str, dict[str, float]] = defaultdict(lambda: {"processes": 0, "cpu_ms": 0.0})
+        for (kind, _), seconds in self.cpu.items():
+            parts[kind]["processes"] += 1
+            parts[kind]["cpu_ms"] += 1000 * seconds / videos
+        return dict(parts)
+
+    def growth(self, name: str) -> float:
+        """Kilobytes that a video adds to a database, from the first tenth of the run on."""
+        total = self.ended[-1][1]
+        first = next(index for index, (_, ended) in enumerate(self.ended) if ended >= total / 10)
+        grown = self.kilobytes[name][-1] - self.kilobytes[name][first]
+        return grown / (total - self.ended[first][1])
 
 
 def main() -> None:
@@ -78,12 +101,10 @@ def measure(folder: Path, videos: int) -> dict[str, Any]:
         submitted = time.monotonic() - began
         pool.worker("cpu", limit=2)
         pool.worker("gpu")
-        ended = follow(pool, run, watch)
+        follow(pool, run, watch, {"ledger": ledger_files(folder), "prefect": prefect_files(pool)})
         resumed = time.monotonic()
         pool.run("resume", run)
         resumed = time.monotonic() - resumed
-        prefect = sum(path.stat().st_size for path in pool.server.folder.glob("prefect.db*"))
-    ledger = sum(path.stat().st_size for path in folder.glob("ledger.sqlite3*"))
     whole = 1000 * sum(watch.cpu.values()) / videos
     return {
         "videos": videos,
@@ -91,9 +112,10 @@ def measure(folder: Path, videos: int) -> dict[str, Any]:
         "cpu_ms": whole,
         "engine_cpu_ms": engine,
         "overhead_ms": whole - engine,
-        "bucket_s": buckets(ended),
-        "ledger_kb": ledger / 1024 / videos,
-        "prefect_mb_per_1000": prefect / 2**20 / videos * 1000,
+        "parts": watch.parts(videos),
+        "bucket_s": buckets(watch.ended),
+        "ledger_kb": watch.growth("ledger"),
+        "prefect_kb": watch.growth("prefect"),
         "memory_mb": {kind: grown(seen) for kind, seen in sorted(watch.memory.items())},
         "resume_s": resumed,
         "goals": GOALS,
@@ -123,16 +145,24 @@ def engine_cpu(clips: Sequence[Path], folder: Path) -> float:
     return 1000 * (time.process_time() - began) / len(clips)
 
 
-def follow(pool: Pool, run: str, watch: Watch) -> list[tuple[float, int]]:
-    """(seconds, videos ended by then) until all have."""
-    began, seen = time.monotonic(), []
+def follow(pool: Pool, run: str, watch: Watch, files: Mapping[str, Sequence[Path]]) -> None:
+    """Until every video has ended."""
+    began = time.monotonic()
     while True:
         progress = pool.progress(run)
-        seen.append((time.monotonic() - began, progress.items - progress.open_items))
+        watch.count(time.monotonic() - began, progress.items - progress.open_items, files)
         watch.look(pool)
         if progress.open_items == 0:
-            return seen
+            return
         time.sleep(LOOK_EVERY)
+
+
+def ledger_files(folder: Path) -> list[Path]:
+    return [folder / "ledger.sqlite3", folder / "ledger.sqlite3-wal"]
+
+
+def prefect_files(pool: Pool) -> list[Path]:
+    return [pool.server.folder / "prefect.db", pool.server.folder / "prefect.db-wal"]
 
 
 def buckets(ended: Sequence[tuple[float, int]]) -> list[float]:
@@ -155,9 +185,13 @@ def table(figures: Mapping[str, Any]) -> str:
         f"submit: {figures['submit_ms']:.0f} ms a video",
         f"CPU a video: {figures['cpu_ms']:.0f} ms, of it the engine {figures['engine_cpu_ms']:.0f} ms,"
         f" so orchestration, ledger and store {figures['overhead_ms']:.0f} ms (goal {GOALS['overhead_ms']})",
+        "CPU a video by process: "
+        + ", ".join(
+            f"{kind} ({part['processes']:.0f}) {part['cpu_ms']:.0f} ms" for kind, part in figures["parts"].items()
+        ),
         "wall of each further part: " + ", ".join(f"{seconds:.0f} s" for seconds in figures["bucket_s"]),
         f"ledger: {figures['ledger_kb']:.1f} kB a video (goal {GOALS['ledger_kb']})",
-        f"Prefect's database: {figures['prefect_mb_per_1000']:.1f} MB for 1,000 videos",
+        f"Prefect's database: {figures['prefect_kb']:.0f} kB a video",
         f"resume of the finished run: {figures['resume_s']:.1f} s (goal {GOALS['resume_s']})",
         "memory in MB, first third, last third, most:",
         *(
@@ -176,17 +210,17 @@ def _tree(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _kind(process: psutil.Process) -> str:
+def _kind(root: str, process: psutil.Process) -> str:
     words = " ".join(process.cmdline())
     for mark, name in (
         ("guarded.child", "decoder"),
-        ("prefect.engine", "flow"),
         ("server start", "server"),
         ("worker start", "worker"),
+        ("prefect.engine", "flow"),
     ):
         if mark in words:
             return name
-    return "other"
+    return f"other of {root}"
 
 
 if __name__ == "__main__":

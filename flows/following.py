@@ -14,8 +14,8 @@ SHARD_SECONDS = 300.0
 """What a shard should take: long enough for its models to be worth loading, short enough to lose."""
 
 FIRST_SHARD = 16
-LARGEST_SHARD = 256
-"""Before anything was measured, and at most: Prefect takes parameters up to 512 KiB and nobody waits for hours."""
+LARGEST_SHARD = 1024
+"""Before anything was measured, and at most: Prefect takes parameters up to 512 KiB."""
 
 SHARDS_IN_FLIGHT = 8
 """Enough to keep the workers of a pool busy; hundreds of waiting runs block a Prefect server (its issue 19403)."""
