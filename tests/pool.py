@@ -24,6 +24,7 @@ from tests.archive import Archive
 from tests.s3 import free_port
 
 ROOT = Path(__file__).parents[1]
+SERVER_SETTINGS = ROOT / "prefect-server.env"
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 
 
@@ -57,10 +58,11 @@ class Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {
+        lines = SERVER_SETTINGS.read_text().splitlines()
+        settings = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+        return settings | {
             "PREFECT_HOME": str(self.folder),
             "PREFECT_API_URL": self.api_url,
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             # Tests sweep when they mean to, not when a schedule says so.
             "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
             "DO_NOT_TRACK": "1",
