@@ -2,7 +2,7 @@
 
     python -m benchmarks.archive [--videos 1000] [--json]
 
-One-second clips, embedded backends, a standing Prefect server, a worker for each pool; ledger on SQLite and store
+One-second clips, embedded backends, a standing Prefect server, workers for both pools, two shards at once; ledger on SQLite and store
 in a folder. What orchestration adds is the CPU of all processes less the time of the steps' own work, which the
 engine alone is timed for on a sample of the same clips in the same run.
 """
@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.children import cpu_seconds
 from benchmarks.meters import Stopwatch
 from benchmarks.overhead import GENERATOR, REASONER, by_engine, one_second
 from tasks.place import Place
@@ -100,7 +101,7 @@ def measure(folder: Path, videos: int) -> dict[str, Any]:
         run = str(json.loads(pool.run("submit", reels, "--json"))["run"])
         submitted = time.monotonic() - began
         pool.worker("cpu", limit=2)
-        pool.worker("gpu")
+        pool.worker("gpu", limit=2)
         follow(pool, run, watch, {"ledger": ledger_files(folder), "prefect": prefect_files(pool)})
         resumed = time.monotonic()
         pool.run("resume", run)
@@ -139,10 +140,10 @@ def make_clips(folder: Path, videos: int) -> list[Path]:
 def engine_cpu(clips: Sequence[Path], folder: Path) -> float:
     """CPU milliseconds of the engine alone for one of these clips."""
     by_engine(clips[0], folder, Stopwatch())  # loads the models
-    began = time.process_time()
+    began = cpu_seconds()
     for clip in clips:
         by_engine(clip, folder, Stopwatch())
-    return 1000 * (time.process_time() - began) / len(clips)
+    return 1000 * (cpu_seconds() - began) / len(clips)
 
 
 def follow(pool: Pool, run: str, watch: Watch, files: Mapping[str, Sequence[Path]]) -> None:
