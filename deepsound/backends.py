@@ -15,7 +15,7 @@ from typing import cast
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.protocol import Generator
-from deepsound.reasoning.ensemble import Ensemble
+from deepsound.reasoning.ensemble import Ensemble, ensemble_of
 from deepsound.reasoning.protocol import Reasoner
 from deepsound.separation.protocol import Separator
 
@@ -68,7 +68,7 @@ def _load(group: str, name: str) -> object:
 
 @cache
 def _ensemble(members: tuple[str, ...]) -> Ensemble:
-    return Ensemble([load_reasoner(member) for member in members])
+    return ensemble_of([load_reasoner(member) for member in members])
 
 
 @cache

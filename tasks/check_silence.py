@@ -4,6 +4,7 @@ What decides is the run's setting `silence`, and it is recorded beside what each
 contradict one another, that is a decision of its own in the ledger, so that nobody has to compare.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from db.records import Decision, StepRef
@@ -13,7 +14,8 @@ from deepsound.backends import load_reasoner
 from deepsound.canonical import Json
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Action, Step
-from deepsound.reasoning.protocol import HearsSilence, Reasoner
+from deepsound.reasoning.protocol import HearsSilence, Reasoner, Testimony
+from deepsound.reasoning.silence_votes import SilenceVote, silence_of, silence_votes
 from deepsound.silence import Silence
 from tasks.job import Job
 from tasks.judge import cost
@@ -58,7 +60,7 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG
                 decisions=[Decision(SILENT, _word(measured.is_silent))],
             )
         testimony = hearing(load_reasoner(job.settings.reasoner)).is_silent(background)
-    answer = cot.parse_silence(testimony.raw)
+    answer, votes = silence_of(testimony), silence_votes(testimony)
     silent = decide(job.settings.silence, measured.is_silent, answer.silent)
     return StepOutput(
         result={
@@ -69,12 +71,18 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG
             "reason": answer.reason,
             "parameters": dict(testimony.parameters),
             **cost(testimony),
+            **({"votes": _votes(testimony, votes)} if votes else {}),
         },
         template=cot.SILENCE_PROMPT,
         prompt=testimony.prompt,
         raw=testimony.raw,
         parser_version=cot.PARSER_VERSION,
-        decisions=[Decision(SILENT, _word(silent)), *_grounds(measured, answer)],
+        decisions=[
+            Decision(SILENT, _word(silent)),
+            Decision(MEASURED, _word(measured.is_silent)),
+            *_heard(measured, answer),
+            *(decision for vote in votes for decision in _heard(measured, vote.answer, vote.reasoner)),
+        ],
     )
 
 
@@ -95,17 +103,30 @@ def hearing(reasoner: Reasoner) -> HearsSilence:
     )
 
 
-def _grounds(measured: Silence, answer: cot.SilenceAnswer) -> list[Decision]:
-    """What the decision rests on, and whether that agrees."""
-    heard = "undecided" if answer.silent is None else _word(answer.silent)
-    grounds = [
-        Decision(MEASURED, _word(measured.is_silent)),
-        Decision(HEARD, heard, span=answer.decided_at, parser_version=cot.PARSER_VERSION),
-    ]
+def _heard(measured: Silence, answer: cot.SilenceAnswer, voter: str | None = None) -> list[Decision]:
+    """What is said of it, and whether that agrees with the measurement. `voter`: one of several reasoners."""
+    by = "" if voter is None else f" by {voter}"
+    word = "undecided" if answer.silent is None else _word(answer.silent)
+    read = {"span": answer.decided_at, "parser_version": cot.PARSER_VERSION}
+    heard = Decision(f"{HEARD}{by}", word, **read)
     if answer.silent in (None, measured.is_silent):
-        return grounds
-    said = f"measured {_word(measured.is_silent)}, the reasoner says {heard}"
-    return [*grounds, Decision(CONTRADICTION, said, span=answer.decided_at, parser_version=cot.PARSER_VERSION)]
+        return [heard]
+    said = f"measured {_word(measured.is_silent)}, {voter or 'the reasoner'} says {word}"
+    return [heard, Decision(f"{CONTRADICTION}{by}", said, **read)]
+
+
+def _votes(testimony: Testimony, votes: Sequence[SilenceVote]) -> list[Json]:
+    """What each of several reasoners said; `raw` are the characters of the raw output that are its words."""
+    return [
+        {
+            "reasoner": vote.reasoner,
+            "heard": vote.answer.silent,
+            "reason": vote.answer.reason,
+            "raw": [member.start, member.start + len(member.testimony.raw)],
+            **cost(member.testimony),
+        }
+        for vote, member in zip(votes, testimony.members, strict=True)
+    ]
 
 
 def _background(job: Job, action: Action) -> Artifact:

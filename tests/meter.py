@@ -39,3 +39,13 @@ WATCHING = CODE.replace("return ()", "return (StillsObserver(),)").replace(
     "import math", "import math\nfrom deepsound.reasoning.stills import StillsObserver"
 )
 """The same, but it has stills kept that it does not look at."""
+
+HEARING = (
+    CODE.replace("JUDGE_PROMPT, PLAN", "JUDGE_PROMPT, SILENCE_PROMPT, PLAN").replace("meter:", "listener:")
+    + """
+    def is_silent(self, audio):
+        words = {-90: "The audio is not silent.", -80: "The audio is silent."}
+        return Testimony(words.get(self.level, "Hm."), SILENCE_PROMPT, prompt_tokens=7, reply_tokens=5)
+"""
+)
+"""`listener:<dBFS>`: the same, asked about silence it denies it at -90 dBFS, affirms it at -80, and else shrugs."""

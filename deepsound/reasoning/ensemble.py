@@ -15,7 +15,7 @@ from deepsound.cot import Judgement, Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.identity import ModelIdentity, ShownFrame
 from deepsound.media.footage import Footage, Observer
-from deepsound.reasoning.protocol import Member, Reasoner, TellsSpans, Testimony
+from deepsound.reasoning.protocol import AnswersTogether, HearsSilence, Member, Reasoner, TellsSpans, Testimony
 
 SURELY_NOT, SURELY = 0.3, 0.7
 """Outside of these the mean probability decides. Two on either side of one half get there only where one is more
@@ -60,6 +60,11 @@ class Ensemble:
         return any(isinstance(member, TellsSpans) and member.tells_spans for member in self.members)
 
     @property
+    def at_once(self) -> int:
+        """As many as the member that gains most from company has at once."""
+        return max((member.at_once for member in self.members if isinstance(member, AnswersTogether)), default=1)
+
+    @property
     def models(self) -> Sequence[ModelIdentity]:
         """The weights of all."""
         held = [model for member in self.members for model in member.models]
@@ -77,6 +82,23 @@ class Ensemble:
     def judge(self, footage: Footage, audio: Path) -> Testimony:
         """Ask each. Raises DeepSoundError where one of them does."""
         return _together([(member.name, member.judge(footage, audio)) for member in self.members])
+
+
+class HearingEnsemble(Ensemble):
+    """An ensemble of which some, or all, can be asked whether a sound is silent."""
+
+    def is_silent(self, audio: Path) -> Testimony:
+        """Ask each that can be. Raises DeepSoundError where one of them does."""
+        return _together([(name, member.is_silent(audio)) for name, member in _hearing(self.members)])
+
+
+def ensemble_of(members: Sequence[Reasoner]) -> Ensemble:
+    """Members as one. Raises DeepSoundError (BAD_SETTINGS) where one is named twice."""
+    return HearingEnsemble(members) if _hearing(members) else Ensemble(members)
+
+
+def _hearing(members: Sequence[Reasoner]) -> list[tuple[str, HearsSilence]]:
+    return [(member.name, member) for member in members if isinstance(member, HearsSilence)]
 
 
 def judgement_of(testimony: Testimony) -> Judgement:

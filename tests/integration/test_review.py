@@ -17,6 +17,7 @@ from tests.archive import Archive
 from tests.footage import narrated_clip, silent_clip
 from tests.integration.test_dub import sound_of
 from tests.meter import CODE as METER
+from tests.meter import HEARING
 from tests.plugins import install_plugin
 
 pytestmark = pytest.mark.integration
@@ -157,6 +158,35 @@ def test_where_two_reasoners_do_not_agree_a_person_decides_and_the_ledger_has_wh
         assert "<SUMMARY>" in judged.raw_output[start:end]
         assert judged.raw_output[:start].endswith(f"[{vote['reasoner']}]\n")
     assert {link.model.name for link in judged.models} >= {"silero-vad-16k", "centerface"}
+    with archive.worker.ledger.read() as session:
+        assert verify_run(session, item.run_id) == []
+
+
+def test_where_two_reasoners_do_not_agree_about_silence_it_is_measured_and_the_ledger_has_what_each_said(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+):
+    install_plugin(archive.folder / "site", "deepsound.reasoners", "listener", HEARING)
+    monkeypatch.syspath_prepend(archive.folder / "site")
+    clip = silent_clip(archive.folder / "ball.mp4", seconds=0.4)
+    [result] = archive.dub(clip, reasoner="listener:-90,listener:-80", silence="model")
+    assert result.verdict == "yes"
+    [item] = archive.items()
+    checked = next(attempt for attempt in item.attempts if attempt.step == "check_silence")
+    measured = "yes" if checked.result["measured"] else "no"
+    contradicting, other = ("listener:-80", "yes") if measured == "no" else ("listener:-90", "no")
+    assert {decision.key: decision.value for decision in checked.decisions} == {
+        "silent": measured,
+        "silent-measured": measured,
+        "silent-heard": "undecided",
+        "silent-heard by listener:-90": "no",
+        "silent-heard by listener:-80": "yes",
+        f"contradiction by {contradicting}": f"measured {measured}, {contradicting} says {other}",
+    }
+    assert checked.raw_output == "[listener:-90]\nThe audio is not silent.\n\n[listener:-80]\nThe audio is silent."
+    assert checked.result["reason"] == "listener:-90 says not silent; listener:-80 says silent"
+    for vote in checked.result["votes"]:
+        assert checked.raw_output[slice(*vote["raw"])].startswith("The audio is")
+        assert vote["reply_tokens"] == 5
     with archive.worker.ledger.read() as session:
         assert verify_run(session, item.run_id) == []
 

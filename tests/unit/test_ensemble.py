@@ -8,15 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepsound.backends import load_reasoner, reasoners_named
-from deepsound.cot import Judgement, ReplyForm, Verdict
+from deepsound.cot import Judgement, ReplyForm, SilenceAnswer, Verdict
 from deepsound.errors import DeepSoundError
 from deepsound.media.audio import write_float_wav
 from deepsound.media.decode import look
 from deepsound.media.footage import Footage
 from deepsound.reasoning.ensemble import SURELY, SURELY_NOT, Vote, settle, votes
-from deepsound.reasoning.protocol import Member, Testimony
+from deepsound.reasoning.protocol import AnswersTogether, HearsSilence, Member, Testimony
+from deepsound.reasoning.silence_votes import SilenceVote, settle_silence, silence_of, silence_votes
 from tests.footage import silent_clip
-from tests.meter import CODE
+from tests.meter import CODE, HEARING
 from tests.plugins import install_plugin
 
 RATE = 48_000
@@ -128,3 +129,60 @@ def test_words_that_cannot_be_read_leave_it_to_the_probability_and_without_one_t
     unsure = Testimony("Hm. A", "?", members=(Member("hm", Testimony("Hm.", "?"), 0), Member("yes", yes, 4)))
     assert settle(votes(unsure)).verdict is Verdict.UNDECIDED
     assert votes(hm) == ()
+
+
+# Silence
+
+
+@pytest.fixture
+def listening_meters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_plugin(tmp_path, "deepsound.reasoners", "listener", HEARING)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("listening_meters")
+@pytest.mark.parametrize(
+    ("names", "silent", "why"),
+    [
+        ("listener:-80,listener:-80.0", True, ""),
+        ("listener:-90,listener:-90.0", False, ""),
+        ("evidence,listener:-90", False, ""),  # evidence can't be asked
+        ("listener:-90,listener:-80", None, "listener:-90 says not silent; listener:-80 says silent"),
+        ("listener:-80,listener:-70", None, "listener:-80 says silent; listener:-70 says undecided"),
+    ],
+)
+def test_agreement_alone_decides_about_silence(
+    scene: tuple[Footage, Path], names: str, silent: bool | None, why: str
+):
+    together = load_reasoner(names)
+    assert isinstance(together, HearsSilence)
+    testimony = together.is_silent(scene[1])
+    answer = silence_of(testimony)
+    assert (answer.silent, answer.reason, answer.raw) == (silent, why, testimony.raw)
+    asked = len(testimony.members)
+    assert (testimony.prompt_tokens, testimony.reply_tokens) == (7 * asked, 5 * asked)
+    for vote, member in zip(silence_votes(testimony), testimony.members, strict=True):
+        assert testimony.raw[member.start :].startswith(member.testimony.raw), "every word of each is there"
+        if vote.answer.decided_at is not None:
+            assert "silent" in testimony.raw[slice(*vote.answer.decided_at)]
+
+
+@pytest.mark.usefixtures("meters")
+def test_where_nobody_can_be_asked_about_silence_the_ensemble_can_t_either():
+    assert not isinstance(load_reasoner("evidence,meter:-60"), HearsSilence)
+
+
+@given(st.lists(st.sampled_from([True, False, None]), min_size=2, max_size=4))
+def test_silence_is_decided_by_all_or_left_open(said: list[bool | None]):
+    answer = settle_silence([SilenceVote("one", SilenceAnswer("raw", silent)) for silent in said])
+    assert answer.silent == (said[0] if len(set(said)) == 1 else None)
+
+
+@pytest.mark.usefixtures("meters")
+def test_an_ensemble_answers_as_many_at_once_as_its_most_sociable_member(tmp_path: Path):
+    alone: AnswersTogether = load_reasoner("evidence,meter:-60")  # type: ignore[assignment]
+    assert alone.at_once == 1
+    sociable = CODE.replace('version = "1"', 'version, at_once = "1", 8')
+    install_plugin(tmp_path, "deepsound.reasoners", "sociable", sociable)
+    together: AnswersTogether = load_reasoner("evidence,sociable:-60")  # type: ignore[assignment]
+    assert together.at_once == 8
