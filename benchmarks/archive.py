@@ -2,9 +2,9 @@
 
     python -m benchmarks.archive [--videos 1000] [--json]
 
-One-second clips, embedded backends, a standing Prefect server with our settings, workers for both pools, two shards
-at once; ledger on SQLite and store in a folder. What orchestration adds is the CPU of all processes less the time of
-the steps' own work, which the engine alone is timed for on a sample of the same clips in the same run.
+One-second clips, embedded backends, a standing Prefect server with our settings, workers for both pools, two
+shards at once; ledger on SQLite and store in a folder. What orchestration adds is the CPU of all processes less
+the time of the steps' own work, which the engine alone is timed for on a sample of the same clips in the same run.
 """
 
 import argparse
