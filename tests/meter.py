@@ -48,4 +48,4 @@ HEARING = (
         return Testimony(words.get(self.level, "Hm."), SILENCE_PROMPT, prompt_tokens=7, reply_tokens=5)
 """
 )
-"""`listener:<dBFS>`: the same, asked about silence it denies it at -90 dBFS, affirms it at -80, and else shrugs."""
+"""`listener:<dBFS>`: the same, asked about silence it denies it at -90 dBFS, affirms it at -80, else shrugs."""
