@@ -1,6 +1,5 @@
 """The last step: master the sound, put it under the untouched picture, keep what a person needs to check it."""
 
-import mimetypes
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from deepsound.artifacts.protocol import Artifact
 from deepsound.canonical import Json
 from deepsound.media.loudness import Loudness, measure, normalise
 from deepsound.media.master import BroadcastNotes, write_bwf
-from deepsound.media.mux import container_for, mux
+from deepsound.media.mux import MEDIA_TYPES, container_for, mux
 from deepsound.media.probe import VideoInfo
 from deepsound.pipeline import Action, Ending, OutcomeKind, Stem, Step
 from deepsound.spans import Span
@@ -59,7 +58,7 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
     info = job.footage().info
     suffix = container_for(info)
     files["audio"] = MadeFile(scratch / "audio.wav", "audio/wav")
-    files["video"] = MadeFile(scratch / f"video{suffix}", mimetypes.types_map[suffix])
+    files["video"] = MadeFile(scratch / f"video{suffix}", MEDIA_TYPES[suffix])
     with job.worker.store.local(sound.sha256) as unmastered:
         mastered = unmastered
         if job.settings.loudness:

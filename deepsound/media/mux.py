@@ -11,6 +11,9 @@ from deepsound.media.probe import VideoInfo, probe
 FORMATS: Final = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """FFmpeg's names of the containers that results may have, by suffix."""
 
+MEDIA_TYPES: Final = {".mp4": "video/mp4", ".mov": "video/quicktime", ".mkv": "video/x-matroska"}
+"""Their media types, by suffix; what `mimetypes` knows depends on the machine's own lists."""
+
 _SUFFIXES: Final = {"mp4": ".mp4", "mov": ".mov", "matroska": ".mkv"}
 _MP4_CODECS: Final = frozenset({"h264", "hevc", "av1", "mpeg4"})
 _MOV_CODECS: Final = frozenset({"prores", "dnxhd", "dvvideo"})

@@ -14,7 +14,7 @@ from deepsound.media.decode import look
 from deepsound.media.edit_lists import read_edit_lists
 from deepsound.media.files import open_media
 from deepsound.media.footage import FrameSampling
-from deepsound.media.mux import container_for, mux
+from deepsound.media.mux import FORMATS, MEDIA_TYPES, container_for, mux
 from deepsound.media.probe import VideoInfo, probe
 from deepsound.media.streams import video_stream
 from tests.clips import clicks, cut_off, edit_list, read_number, tone, write_clip
@@ -232,6 +232,10 @@ def test_the_container_follows_the_source_or_what_can_carry_it(
 ) -> None:
     info = VideoInfo(container, codec, "yuv420p", 2, 2, 0, False, Fraction(25), False, 1, 0.0, 0.04, None)
     assert container_for(info) == suffix
+
+
+def test_every_container_of_a_result_has_a_media_type_whatever_this_machine_lists() -> None:
+    assert MEDIA_TYPES.keys() == FORMATS.keys()
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(44_100, 1), (48_000, 6), (96_000, 2), (37_800, 2), (192_000, 2)])
