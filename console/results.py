@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from db.items import ItemEnd, StepTotals, find_run, item_ends
-from db.queries import item_history
+from db.queries import item_histories
 from db.records import FinishedStep, StepRef
 from deepsound.artifacts.location import Location
 from deepsound.canonical import Json
@@ -56,7 +56,9 @@ def read_results(worker: Worker, run_id: str) -> list[ItemResult]:
         if run is None:
             raise no_such_run(run_id, worker)
         out = RunSettings.from_json(run.settings).out
-        return [_result(end, item_history(session, end.item.id), out) for end in item_ends(session, run_id)]
+        ends = item_ends(session, run_id)
+        histories = item_histories(session, [end.item.id for end in ends])
+        return [_result(end, histories[end.item.id], out) for end in ends]
 
 
 def as_json(run_id: str, results: Sequence[ItemResult]) -> Json:

@@ -1,9 +1,10 @@
 """What tasks and flows ask the ledger."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import and_, exists, func, select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import and_, bindparam, exists, func, select
+from sqlalchemy.orm import Session, aliased
 
 from db.records import (
     AttemptStatus,
@@ -16,30 +17,47 @@ from db.records import (
     StepRef,
     WorkState,
 )
-from db.schema import Attempt, AttemptArtifact, Item, Reopening, Run, Work
-from db.standing import stand_of
+from db.schema import Artifact as Kept
+from db.schema import Attempt, AttemptArtifact, Decision, Item, Reopening, Run, Work
+from db.standing import Standing
 from db.work import IS_OPEN, counted_deaths, has_lapsed, standings
 from deepsound.artifacts.protocol import Artifact
 from deepsound.pipeline import Step
 
-_RESULTS = (
-    selectinload(Attempt.decisions),
-    selectinload(Attempt.artifacts).selectinload(AttemptArtifact.artifact),
+_CHUNK = 200
+
+# Every step of every video asks these, and making them costs more than asking them.
+_MAKER = aliased(Attempt)
+_SAID = select(
+    Attempt.id, Attempt.step, Attempt.round, _MAKER.id, _MAKER.backend, _MAKER.result, _MAKER.probability
 )
-_REUSED_RESULTS = selectinload(Attempt.reused).options(*_RESULTS)
+_OF_ATTEMPTS = _SAID.join(_MAKER, _MAKER.id == func.coalesce(Attempt.reused_attempt_id, Attempt.id)).where(
+    Attempt.id.in_(bindparam("ids", expanding=True))
+)
+_OF_KEY = (
+    _SAID.join(_MAKER, _MAKER.id == Attempt.id)
+    .where(Attempt.step_key == bindparam("key"), Attempt.status == AttemptStatus.DONE.value)
+    .order_by(Attempt.id.desc())
+    .limit(1)
+)
+_DECIDED = (
+    select(Decision.attempt_id, Decision.position, Decision.key, Decision.value, Decision.confidence)
+    .where(Decision.attempt_id.in_(bindparam("ids", expanding=True)))
+    .order_by(Decision.attempt_id, Decision.position)
+)
+_MADE = (
+    select(AttemptArtifact.attempt_id, AttemptArtifact.role, Kept.sha256, Kept.size, Kept.media_type)
+    .join(Kept, Kept.sha256 == AttemptArtifact.artifact_sha256)
+    .where(AttemptArtifact.attempt_id.in_(bindparam("ids", expanding=True)))
+    .where(AttemptArtifact.direction == Direction.OUTPUT.value)
+    .order_by(AttemptArtifact.attempt_id, AttemptArtifact.role)
+)
 
 
 def find_finished(session: Session, step_key: str) -> FinishedStep | None:
     """The newest finished attempt with this key, in whatever run. Whether its outputs are kept is not known."""
-    finished = (
-        select(Attempt)
-        .where(Attempt.step_key == step_key, Attempt.status == AttemptStatus.DONE.value)
-        .order_by(Attempt.id.desc())
-        .limit(1)
-        .options(*_RESULTS)
-    )
-    attempt = session.scalar(finished)
-    return None if attempt is None else _finished(attempt, attempt)
+    found = list(_finished(session, session.execute(_OF_KEY, {"key": step_key}).tuples().all()).values())
+    return found[0] if found else None
 
 
 def item_history(session: Session, item_id: int) -> tuple[FinishedStep, ...]:
@@ -47,18 +65,32 @@ def item_history(session: Session, item_id: int) -> tuple[FinishedStep, ...]:
 
     A reused attempt shows the result, decisions and outputs of the attempt it stands for.
     """
-    made = select(Attempt).where(Attempt.item_id == item_id).order_by(Attempt.seq)
-    attempts = {row.id: row for row in session.scalars(made.options(*_RESULTS, _REUSED_RESULTS))}
-    taken_back = session.scalars(select(Reopening).where(Reopening.item_id == item_id).order_by(Reopening.seq))
-    latest: dict[tuple[str, int], FinishedStep] = {}
-    for standing in stand_of(attempts.values(), taken_back).attempts:
-        if standing.status == AttemptStatus.FAILED.value:
-            continue
-        attempt = attempts[standing.id]
-        # Taken out first, so that a step done again stands where it was done again.
-        latest.pop((attempt.step, attempt.round), None)
-        latest[attempt.step, attempt.round] = _finished(attempt, attempt.reused or attempt)
-    return tuple(latest.values())
+    return item_histories(session, [item_id])[item_id]
+
+
+def item_histories(session: Session, item_ids: Sequence[int]) -> dict[int, tuple[FinishedStep, ...]]:
+    """The same of many items, for a fraction of what each costs alone."""
+    histories: dict[int, tuple[FinishedStep, ...]] = {}
+    for start in range(0, len(item_ids), _CHUNK):
+        chunk = item_ids[start : start + _CHUNK]
+        latest = {item_id: _latest(standing) for item_id, standing in standings(session, chunk).items()}
+        wanted = [attempt_id for of_item in latest.values() for attempt_id in of_item]
+        finished = _finished(session, session.execute(_OF_ATTEMPTS, {"ids": wanted}).tuples().all())
+        histories |= {
+            item_id: tuple(finished[attempt_id] for attempt_id in of_item) for item_id, of_item in latest.items()
+        }
+    return histories
+
+
+def _latest(standing: Standing) -> list[int]:
+    """Ids of the attempts that gave each step of an item its latest result, in the order they were reached."""
+    latest: dict[StepRef, int] = {}
+    for attempt in standing.attempts:
+        if attempt.status != AttemptStatus.FAILED.value:
+            # Taken out first, so that a step done again stands where it was done again.
+            latest.pop(attempt.at, None)
+            latest[attempt.at] = attempt.id
+    return list(latest.values())
 
 
 def reopened(session: Session, item_ids: Sequence[int]) -> dict[int, Reopened]:
@@ -101,20 +133,30 @@ def _open_step(
     return OpenStep(item_id, at, WorkState.PENDING if has_lapsed else WorkState(state), owner)
 
 
-def _finished(attempt: Attempt, maker: Attempt) -> FinishedStep:
-    return FinishedStep(
-        at=StepRef(Step(attempt.step), attempt.round),
-        attempt_id=maker.id,
-        backend=maker.backend,
-        result=maker.result or {},
-        probability=maker.probability,
-        decisions=tuple(
-            MadeDecision(DecisionRef(maker.id, made.position), made.key, made.value, made.confidence)
-            for made in maker.decisions
-        ),
-        outputs={
-            link.role: Artifact(link.artifact.sha256, link.artifact.size, link.artifact.media_type)
-            for link in maker.artifacts
-            if link.direction == Direction.OUTPUT.value
-        },
-    )
+_Said = tuple[int, str, int, int, str, dict[str, Any] | None, float | None]
+
+
+def _finished(session: Session, rows: Sequence[_Said]) -> dict[int, FinishedStep]:
+    """What attempts gave: their own results, or those of the attempts they reused."""
+    if not rows:
+        return {}
+    makers = {"ids": list({maker for _, _, _, maker, *_ in rows})}
+    decided: dict[int, list[MadeDecision]] = {}
+    for attempt_id, position, key, value, confidence in session.execute(_DECIDED, makers).tuples():
+        decision = MadeDecision(DecisionRef(attempt_id, position), key, value, confidence)
+        decided.setdefault(attempt_id, []).append(decision)
+    made: dict[int, dict[str, Artifact]] = {}
+    for attempt_id, role, sha256, size, media_type in session.execute(_MADE, makers).tuples():
+        made.setdefault(attempt_id, {})[role] = Artifact(sha256, size, media_type)
+    return {
+        attempt_id: FinishedStep(
+            at=StepRef(Step(step), number),
+            attempt_id=maker,
+            backend=backend,
+            result=result or {},
+            probability=probability,
+            decisions=tuple(decided.get(maker, ())),
+            outputs=made.get(maker, {}),
+        )
+        for attempt_id, step, number, maker, backend, result, probability in rows
+    }

@@ -1,15 +1,17 @@
 """A run in the ledger: begun or taken up again, and its items as jobs for a worker."""
 
 import mimetypes
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
+from sqlalchemy.orm import Session
+
 from db import queries, writes
 from db.control import RunState, run_state
-from db.items import find_run, run_items
+from db.items import RunHead, find_run, run_items
 from db.records import NEVER_REOPENED, NewItem, NewRun, VideoFile
 from db.reviews import rulings
 from db.work import release_dead
@@ -22,7 +24,8 @@ from tasks.job import Job
 from tasks.settings import RunSettings, Source
 from tasks.worker import Worker
 
-_READING_AT_ONCE = 4
+_SOURCES_AT_ONCE = 4
+_ITEMS_AT_ONCE = 500
 
 
 def begin_run(
@@ -67,7 +70,7 @@ def read_sources(
             on_read(source)
         return file
 
-    with ThreadPoolExecutor(_READING_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_SOURCES_AT_ONCE) as pool:
         files = dict(zip(listed, pool.map(read, listed), strict=True))
     _check_ranges(sources, files)
     items = [
@@ -113,27 +116,31 @@ def load_jobs(worker: Worker, run_id: str, items: Iterable[int]) -> list[Job]:
         if run is None:
             raise no_such_run(run_id, worker)
         ids = list(items)
-        # Before the histories: who took back a step in between is found out when the job claims one.
-        reopened, deaths = queries.reopened(session, ids), queries.deaths(session, ids)
-        ruled = rulings(session, ids)
-        return [
-            Job(
-                worker,
-                run_id=run_id,
-                item_id=item.id,
-                source=location(item.source),
-                output_name=item.output_name,
-                video_sha256=item.video_sha256,
-                settings=RunSettings.from_json(run.settings).with_overrides(item.overrides),
-                part=range_of(item.overrides),
-                registered_at=run.registered_at,
-                done={finished.at: finished for finished in queries.item_history(session, item.id)},
-                reopened=reopened.get(item.id, NEVER_REOPENED),
-                deaths=deaths.get(item.id, 0),
-                rulings=ruled.get(item.id),
-            )
-            for item in run_items(session, run_id, ids)
-        ]
+        chunks = (ids[start : start + _ITEMS_AT_ONCE] for start in range(0, len(ids), _ITEMS_AT_ONCE))
+        return [job for chunk in chunks for job in _jobs(worker, session, run_id, run, chunk)]
+
+
+def _jobs(worker: Worker, session: Session, run_id: str, run: RunHead, ids: Sequence[int]) -> Iterator[Job]:
+    settings = RunSettings.from_json(run.settings)
+    # Before the histories: who took back a step in between is found out when the job claims one.
+    reopened, deaths = queries.reopened(session, ids), queries.deaths(session, ids)
+    ruled, histories = rulings(session, ids), queries.item_histories(session, ids)
+    for item in run_items(session, run_id, ids):
+        yield Job(
+            worker,
+            run_id=run_id,
+            item_id=item.id,
+            source=location(item.source),
+            output_name=item.output_name,
+            video_sha256=item.video_sha256,
+            settings=settings.with_overrides(item.overrides),
+            part=range_of(item.overrides),
+            registered_at=run.registered_at,
+            done={finished.at: finished for finished in histories[item.id]},
+            reopened=reopened.get(item.id, NEVER_REOPENED),
+            deaths=deaths.get(item.id, 0),
+            rulings=ruled.get(item.id),
+        )
 
 
 def no_such_run(run_id: str, worker: Worker) -> DeepSoundError:

@@ -3,7 +3,7 @@
 from sqlalchemy import event
 
 from db.engine import Ledger
-from db.queries import find_finished, find_open_run, item_history, unfinished
+from db.queries import find_finished, find_open_run, item_histories, item_history, unfinished
 from db.records import OpenStep, StepRef, WorkState
 from db.work import claim
 from deepsound.errors import DeepSoundError, ErrorCode
@@ -132,3 +132,13 @@ def test_an_unfinished_run_is_found_by_what_it_was_asked_and_a_finished_one_is_n
 def test_the_list_is_hashed_in_order_and_with_everything_in_it() -> None:
     hashes = {a_run(*names).manifest_sha256 for names in (("a", "b"), ("b", "a"), ("a",), ("a", "b", "c"))}
     assert len(hashes) == 4
+
+
+def test_the_histories_of_many_items_are_those_of_each(ledger: Ledger):
+    _, items = begin(ledger, a_run("a.mp4", "b.mp4", "c.mp4"))
+    for item_id in items[:2]:
+        dub(ledger, item_id)
+    with ledger.read() as session:
+        together = item_histories(session, items)
+        assert together == {item_id: item_history(session, item_id) for item_id in items}
+    assert [len(together[item_id]) for item_id in items] == [6, 6, 0]
