@@ -32,10 +32,9 @@ __all__ = [
     "parse_plan",
     "parse_reply",
     "parse_silence",
-    "plan_steps",
 ]
 
-PARSER_VERSION = "2"
+PARSER_VERSION = "3"
 
 PLAN_PROMPT = "Generate high-quality audio from video step-by-step."
 
@@ -135,26 +134,28 @@ class Plan:
     reason: str = ""
 
 
-_STEP = re.compile(r"^Step(\d+):[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+# A line that begins like a step, however it is written: one that is none of the four is not to be overlooked.
+_STEP = re.compile(r"^[^\w\n]*step[^\w\n]*\d.*$", re.MULTILINE | re.IGNORECASE)
 _ANSWER = re.compile(r"\s*(?:(A)(?:\. Yes)?|(B)(?:\. No)?)\.?\s*")
 _SILENCE = re.compile(r"\s*(The audio is (not )?silent)\.?\s*")
 
 
-def plan_steps(text: str) -> tuple[str, ...]:
-    """The instruction of each `StepN:` line, in order."""
-    return tuple(match.group(2) for match in _STEP.finditer(text))
-
-
 def parse_plan(text: str) -> Plan:
-    """Accept the protocol's four steps in order, word for word, and nothing else."""
-    numbers = [int(match.group(1)) for match in _STEP.finditer(text)]
-    expected = plan_steps(PLAN)
-    if numbers != list(range(1, len(expected) + 1)):
-        return Plan(text, False, f"the plan has steps {numbers or 'none'}, expected 1 to {len(expected)}")
-    for number, (said, meant) in enumerate(zip(plan_steps(text), expected, strict=True), start=1):
-        if said != meant:
-            return Plan(text, False, f"step {number} reads {said!r}, expected {meant!r}")
+    """Accept the protocol's four steps in order, word for word, and no other steps.
+
+    What stands between them is not looked at, as in the reference: the four are what is done.
+    """
+    said, expected = _steps(text), _steps(PLAN)
+    if len(said) != len(expected):
+        return Plan(text, False, f"the plan has {len(said)} steps, expected {len(expected)}")
+    for number, (have, meant) in enumerate(zip(said, expected, strict=True), start=1):
+        if have != meant:
+            return Plan(text, False, f"step {number} reads {have!r}, expected {meant!r}")
     return Plan(text, True)
+
+
+def _steps(text: str) -> list[str]:
+    return [line.group().strip() for line in _STEP.finditer(text)]
 
 
 def parse_reply(text: str, form: ReplyForm) -> Judgement:

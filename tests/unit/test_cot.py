@@ -1,5 +1,7 @@
 """The protocol's parsers read what was said and never guess."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -163,6 +165,32 @@ def test_stages_out_of_order_are_undecided():
     assert parse_judgement("\n".join(parts[6:] + parts[:6])).verdict is Verdict.UNDECIDED
 
 
+TAGS = st.sampled_from([f"<{slash}{stage.name}>" for stage in Stage for slash in ("", "/")])
+BLOCKS = ["\n".join(pair) for pair in zip(GOOD.split("\n")[::2], GOOD.split("\n")[1::2], strict=True)]
+
+
+@given(st.permutations(BLOCKS), st.integers(0, 4), st.none() | st.sampled_from(BLOCKS))
+def test_stages_in_another_order_or_said_again_anywhere_are_undecided(
+    blocks: list[str], place: int, again: str | None
+):
+    if blocks == BLOCKS and again is None:
+        return
+    said = "\n".join([*blocks[:place], *([] if again is None else [again]), *blocks[place:]])
+    for form in (ReplyForm.STAGES, ReplyForm.STAGES_TO_LETTER):
+        judgement = parse_reply(said, form)
+        assert (judgement.verdict, judgement.raw) == (Verdict.UNDECIDED, said)
+        assert judgement.reason
+
+
+INSIDE = {place for tag in re.finditer("</?[A-Z]+>", GOOD) for place in range(tag.start() + 1, tag.end())}
+BESIDE = st.sampled_from([place for place in range(len(GOOD) + 1) if place not in INSIDE])
+
+
+@given(BESIDE, TAGS | st.sampled_from(["<SUMMARY><CONCLUSION> B </CONCLUSION>", "</REASONING>A"]))
+def test_one_tag_too_many_anywhere_is_undecided(place: int, tag: str):
+    assert parse_judgement(GOOD[:place] + tag + GOOD[place:]).verdict is Verdict.UNDECIDED
+
+
 @given(st.integers(min_value=0, max_value=len(GOOD) - 1))
 def test_a_truncated_reply_is_undecided(length: int):
     assert parse_judgement(GOOD[:length]).verdict is Verdict.UNDECIDED
@@ -203,9 +231,6 @@ def test_each_form_is_read_as_what_it_is():
     assert parse_reply("A", ReplyForm.STAGES).verdict is Verdict.UNDECIDED
     assert parse_reply(GOOD, ReplyForm.LETTER).verdict is Verdict.UNDECIDED
     assert parse_reply(GOOD, ReplyForm.STAGES_TO_LETTER).verdict is Verdict.YES
-
-
-TAGS = st.sampled_from([f"<{slash}{stage.name}>" for stage in Stage for slash in ("", "/")])
 
 
 # What looks like a tag and is none: other letters that look the same, case, spaces, entities, invisible signs.
@@ -303,7 +328,8 @@ def test_a_reply_is_a_letter_only_if_nothing_else_is_said(text: str):
 
 def test_the_protocols_plan_is_accepted():
     assert parse_plan(cot.PLAN).accepted
-    assert len(cot.plan_steps(cot.PLAN)) == 4
+    assert parse_plan(cot.PLAN.replace("<Condition2>", "<Condition12>")).accepted, "the paper's own slip"
+    assert parse_plan(cot.PLAN.replace("\n", " \r\n")).accepted
 
 
 @pytest.mark.parametrize(
@@ -315,6 +341,10 @@ def test_the_protocols_plan_is_accepted():
         cot.PLAN.replace("voice-over from audio.", "voices from audio."),
         cot.PLAN[: cot.PLAN.index("Step4")],
         cot.PLAN + cot.PLAN,
+        cot.PLAN + "Step 5: Publish it.",
+        cot.PLAN + "  **step5** - publish it",
+        cot.PLAN.replace("Step1", "Step１"),
+        cot.PLAN.replace("Step1:", "Step 1:"),
     ],
 )
 def test_any_other_plan_is_refused_with_a_reason(text: str):
@@ -322,6 +352,31 @@ def test_any_other_plan_is_refused_with_a_reason(text: str):
     assert not plan.accepted
     assert plan.reason
     assert plan.raw == text
+
+
+STEPS = [line for line in cot.PLAN.splitlines() if line.startswith("Step")]
+
+
+STRAY = st.sampled_from([*STEPS, "Step 5: Publish it.", "- step5", "STEP 2", "Step0: Hm."])
+
+
+@given(
+    st.lists(st.text("abcd<>/ \n.12", max_size=12), min_size=5, max_size=5), st.none() | STRAY, st.integers(0, 4)
+)
+def test_what_stands_between_the_steps_is_free_but_a_step_more_is_not(
+    between: list[str], stray: str | None, place: int
+):
+    gaps = [f"{gap}\n{stray}" if stray and number == place else gap for number, gap in enumerate(between)]
+    plan = parse_plan("\n".join([gaps[0], *(line for pair in zip(STEPS, gaps[1:], strict=True) for line in pair)]))
+    assert plan.accepted == (stray is None)
+    assert (plan.reason == "") == plan.accepted
+
+
+@given(st.permutations(STEPS), st.sets(st.integers(0, 3)), st.text(max_size=30))
+def test_steps_left_out_or_in_another_order_are_no_plan(steps: list[str], left_out: set[int], more: str):
+    said = [step for number, step in enumerate(steps) if number not in left_out]
+    if said != STEPS:
+        assert not parse_plan("\n".join([*said, more])).accepted
 
 
 @pytest.mark.parametrize(

@@ -365,6 +365,24 @@ def test_what_does_not_pass_is_left_for_later(server: ChatServer, footage: Foota
     assert len(server.times) == 3
 
 
+def test_pauses_grow_and_no_two_are_alike(
+    server: ChatServer, footage: Footage, audio: Path, monkeypatch: pytest.MonkeyPatch
+):
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    for _ in range(8):
+        server.faults += [status(429), status(500), cut]
+        Served(f"{server.url}#{MODEL}", patience=Patience(attempts=4, pause=1.0, longest_pause=3.0)).judge(
+            footage, audio
+        )
+    pauses = np.array([pause for pause in slept if pause]).reshape(8, 3)  # The server itself sleeps for nothing.
+    assert (pauses <= [1.0, 2.0, 3.0]).all(), "twice the last one, and never more than the longest"
+    assert len(np.unique(pauses)) == pauses.size, (
+        "random, so that those who failed together don't come back together"
+    )
+    assert (pauses.max(axis=0) > [0.1, 0.2, 0.3]).all()
+
+
 def test_a_server_that_is_not_there_is_left_for_later(server: ChatServer, footage: Footage, audio: Path):
     server.close()
     assert failure(server, footage, audio).code is ErrorCode.SERVER_UNAVAILABLE
@@ -486,6 +504,8 @@ def test_a_process_asks_no_more_than_a_few_things_at_once(server: ChatServer, fo
         thread.join()
     assert len(server.requests) == len(threads)
     assert 1 < server.most_at_once <= CONCURRENT_REQUESTS
+    assert isinstance(reasoners[0], protocol.AnswersTogether)
+    assert reasoners[0].at_once == CONCURRENT_REQUESTS
 
 
 # The key

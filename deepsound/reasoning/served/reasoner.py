@@ -17,7 +17,7 @@ from deepsound.reasoning.served.listening import Window, windows
 from deepsound.reasoning.served.probability import answer_probability
 from deepsound.reasoning.served.prompting import message
 from deepsound.reasoning.served.server import MOST_TOKENS, TEMPERATURE, Server
-from deepsound.reasoning.served.transport import Patience
+from deepsound.reasoning.served.transport import CONCURRENT_REQUESTS, Patience
 from deepsound.reasoning.served.wire import Choice
 from deepsound.reasoning.stills import StillsObserver, jpegs, shown_frames, stills_of
 
@@ -44,6 +44,11 @@ class Served:
     def models(self) -> Sequence[ModelIdentity]:
         """The model's name and the server's URL; it has no files here. Raises what `Server.only_model` does."""
         return (ModelIdentity(self._model, self._url, "unstated"),)
+
+    @property
+    def at_once(self) -> int:
+        """As many as the server may be asked at once: videos wait for it, not for the processor."""
+        return CONCURRENT_REQUESTS
 
     def observers(self) -> Sequence[Observer]:
         """Sixteen frames, evenly spread, as JPEG."""
