@@ -6,6 +6,7 @@ on show as it begins. A window's frames and sound begin at 0.
 
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -18,7 +19,7 @@ from deepsound.identity import ModelIdentity
 from deepsound.media.audio import audio_format, read_span, write_float_wav
 from deepsound.media.footage import Footage, FrameSampling, Observation, Observer
 from deepsound.reasoning.ensemble import judgement_of
-from deepsound.reasoning.protocol import Reasoner, TellsSpans, Testimony, VoiceSpan, Window
+from deepsound.reasoning.protocol import AnswersTogether, Reasoner, TellsSpans, Testimony, VoiceSpan, Window
 from deepsound.spans import Span, merge
 
 WINDOW_SECONDS = 4.0
@@ -110,7 +111,7 @@ class Windowed:
         whole, spans = self._asked.judge(footage, audio), window_spans(footage.info.duration)
         if judgement_of(whole).verdict is Verdict.NO or len(spans) == 1:
             return whole
-        windows = tuple(self._window(footage, audio, number, span) for number, span in enumerate(spans))
+        windows = self._windows(footage, audio, spans)
         every = [whole, *(window.testimony for window in windows)]
         return replace(
             whole,
@@ -118,6 +119,16 @@ class Windowed:
             frames=tuple(sorted({frame for each in every for frame in each.frames}, key=lambda shown: shown.time)),
             windows=windows,
         )
+
+    def _windows(self, footage: Footage, audio: Path, spans: Sequence[Span]) -> tuple[Window, ...]:
+        """As many at the same time as the reasoner answers together."""
+        at_once = self._asked.at_once if isinstance(self._asked, AnswersTogether) else 1
+
+        def asked(number: int) -> Window:
+            return self._window(footage, audio, number, spans[number])
+
+        with ThreadPoolExecutor(at_once, thread_name_prefix="window") as threads:
+            return tuple(threads.map(asked, range(len(spans))))
 
     def _window(self, footage: Footage, audio: Path, number: int, span: Span) -> Window:
         observations = {

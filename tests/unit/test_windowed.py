@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from threading import BrokenBarrierError
 
 import numpy as np
 import pytest
@@ -24,6 +25,19 @@ from tests.voices import place, speak
 
 RATE = 48_000
 SECONDS = 10.0
+
+SOCIABLE = WATCHING.replace(
+    "    def judge(self, footage, audio):",
+    """
+    at_once = 2
+    company = threading.Barrier(2)
+
+    def judge(self, footage, audio):
+        if footage.info.duration <= 4.0:
+            self.company.wait(timeout=60.0)
+""",
+).replace("import math", "import math, threading", 1)
+"""The same meter, but of windows it answers two at the same time or none."""
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +122,26 @@ def test_each_window_is_shown_its_own_frames(meter: str, clip: Path, sound: Path
         assert 3.0 < times[-1] < 4.0
         one = {key.partition("/")[2]: array for key, array in watched.items() if key.startswith(f"{number}/")}
         assert len(jpegs(one)) == len(times) == 16
+
+
+def test_windows_are_asked_side_by_side_of_a_reasoner_that_answers_together(
+    meter: str, clip: Path, sound: Path, tmp_path: Path
+):
+    install_plugin(tmp_path, "deepsound.reasoners", "sociable_meter", SOCIABLE)
+    footage = seen_by(meter, clip)
+    alone, beside = (windowed(load_reasoner(name)).judge(footage, sound) for name in (meter, "sociable_meter:-25"))
+    assert beside == alone
+    assert len(beside.windows) == 4
+
+
+def test_what_goes_wrong_with_a_window_goes_wrong_with_the_whole(
+    meter: str, clip: Path, sound: Path, tmp_path: Path
+):
+    install_plugin(
+        tmp_path, "deepsound.reasoners", "lonely_meter", SOCIABLE.replace("(2)", "(3)").replace("60.0", "0.1")
+    )
+    with pytest.raises(BrokenBarrierError):
+        windowed(load_reasoner("lonely_meter:-25")).judge(seen_by(meter, clip), sound)
 
 
 def test_what_has_no_voice_over_is_not_asked_again(meter: str, clip: Path, sound: Path):
