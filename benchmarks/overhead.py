@@ -24,7 +24,6 @@ from typing import Any
 
 import tasks.job
 from benchmarks.meters import Cost, Stopwatch, cost_of
-from console.results import read_results
 from console.settings import settings_from
 from deepsound import cot
 from deepsound.artifacts.folder import FolderStore
@@ -40,6 +39,7 @@ from flows.local import drive_run
 from tasks.intake import collect
 from tasks.job import Job
 from tasks.place import Place
+from tasks.results import read_results
 from tasks.run import begin_run
 from tasks.worker import worker_at
 from tests.clips import bouncing_ball, write_clip

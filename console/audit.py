@@ -65,8 +65,8 @@ def report(
     store: Annotated[str | None, typer.Option(help="Artifact store: a folder, or s3://bucket/prefix.")] = None,
 ) -> None:
     """Write a page to look at, listen to and check."""
-    # Only here: drawing needs matplotlib, which takes most of a second to import.
-    from console.report.build import write_report
+    # Only here: writing pages needs jinja, which nothing else here does.
+    from tasks.report.build import write_report
 
     settings = settings_from(db=db, store=store)
     write_report(worker_at(settings.place), runs, target)

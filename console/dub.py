@@ -8,7 +8,7 @@ from rich.progress import Progress
 from console import options
 from console.backends import check_backends
 from console.display import showing_progress
-from console.results import ItemResult, as_json, read_results, summary_table
+from console.results import as_json, summary_table
 from console.settings import Settings, settings_from
 from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, err, out, say
 from deepsound.artifacts.location import location
@@ -17,6 +17,7 @@ from deepsound.pipeline import OutcomeKind
 from flows.local import drive_run
 from tasks.deliver import speakable
 from tasks.intake import collect, refuse_overwriting_sources
+from tasks.results import ItemResult, read_results
 from tasks.run import begin_run, unfinished_items
 from tasks.settings import Source
 from tasks.worker import Worker, worker_at

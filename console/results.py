@@ -1,64 +1,13 @@
 """What became of each video of a run: the summary table, and the same as JSON."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.table import Table
 
-from db.items import ItemEnd, StepTotals, find_run, item_ends
-from db.queries import item_histories
-from db.records import FinishedStep, StepRef
-from deepsound.artifacts.location import Location
 from deepsound.canonical import Json
-from deepsound.pipeline import OutcomeKind, Step
-from tasks.deliver import delivered_places, speakable
-from tasks.run import no_such_run
-from tasks.settings import RunSettings
-from tasks.worker import Worker
-
-
-@dataclass(frozen=True, slots=True)
-class ItemResult:
-    """One video: how it ended, what was judged of its coarse audio, and where its results are."""
-
-    name: str
-    source: str
-    outcome: OutcomeKind | None
-    why: str | None
-    verdict: str | None
-    probability: float | None
-    voices: Json
-    outputs: dict[str, Location]
-    loudness: float | None
-    steps: tuple[StepTotals, ...]
-    error: str | None
-
-    @property
-    def is_failure(self) -> bool:
-        """Failed, or still open because nothing could go on."""
-        return self.outcome in (OutcomeKind.FAILED, None)
-
-    @property
-    def was_reused(self) -> bool:
-        """Whether no step had to be done for it."""
-        return bool(self.steps) and all(step.is_reused for step in self.steps)
-
-    @property
-    def seconds(self) -> float:
-        """Time spent in its steps."""
-        return sum(step.seconds for step in self.steps)
-
-
-def read_results(worker: Worker, run_id: str) -> list[ItemResult]:
-    """Every item of a run, in order. Raises DeepSoundError."""
-    with worker.ledger.read() as session:
-        run = find_run(session, run_id)
-        if run is None:
-            raise no_such_run(run_id, worker)
-        out = RunSettings.from_json(run.settings).out
-        ends = item_ends(session, run_id)
-        histories = item_histories(session, [end.item.id for end in ends])
-        return [_result(end, histories[end.item.id], out) for end in ends]
+from deepsound.pipeline import OutcomeKind
+from tasks.deliver import speakable
+from tasks.results import ItemResult
 
 
 def as_json(run_id: str, results: Sequence[ItemResult]) -> Json:
@@ -91,39 +40,6 @@ _OUTCOME_SHOWN = {
     OutcomeKind.FAILED: "[red]failed[/]",
     None: "[red]open[/]",
 }
-
-
-def _result(end: ItemEnd, history: Sequence[FinishedStep], out: Location) -> ItemResult:
-    done = {finished.at: finished for finished in history}
-    judged = done.get(StepRef(Step.JUDGE))
-    published = next((finished for at, finished in done.items() if at.step is Step.PUBLISH), None)
-    judgement = judged.result if judged else {}
-    review = published.result.get("review") if published else None
-    ruling = review if isinstance(review, dict) else judgement
-    loudness = published.result.get("loudness") if published else None
-    lufs = loudness.get("lufs") if isinstance(loudness, dict) else None
-    return ItemResult(
-        name=end.item.output_name,
-        source=end.item.source,
-        outcome=end.outcome,
-        why=str(published.result["why"]) if published else None,
-        verdict=str(ruling["verdict"]) if ruling else None,
-        probability=judged.probability if judged else None,
-        voices=judgement.get("voices", []),
-        outputs=delivered_places(out, end.item.output_name, published) if published else {},
-        loudness=float(lufs) if isinstance(lufs, int | float) else None,
-        steps=end.steps,
-        error=_error(end),
-    )
-
-
-def _error(end: ItemEnd) -> str | None:
-    """One line that names step, file and remedy; None where nothing went wrong."""
-    if end.outcome not in (OutcomeKind.FAILED, None):
-        return None
-    if end.steps and end.error:
-        return f"{speakable(end.item.output_name)}: {end.steps[-1].step}: {end.error}"
-    return f"{speakable(end.item.output_name)}: not finished; run the same command again"
 
 
 def _where_it_stopped(result: ItemResult) -> str:

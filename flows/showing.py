@@ -1,8 +1,11 @@
-"""What Prefect's pages show of an archive run: its progress, and a table of its steps."""
+"""What Prefect's pages show of an archive run: its progress, a table of its steps, and a link to its report."""
 
+import asyncio
+import logging
 from uuid import UUID
 
 from prefect.artifacts import (
+    acreate_link_artifact,
     acreate_progress_artifact,
     acreate_table_artifact,
     aupdate_progress_artifact,
@@ -10,7 +13,13 @@ from prefect.artifacts import (
 
 from db.progress import RunProgress
 from db.records import WorkState
+from deepsound.errors import DeepSoundError
 from deepsound.pipeline import Step
+from tasks.place import current_place
+from tasks.report.delivery import deliver_report
+from tasks.worker import worker_at
+
+log = logging.getLogger(__name__)
 
 _STATES = (WorkState.PENDING, WorkState.RUNNING, WorkState.DONE, WorkState.FAILED)
 
@@ -37,10 +46,22 @@ class RunArtifacts:
         self._shown = percent
 
     async def conclude(self, progress: RunProgress) -> None:
-        """The table of its steps, once the run has ended."""
+        """The table of its steps and a link to its report, once the run has ended or was stopped."""
         rows = [
             {"step": step.value} | {state.value: progress.steps.get((step, state), 0) for state in _STATES}
             for step in Step
         ]
         ends = {outcome.value: count for outcome, count in progress.outcomes.items()}
         await acreate_table_artifact(rows, key=f"steps-{self._run}", description=f"{progress.name}: {ends}")
+        await self._link(progress)
+
+    async def _link(self, progress: RunProgress) -> None:
+        """The videos have ended whether or not their report can be written."""
+        try:
+            worker = await asyncio.to_thread(worker_at, current_place())
+            url = await asyncio.to_thread(deliver_report, worker, self._run)
+        except DeepSoundError as error:
+            log.warning("run %s has no report: %s; `deepsound audit report` makes one", self._run, error)
+            return
+        said = f"what became of {progress.name}"
+        await acreate_link_artifact(url, link_text="report.html", key=f"report-{self._run}", description=said)

@@ -41,7 +41,7 @@ def _bring(job: Job, artifact: Artifact, target: Location) -> None:
         with job.worker.store.local(artifact.sha256) as kept:
             _upload(kept, target, artifact.media_type, artifact.sha256)
         return
-    with _writable(target.parent):
+    with writable(target.parent):
         if target.is_file() and target.stat().st_size == artifact.size and sha256_file(target) == artifact.sha256:
             return
         with job.worker.store.local(artifact.sha256) as kept, replacing(target) as temporary:
@@ -54,7 +54,7 @@ def _write(job: Job, body: bytes, target: Location) -> None:
             (scratch / "sidecar").write_bytes(body)
             _upload(scratch / "sidecar", target, "application/json", sha256(body).hexdigest())
         return
-    with _writable(target.parent), replacing(target) as temporary:
+    with writable(target.parent), replacing(target) as temporary:
         temporary.write_bytes(body)
 
 
@@ -66,7 +66,7 @@ def _upload(source: Path, target: InBucket, media_type: str, sha256: str) -> Non
 
 
 @contextmanager
-def _writable(folder: Path) -> Iterator[None]:
+def writable(folder: Path) -> Iterator[None]:
     """The folder, made if need be; what the system says against writing there becomes one line."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

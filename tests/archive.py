@@ -8,22 +8,26 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from console.results import ItemResult, read_results
 from console.settings import settings_from
 from db.audit import item_evidence
 from db.items import run_ids, run_items
 from db.schema import Item
+from deepsound.errors import DeepSoundError
 from flows.engine import PrivateServer, use
 from flows.local import drive_run
 from tasks.intake import collect
+from tasks.perform import LAST_TRY, perform, reuse
 from tasks.place import Place
-from tasks.run import begin_run
+from tasks.results import ItemResult, read_results
+from tasks.run import begin_run, load_jobs, unfinished_items
+from tasks.submission import Submission, submit, take_stock
 from tasks.worker import Worker, worker_at
 
 DEEPSOUND = str(Path(sys.executable).with_name("deepsound"))
@@ -58,6 +62,21 @@ class Archive:
     def drive(self, run_id: str) -> list[ItemResult]:
         """The second half."""
         drive_run(self.worker, self.place, run_id, lambda _: None)
+        return read_results(self.worker, run_id)
+
+    def submit(self, manifest: Path, out: str) -> str:
+        """The run that `deepsound run submit` registers; nobody follows it."""
+        order = Submission([str(manifest)], settings_from(out=out).for_run(), None, "cpu", "normal", None)
+        return submit(self.worker, order, take_stock(order), lambda _: None)[0]
+
+    def work_through(self, run_id: str) -> list[ItemResult]:
+        """What a worker does, which has nothing but ledger and store; failures are in the results."""
+        for job in load_jobs(self.worker, run_id, unfinished_items(self.worker, run_id)):
+            with suppress(DeepSoundError):
+                while (action := job.next_action()) is not None:
+                    if not reuse(job, action):
+                        perform(job, action, LAST_TRY)
+            job.let_go()
         return read_results(self.worker, run_id)
 
     def command(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -107,6 +126,12 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         use(server.api_url, private=True)
         yield server.api_url
         del os.environ["PREFECT_API_URL"]
+
+
+@pytest.fixture
+def quiet_archive(tmp_path: Path) -> Archive:
+    """The same for what needs no Prefect."""
+    return Archive(tmp_path, Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 """How a run goes on: by workers where it was submitted to them, else in this process, as by `deepsound dub`."""
 
 from console.display import showing_progress
-from console.results import read_results, summary_table
+from console.results import summary_table
 from console.run.engine import ask, reach_server
 from console.settings import Settings
 from console.terminal import out, say
 from db.control import find_order
 from flows.local import drive_run
+from tasks.results import read_results
 from tasks.run import unfinished_items
 from tasks.worker import Worker
 

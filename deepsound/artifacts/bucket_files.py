@@ -4,6 +4,7 @@ Artifacts have hashes for names and live in `S3Store`; here an object is called 
 """
 
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -78,6 +79,16 @@ def upload(source: Path, file: InBucket, media_type: str, sha256: str) -> None:
                 metadata={_HASH: sha256},
                 part_size=_PART,
             )
+
+
+def link_to(file: InBucket) -> str:
+    """A URL that shows an object to whoever has it, for as long as S3 allows: 7 days. It holds no secret key.
+
+    Raises DeepSoundError (BAD_SETTINGS, STORE_REFUSED, STORE_UNREACHABLE).
+    """
+    client, server = _connected()
+    with s3_faults(str(file), server):
+        return client.presigned_get_object(file.bucket, file.key, expires=timedelta(days=7))
 
 
 def _hash_there(client: S3Client, file: InBucket) -> str | None:

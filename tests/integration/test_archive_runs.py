@@ -2,12 +2,16 @@
 
 import json
 import shutil
+import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from db.control import EventKind, note_event
+from db.items import find_run
 from deepsound.pipeline import OutcomeKind
 from tests.footage import silent_clip
 from tests.pool import Pool, until
@@ -46,11 +50,26 @@ def test_an_archive_is_handed_over_and_found_done(pool: Pool):
     api = pool.server.api_url
     shown = httpx.post(f"{api}/artifacts/filter", json={}).json()
     assert {f"progress-{run}", f"steps-{run}"} <= {artifact["key"] for artifact in shown}
+    assert "broken" in report_of(pool, run)
     queues = {queue["name"] for queue in httpx.post(f"{api}/work_pools/gpu/queues/filter", json={}).json()}
     assert "high" in queues
     [attempt, *_] = next(item for item in pool.archive.items() if item.run_id == run).attempts
     assert attempt.prefect_flow_run_id is not None
     assert attempt.prefect_task_run_id is not None
+
+
+def report_of(pool: Pool, run: str) -> str:
+    """The page that the link on Prefect's pages leads to."""
+
+    def links() -> list[str]:
+        shown = httpx.post(f"{pool.server.api_url}/artifacts/filter", json={}).json()
+        return [artifact["data"] for artifact in shown if artifact["key"] == f"report-{run}"]
+
+    until(links, 60, "the report's link")
+    [link] = links()
+    url = link.removeprefix("[report.html](").removesuffix(")")
+    with urllib.request.urlopen(url) as page:
+        return page.read().decode()
 
 
 def test_a_bad_row_is_named_with_its_line_and_nothing_starts(pool: Pool):
@@ -82,11 +101,60 @@ def test_a_paused_run_stops_within_a_step_and_goes_on_when_resumed(pool: Pool):
     assert len(finished) == len(set(finished)), "no step was done twice"
 
 
-def test_a_cancelled_run_stays_as_it_is(pool: Pool):
+def test_a_run_that_waits_for_its_time_can_be_cancelled_and_stays_as_it_is(pool: Pool):
     run = submit(pool, some_reels(pool.archive.folder / "cancelled", 2), "--at", "2099-12-01 22:00")
+    [follower] = flow_runs(pool, {"tags": {"all_": [f"run:{run}"]}})
+    starts = datetime.fromisoformat(follower["expected_start_time"])
+    assert (follower["state_type"], starts) == ("SCHEDULED", datetime(2099, 12, 1, 22).astimezone())
+    assert follower["work_queue_name"] == "normal"
     pool.run("cancel", run)
     status = json.loads(pool.run("status", run, "--json"))
     assert (status["state"], status["open"]) == ("cancelled", 2)
+
+
+def flow_runs(pool: Pool, wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    return httpx.post(f"{pool.server.api_url}/flow_runs/filter", json={"flow_runs": wanted}).json()
+
+
+@pytest.mark.faults
+def test_a_standing_order_stands_as_asked_and_makes_a_run_of_what_lies_there_when_it_is_due(pool: Pool):
+    reels = some_reels(pool.archive.folder / "standing", 1)
+    asked = (
+        "--cron",
+        "30 22 * * 5",
+        "--name",
+        "every Friday",
+        "--priority",
+        "low",
+        "--prompt",
+        "rain",
+        "--seed",
+        "7",
+    )
+    told = json.loads(pool.run("submit", reels, *asked, "--json"))
+    assert told["items"] == 1
+    assert "every Friday" not in pool.run("list"), "nothing is registered before it is due"
+    api = pool.server.api_url
+    order = httpx.get(f"{api}/deployments/name/dub-again/cpu").json()
+    [schedule] = [each for each in order["schedules"] if each["id"] == told["schedule"]]
+    assert schedule["active"]
+    assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("30 22 * * 5", "UTC")
+    settings = schedule["parameters"]["order"]["settings"]
+    assert (settings["prompt"], settings["seed"]) == ("rain", 7)
+
+    silent_clip(reels / "came-later.mp4", seconds=0.9)
+    last_friday = datetime.now(UTC) - timedelta(days=7)
+    due = {"start_time": last_friday.isoformat(), "end_time": datetime.now(UTC).isoformat()}
+    until(lambda: httpx.post(f"{api}/deployments/{order['id']}/schedule", json=due).is_success, 60, "scheduling")
+    until(lambda: "every Friday" in pool.run("list"), 120, "the run that was due")
+    [run] = [each for each in json.loads(pool.run("list", "--json"))["runs"] if each["name"] == "every Friday"]
+    assert pool.wait_for_end(run["run"]).outcomes == {OutcomeKind.DONE: 2}
+    [event] = json.loads(pool.run("status", run["run"], "--json"))["events"]
+    assert event["kind"] == "submitted"
+    with pool.archive.worker.ledger.read() as session:
+        kept = find_run(session, run["run"])
+    assert kept is not None
+    assert (kept.settings["prompt"], kept.settings["seed"]) == ("rain", 7)
 
 
 def test_a_spent_budget_pauses_the_run_in_order(pool: Pool):

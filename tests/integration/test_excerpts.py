@@ -6,28 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from console.results import ItemResult, read_results
-from console.settings import settings_from
 from db.verify import verify_run
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import audio_format
 from deepsound.media.probe import probe
-from tasks.perform import LAST_TRY, perform, reuse
+from tasks.perform import LAST_TRY, perform
 from tasks.place import Place
+from tasks.results import ItemResult
 from tasks.run import load_jobs, unfinished_items
-from tasks.submission import Submission, submit, take_stock
 from tests.archive import Archive
 from tests.clips import tone, write_clip
 from tests.s3 import S3Server, a_bucket_name
 from tests.unit.test_media_excerpt import REORDERED, samples_of, shown
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Archive:
-    """Ledger and store; nothing here needs Prefect."""
-    return Archive(tmp_path, Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
 
 
 def a_reel(folder: Path) -> Path:
@@ -44,7 +36,7 @@ def a_list(folder: Path, *rows: str, columns: str = "source,output,start,end") -
 
 def done(archive: Archive, *rows: str) -> list[ItemResult]:
     """What becomes of a list."""
-    return work_through(archive, archive.register(a_list(archive.folder, *rows)))
+    return archive.work_through(archive.register(a_list(archive.folder, *rows)))
 
 
 def numbers(path: Path) -> list[int]:
@@ -76,10 +68,10 @@ def pitch(path: Path) -> float:
     return float(np.argmax(loudness) * rate / len(heard))
 
 
-def test_the_same_part_under_another_name_shares_its_steps_and_another_part_does_not(place: Archive):
-    a_reel(place.folder)
-    [first] = done(place, "reel.mp4,one,0.2,0.6")
-    same, other = done(place, "reel.mp4,two,0:00.2,0.600", "reel.mp4,three,0.24,0.6")
+def test_the_same_part_under_another_name_shares_its_steps_and_another_part_does_not(quiet_archive: Archive):
+    a_reel(quiet_archive.folder)
+    [first] = done(quiet_archive, "reel.mp4,one,0.2,0.6")
+    same, other = done(quiet_archive, "reel.mp4,two,0:00.2,0.600", "reel.mp4,three,0.24,0.6")
     assert not first.was_reused
     assert same.was_reused
     assert not any(step.is_reused for step in other.steps)
@@ -87,46 +79,32 @@ def test_the_same_part_under_another_name_shares_its_steps_and_another_part_does
     assert numbers(other.outputs["video"]) == list(range(6, 15))
 
 
-def test_every_row_beyond_the_end_of_its_video_is_named_and_nothing_starts(place: Archive):
-    a_reel(place.folder)
+def test_every_row_beyond_the_end_of_its_video_is_named_and_nothing_starts(quiet_archive: Archive):
+    a_reel(quiet_archive.folder)
     rows = ("reel.mp4,a,0.2,0.6", "reel.mp4,b,2.5,", "reel.mp4,c,1,3", "gone.mp4,d,1,3")
     with pytest.raises(DeepSoundError) as caught:
-        place.register(a_list(place.folder, *rows))
+        quiet_archive.register(a_list(quiet_archive.folder, *rows))
     assert caught.value.code is ErrorCode.BAD_SETTINGS
     line = str(caught.value)
     assert "list.csv, line 3: it starts at 2.5 s, and the video ends after 2.000 s" in line
     assert "list.csv, line 4: it ends at 3 s, and the video after 2.000 s" in line
     assert "line 2" not in line
-    assert place.items() == []
+    assert quiet_archive.items() == []
 
 
-def test_workers_that_see_no_source_do_parts_from_the_store_and_later_steps_without_the_original(place: Archive):
-    reel = a_reel(place.folder)
-    manifest = a_list(place.folder, "reel.mp4,part,0.2,0.6")
-    run = handed_over(place, manifest, str(place.out))
+def test_workers_that_see_no_source_do_parts_from_the_store_and_later_steps_without_the_original(
+    quiet_archive: Archive,
+):
+    reel = a_reel(quiet_archive.folder)
+    manifest = a_list(quiet_archive.folder, "reel.mp4,part,0.2,0.6")
+    run = quiet_archive.submit(manifest, str(quiet_archive.out))
     reel.unlink()
-    [job] = load_jobs(place.worker, run, unfinished_items(place.worker, run))
+    [job] = load_jobs(quiet_archive.worker, run, unfinished_items(quiet_archive.worker, run))
     perform(job, job.next_action(), LAST_TRY)
     job.let_go()
-    place.worker.store.delete(job.video_sha256)
-    work_through(place, run)
-    assert numbers(place.out / "part.mp4") == list(range(5, 15))
-
-
-def handed_over(archive: Archive, manifest: Path, out: str) -> str:
-    """Submitted as by `deepsound run submit`; the run."""
-    order = Submission([str(manifest)], settings_from(out=out).for_run(), None, "cpu", "normal", None)
-    return submit(archive.worker, order, take_stock(order), lambda _: None)[0]
-
-
-def work_through(archive: Archive, run: str) -> list[ItemResult]:
-    """What a worker does, which has nothing but ledger and store."""
-    for job in load_jobs(archive.worker, run, unfinished_items(archive.worker, run)):
-        while (action := job.next_action()) is not None:
-            if not reuse(job, action):
-                perform(job, action, LAST_TRY)
-        job.let_go()
-    return read_results(archive.worker, run)
+    quiet_archive.worker.store.delete(job.video_sha256)
+    quiet_archive.work_through(run)
+    assert numbers(quiet_archive.out / "part.mp4") == list(range(5, 15))
 
 
 def test_parts_of_what_lies_in_a_bucket_are_delivered_into_one(
@@ -139,8 +117,8 @@ def test_parts_of_what_lies_in_a_bucket_are_delivered_into_one(
     client.make_bucket(bucket)
     client.fput_object(bucket, "reels/reel.mp4", str(a_reel(tmp_path)))
     place = f"s3://{bucket}/reels/reel.mp4"
-    run = handed_over(archive, a_list(tmp_path, f"{place},a,0.2,0.6", f"{place},b,1.4,"), f"s3://{bucket}/out")
-    work_through(archive, run)
+    run = archive.submit(a_list(tmp_path, f"{place},a,0.2,0.6", f"{place},b,1.4,"), f"s3://{bucket}/out")
+    archive.work_through(run)
     for name, expected in (("a", range(5, 15)), ("b", range(35, 50))):
         client.fget_object(bucket, f"out/{name}.mp4", str(tmp_path / f"{name}.mp4"))
         assert numbers(tmp_path / f"{name}.mp4") == list(expected)
@@ -148,17 +126,17 @@ def test_parts_of_what_lies_in_a_bucket_are_delivered_into_one(
         assert verify_run(session, run) == []
 
 
-def test_a_part_is_cut_again_where_retention_deleted_it(place: Archive):
-    a_reel(place.folder)
-    done(place, "reel.mp4,one,0.2,0.6")
+def test_a_part_is_cut_again_where_retention_deleted_it(quiet_archive: Archive):
+    a_reel(quiet_archive.folder)
+    done(quiet_archive, "reel.mp4,one,0.2,0.6")
     [excerpt] = [
         link.artifact_sha256
-        for item in place.items()
+        for item in quiet_archive.items()
         for attempt in item.attempts
         for link in attempt.artifacts
         if (link.role, link.direction) == ("excerpt", "output")
     ]
-    place.worker.store.delete(excerpt)
-    [again] = done(place, "reel.mp4,two,0.2,0.6")
+    quiet_archive.worker.store.delete(excerpt)
+    [again] = done(quiet_archive, "reel.mp4,two,0.2,0.6")
     assert [step.is_reused for step in again.steps] == [False, True, True, True]
-    assert place.worker.store.has(excerpt), "the same part is the same bytes"
+    assert quiet_archive.worker.store.has(excerpt), "the same part is the same bytes"

@@ -11,12 +11,12 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from console.results import ItemResult
 from deepsound import cot
 from deepsound.backends import load_generator
 from deepsound.generation.mmaudio.backend import MMAudio
 from deepsound.media.audio import audio_format
 from deepsound.pipeline import OutcomeKind, Step
+from tasks.results import ItemResult
 from tests.archive import Archive
 from tests.clips import bouncing_ball, write_clip
 from tests.footage import narrated_clip, silent_clip

@@ -2,29 +2,39 @@
 
 import base64
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
 
-from console.report.pictures import sound_picture
-from console.results import ItemResult, read_results
 from db.audit import item_evidence
-from db.items import run_items
 from db.records import FinishedStep, StepRef
 from db.schema import Attempt, Item
 from deepsound.artifacts.location import Location, location
 from deepsound.artifacts.protocol import Artifact
 from deepsound.media.files import replacing
-from deepsound.pipeline import Step
+from deepsound.pipeline import OutcomeKind, Step
 from deepsound.spans import Span
 from tasks.deliver import speakable
 from tasks.excerpts import range_of
 from tasks.judge import unseen_voices
+from tasks.results import ItemResult, read_results
 from tasks.run import load_jobs
 from tasks.worker import Worker
+
+AT_LENGTH = 200
+"""A page of more is slow to open, and nobody reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineShown:
+    """One video in the list of all: the result, and a link to it."""
+
+    result: ItemResult
+    after: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +58,39 @@ class ClipShown:
     attempts: Sequence[Attempt]
 
 
-def write_report(worker: Worker, run_ids: Sequence[str], target: Path) -> None:
-    """Write the page of some runs to `target`. Raises DeepSoundError."""
-    clips = [clip for run_id in run_ids for clip in _clips(worker, run_id, target.absolute().parent)]
-    page = Environment(loader=PackageLoader("console.report", "."), autoescape=True)
+def write_report(worker: Worker, run_ids: Sequence[str], target: Path, *, done_too: bool = True) -> None:
+    """Write the page of some runs to `target`. Raises DeepSoundError.
+
+    Every video has a line. Those that are not done are shown at length, and with `done_too` the others too:
+    `AT_LENGTH` of each run at most.
+    """
+    results = {run_id: read_results(worker, run_id) for run_id in run_ids}
+    folder = target.absolute().parent
+    clips = [
+        clip
+        for run_id, each in results.items()
+        for clip in _clips(worker, run_id, _at_length(each, done_too), folder)
+    ]
+    page = Environment(loader=PackageLoader("tasks.report", "."), autoescape=True)
     page.filters |= {"speakable": speakable, "quoted": _quoted}
+    lines = [LineShown(result, _after(result, folder)) for each in results.values() for result in each]
+    ends = Counter("open" if line.result.outcome is None else line.result.outcome.value for line in lines)
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as temporary:
-        temporary.write_text(page.get_template("page.html").render(clips=clips, runs=run_ids), encoding="utf-8")
+        shown = page.get_template("page.html").render(clips=clips, lines=lines, ends=ends)
+        temporary.write_text(shown, encoding="utf-8")
 
 
-def _clips(worker: Worker, run_id: str, folder: Path) -> list[ClipShown]:
-    results = read_results(worker, run_id)
+def _at_length(results: Sequence[ItemResult], done_too: bool) -> list[ItemResult]:
+    needing = [result for result in results if result.outcome is not OutcomeKind.DONE]
+    done = [result for result in results if result.outcome is OutcomeKind.DONE] if done_too else []
+    chosen = {result.item for result in [*needing, *done][:AT_LENGTH]}
+    return [result for result in results if result.item in chosen]
+
+
+def _clips(worker: Worker, run_id: str, results: Sequence[ItemResult], folder: Path) -> list[ClipShown]:
+    ids = [result.item for result in results]
     with worker.ledger.read() as session:
-        ids = [item.id for item in run_items(session, run_id)]
         items = item_evidence(session, ids)
     jobs = load_jobs(worker, run_id, ids)
     return [
@@ -69,12 +98,16 @@ def _clips(worker: Worker, run_id: str, folder: Path) -> list[ClipShown]:
             result=result,
             item=item,
             before=_link(location(result.source), folder, _part(item)),
-            after=_link(result.outputs["video"], folder) if "video" in result.outputs else None,
+            after=_after(result, folder),
             sounds=_sounds(worker, job.done),
             attempts=[attempt.reused or attempt for attempt in item.attempts],
         )
         for result, item, job in zip(results, items, jobs, strict=True)
     ]
+
+
+def _after(result: ItemResult, folder: Path) -> str | None:
+    return _link(result.outputs["video"], folder) if "video" in result.outputs else None
 
 
 def _sounds(worker: Worker, done: Mapping[StepRef, FinishedStep]) -> list[SoundShown]:
@@ -84,20 +117,24 @@ def _sounds(worker: Worker, done: Mapping[StepRef, FinishedStep]) -> list[SoundS
         if (generated := done.get(StepRef(Step.GENERATE, number))) is not None:
             judged = done.get(StepRef(Step.JUDGE, number))
             title = "coarse audio" if number == 1 else "coarse audio, generated again"
-            shown.append(
-                _sound(worker, title, generated.outputs["coarse"], unseen_voices(judged) if judged else [])
-            )
+            shown += _sound(worker, title, generated.outputs["coarse"], unseen_voices(judged) if judged else [])
     for finished in done.values():
         for role, title in (("voice", "voice taken out"), ("audio", "published")):
             if finished.at.step is Step.PUBLISH and role in finished.outputs:
-                shown.append(_sound(worker, title, finished.outputs[role], ()))
+                shown += _sound(worker, title, finished.outputs[role], ())
     return shown
 
 
-def _sound(worker: Worker, title: str, artifact: Artifact, spans: Sequence[Span]) -> SoundShown:
+def _sound(worker: Worker, title: str, artifact: Artifact, spans: Sequence[Span]) -> Iterator[SoundShown]:
+    """Nothing where retention has deleted it."""
+    # Only here: drawing needs matplotlib, which takes most of a second to import.
+    from tasks.report.pictures import sound_picture
+
+    if not worker.store.has(artifact.sha256):
+        return
     with worker.store.local(artifact.sha256) as path:
         png = sound_picture(path, spans)
-    return SoundShown(title, f"data:image/png;base64,{base64.b64encode(png).decode()}", artifact.sha256)
+    yield SoundShown(title, f"data:image/png;base64,{base64.b64encode(png).decode()}", artifact.sha256)
 
 
 def _part(item: Item) -> str:

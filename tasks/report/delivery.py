@@ -1,0 +1,39 @@
+"""The report of a run beside its results, where a link can lead to it."""
+
+from db.items import find_run
+from deepsound.artifacts.location import InBucket
+from deepsound.canonical import sha256_file
+from tasks.deliver import writable
+from tasks.report.build import write_report
+from tasks.run import no_such_run
+from tasks.settings import RunSettings
+from tasks.worker import Worker
+
+
+def deliver_report(worker: Worker, run_id: str) -> str:
+    """Write `report-RUN.html` to where the run's results go, in place of an earlier one; the URL that opens it.
+
+    Only what is not done is shown at length. Raises DeepSoundError (BAD_SETTINGS: no such run; LEDGER_*, STORE_*,
+    OUTPUT_NOT_WRITABLE, DISK_FULL).
+    """
+    with worker.ledger.read() as session:
+        run = find_run(session, run_id)
+    if run is None:
+        raise no_such_run(run_id, worker)
+    place = RunSettings.from_json(run.settings).out / f"report-{run_id}.html"
+    if isinstance(place, InBucket):
+        return _uploaded(worker, run_id, place)
+    with writable(place.parent):
+        write_report(worker, [run_id], place, done_too=False)
+    return place.absolute().as_uri()
+
+
+def _uploaded(worker: Worker, run_id: str, place: InBucket) -> str:
+    # Here, since only buckets need the client and the time its import takes.
+    from deepsound.artifacts.bucket_files import link_to, upload
+
+    with worker.scratch() as scratch:
+        page = scratch / "report.html"
+        write_report(worker, [run_id], page, done_too=False)
+        upload(page, place, "text/html; charset=utf-8", sha256_file(page))
+    return link_to(place)
