@@ -29,6 +29,9 @@ def test_a_chat_model_s_judgement_is_in_the_ledger_with_its_weights(
     assert (decision.value, decision.confidence) == ("yes", pytest.approx(result.probability))
     assert result.probability is not None
     assert 0.5 < result.probability < 1.0
+    assert (judged.result["reply_tokens"], judged.result["parameters"]["ended"]) == (11, "letter")
+    assert judged.result["prompt_tokens"] > 100
+    assert judged.result["seconds"] > 0
     [used] = judged.models
     assert used.model.files["model.safetensors"] == sha256_file(folder / "model.safetensors")
     assert "chat_template.jinja" in used.model.files
