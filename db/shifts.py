@@ -85,10 +85,12 @@ def _held_by(owner: str) -> ColumnElement[bool]:
     return and_(Work.lease_owner == owner, Work.state == WorkState.RUNNING.value)
 
 
-def live_shifts(session: Session, run_id: str) -> list[LiveShift]:
-    """Who is at work on a run: seen within the length of a lease, and not known to be gone. Oldest first."""
+def live_shifts(session: Session, run_id: str | None = None) -> list[LiveShift]:
+    """Who is at work on a run, or on any: seen within the length of a lease, not known to be gone. By age."""
     lately = database_clock(session, -lease_seconds())
-    seen = select(Shift).where(Shift.run_id == run_id, Shift.ended_at.is_(None), Shift.seen_at > lately)
+    seen = select(Shift).where(Shift.ended_at.is_(None), Shift.seen_at > lately)
+    if run_id is not None:
+        seen = seen.where(Shift.run_id == run_id)
     rows = session.scalars(seen.order_by(Shift.id))
     return [
         LiveShift(row.id, row.owner, row.host, row.device, row.flow_run_id, row.started_at, row.seen_at)
@@ -101,6 +103,13 @@ def live_flow_runs(session: Session, run_id: str) -> frozenset[str]:
     """Ids of Prefect's flow runs that a worker is at work on."""
     shifts = live_shifts(session, run_id)
     return frozenset(shift.flow_run_id for shift in shifts if shift.flow_run_id is not None)
+
+
+def lost_flow_runs(session: Session, run_id: str) -> frozenset[str]:
+    """Ids of Prefect's flow runs whose worker was at work, did not leave, and is no longer seen."""
+    entered = Shift.flow_run_id.is_not(None)
+    unended = select(Shift.flow_run_id).where(Shift.run_id == run_id, Shift.ended_at.is_(None), entered)
+    return frozenset(map(str, session.scalars(unended))) - live_flow_runs(session, run_id)
 
 
 def worker_seconds(session: Session, run_id: str) -> float:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 from prefect import flow
@@ -18,12 +18,13 @@ from prefect.exceptions import PrefectException, PrefectHTTPStatusError
 from db.control import EventKind, RunState, find_order, note_event, run_state
 from db.owner import this_owner
 from db.progress import OpenItem, RunProgress, open_items, run_progress
-from db.shifts import live_flow_runs, seconds_per_item, worker_seconds
+from db.shifts import lease_seconds, seconds_per_item, worker_seconds
 from deepsound.canonical import Json
 from deepsound.errors import DeepSoundError, ErrorCode
 from flows import pool
 from flows.following import Shard, Standing, next_moves, shard_size
-from flows.keeping import is_silent
+from flows.keeping import Signs, signs_of_life
+from flows.patience import PATIENCE_SECONDS, patiently
 from flows.pool import SHARD, Deployed
 from flows.priority import Priority
 from flows.shard import SHARD_SIZE, dub_shard, this_flow_run
@@ -36,9 +37,6 @@ from tasks.worker import Worker, worker_at
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_SECONDS = 5.0
-PATIENCE_SECONDS = 3600.0
-"""How long Prefect's server or the ledger may be away before the run is given up; nothing is lost by either."""
-
 FRUITLESS_SHARDS = 5
 """So many shards in a row that end without ending a video: whatever is wrong is wrong with all of them."""
 
@@ -46,8 +44,8 @@ FRUITLESS_SHARDS = 5
 @flow(name="dub-archive", flow_run_name="archive run {run}", validate_parameters=False)
 async def dub_archive(run: str) -> None:
     """Bring every video of a run to its end."""
-    worker = await asyncio.to_thread(worker_at, current_place())
-    order = await asyncio.to_thread(_order, worker, run)
+    worker = await patiently(worker_at, current_place())
+    order = await patiently(_order, worker, run)
     if order is not None:
         await _follow(worker, run, order)
         return
@@ -70,7 +68,7 @@ class Order:
 class _Memory:
     """What is remembered between two looks; all else is in the ledger and in Prefect."""
 
-    silent: frozenset[str] = frozenset()
+    silent_since: dict[str, float] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
     left: int = 0
     fruitless: int = 0
@@ -82,7 +80,7 @@ class _Books:
 
     open: Sequence[OpenItem]
     may_go_on: bool
-    at_work: frozenset[str]
+    signs: Signs
     size: int
     progress: RunProgress
 
@@ -103,6 +101,7 @@ async def _follow(worker: Worker, run: str, order: Order) -> None:
                 if not _may_pass(error) or time.monotonic() - answered > PATIENCE_SECONDS:
                     raise
                 log.warning("archive run %s goes on once this has passed: %s", run, error)
+                memory.silent_since.clear()
                 continue
             if is_over:
                 await shown.conclude(books.progress)
@@ -128,11 +127,13 @@ async def _act(run: str, order: Order, books: _Books, memory: _Memory) -> bool:
 
 
 def _standing(deployed: Sequence[Deployed], books: _Books, memory: _Memory) -> list[Shard]:
-    """Each shard with where it is. One is taken for vanished only when two looks in a row saw no sign of life:
-    after a pause of the ledger, its worker may just not have had its turn to give one.
+    """Each shard with where it is. One is taken for vanished once looks saw no sign of life for as long as a
+    heartbeat takes: after an outage of the ledger, its worker may just not have had its turn to give one.
     """
-    silent = frozenset(each.id for each in deployed if is_silent(each, books.at_work))
-    vanished, memory.silent = silent & memory.silent, silent
+    now = time.monotonic()
+    silent = {each.id for each in deployed if books.signs.are_missing(each)}
+    memory.silent_since = {each: memory.silent_since.get(each, now) for each in silent}
+    vanished = frozenset(each for each in silent if now - memory.silent_since[each] > lease_seconds() / 4)
     return [
         Shard(each.id, frozenset(each.parameters.get("items", ())), _where(each, vanished)) for each in deployed
     ]
@@ -141,7 +142,7 @@ def _standing(deployed: Sequence[Deployed], books: _Books, memory: _Memory) -> l
 def _where(shard: Deployed, vanished: frozenset[str]) -> Standing:
     if shard.id in vanished:
         return Standing.VANISHED
-    return Standing.WAITING if shard.running_since is None else Standing.WORKING
+    return Standing.WAITING if shard.running is None else Standing.WORKING
 
 
 def _count_fruitless(run: str, books: _Books, deployed: Sequence[Deployed], memory: _Memory) -> None:
@@ -189,7 +190,7 @@ def _read_books(worker: Worker, run: str, order: Order) -> _Books:
         return _Books(
             open=open_items(session, run),
             may_go_on=state is RunState.ACTIVE,
-            at_work=live_flow_runs(session, run),
+            signs=signs_of_life(session, run),
             size=shard_size(seconds_per_item(session, run)),
             progress=progress,
         )

@@ -4,30 +4,46 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from prefect import flow
+from sqlalchemy.orm import Session
 
 from db.control import RunState, find_order
 from db.progress import run_list
-from db.shifts import live_flow_runs
+from db.shifts import live_flow_runs, lost_flow_runs
 from flows import pool
 from flows.pool import ARCHIVE, CPU, Deployed
 from flows.priority import Priority
 from tasks.place import current_place
 from tasks.worker import Worker, worker_at
 
-GRACE = timedelta(seconds=60)
-"""How long a flow run may be at work without a sign of life: its process first imports for a while."""
+GRACE = timedelta(seconds=90)
+"""How long a flow run may be at work without a first sign of life: its process imports for a while."""
 
 _RUNS_LOOKED_AT = 1000
 
 
-def is_silent(flow_run: Deployed, at_work: frozenset[str]) -> bool:
-    """Whether a flow run should have given a sign of life by now and has not."""
-    begun = flow_run.running_since or flow_run.pending_since
-    return flow_run.id not in at_work and begun is not None and datetime.now(UTC) - begun > GRACE
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """Signs of life in the ledger: flow runs that a worker is at work on, and those whose worker vanished."""
+
+    at_work: frozenset[str]
+    lost: frozenset[str]
+
+    def are_missing(self, flow_run: Deployed) -> bool:
+        """Whether a flow run should give a sign of life and does not."""
+        so_long = flow_run.pending if flow_run.running is None else flow_run.running
+        if so_long is None or flow_run.id in self.at_work:
+            return False
+        return flow_run.id in self.lost or so_long > GRACE
+
+
+def signs_of_life(session: Session, run: str) -> Signs:
+    """Those of all flow runs of a run."""
+    return Signs(live_flow_runs(session, run), lost_flow_runs(session, run))
 
 
 async def ensure_followed(worker: Worker, run: str, at: datetime | None = None) -> bool:
@@ -35,10 +51,10 @@ async def ensure_followed(worker: Worker, run: str, at: datetime | None = None) 
 
     Raises DeepSoundError (ENGINE_NOT_DEPLOYED).
     """
-    order, at_work = await asyncio.to_thread(_order, worker, run)
+    order, signs = await asyncio.to_thread(_order, worker, run)
     followed = False
     for flow_run in await pool.not_ended(ARCHIVE, CPU, run):
-        if is_silent(flow_run, at_work):
+        if signs.are_missing(flow_run):
             await pool.end_vanished(flow_run.id)
         else:
             followed = True
@@ -70,9 +86,9 @@ def _should_go_on(worker: Worker) -> list[str]:
         ]
 
 
-def _order(worker: Worker, run: str) -> tuple[Mapping[str, Any], frozenset[str]]:
+def _order(worker: Worker, run: str) -> tuple[Mapping[str, Any], Signs]:
     with worker.ledger.read() as session:
         order = find_order(session, run)
         if order is None:
             raise ValueError(f"run {run} was never submitted to a pool")
-        return order, live_flow_runs(session, run)
+        return order, signs_of_life(session, run)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from deepsound.pipeline import OutcomeKind
 from flows.engine import PrivateServer, check_answers, configured_server, use
+from flows.patience import impatient
 from flows.progress import Event, tell
 from tasks.job import Job
 from tasks.perform import reuse
@@ -67,7 +68,7 @@ def _run_archive(place: Place, run_id: str, until_ready: Callable[[], None]) -> 
     from flows.archive import dub_archive
 
     until_ready()
-    with working_at(place):
+    with working_at(place), impatient():
         asyncio.run(dub_archive(run_id))
 
 

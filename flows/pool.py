@@ -6,7 +6,8 @@ Deployments are named by the work pool they run in: `dub-shard/gpu` takes the sa
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
@@ -30,12 +31,15 @@ _OPEN_STATES = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, State
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A flow run that has not ended: `running_since` and `pending_since` are UTC, None while it waits."""
+    """A flow run that has not ended, and for how long it is `running` or `pending`; None: it does not.
+
+    Both by the server's clock alone, since other machines may be wrong about the time.
+    """
 
     id: str
     parameters: Mapping[str, Any]
-    running_since: datetime | None
-    pending_since: datetime | None
+    running: timedelta | None
+    pending: timedelta | None
 
 
 async def start(
@@ -48,12 +52,13 @@ async def start(
     async with get_client() as client:
         deployment = await _deployment(client, flow, pool)
         await _ensure_queue(client, pool, queue)
+        due = await _server_time(client) if at is None else at
         begun = await client.create_flow_run_from_deployment(
             deployment.id,
             parameters=dict(parameters),
             tags=["deepsound", _tag(run)],
             work_queue_name=queue.value,
-            state=None if at is None else Scheduled(scheduled_time=at),
+            state=Scheduled(scheduled_time=due),
         )
         return str(begun.id)
 
@@ -89,7 +94,8 @@ async def not_ended(flow: str, pool: str, run: str) -> list[Deployed]:
             flow_filter=FlowFilter.model_validate({"name": {"any_": [flow]}}),
             deployment_filter=DeploymentFilter.model_validate({"name": {"any_": [pool]}}),
         )
-    return [_seen(each) for each in runs]
+        now = await _server_time(client)
+    return [_seen(each, now) for each in runs]
 
 
 async def end_vanished(flow_run: str) -> None:
@@ -128,14 +134,19 @@ async def _ensure_queue(client: PrefectClient, pool: str, queue: Priority) -> No
         return
 
 
-def _seen(run: FlowRun) -> Deployed:
+async def _server_time(client: PrefectClient) -> datetime:
+    """The server's clock (UTC), to the second: it says what is due, and this machine's may be wrong."""
+    return parsedate_to_datetime((await client.hello()).headers["date"])
+
+
+def _seen(run: FlowRun, now: datetime) -> Deployed:
     since = run.state.timestamp if run.state else run.created
-    kind = run.state_type
+    kind, so_long = run.state_type, now - (since or now)
     return Deployed(
         id=str(run.id),
         parameters=run.parameters,
-        running_since=since if kind in (StateType.RUNNING, StateType.CANCELLING) else None,
-        pending_since=since if kind is StateType.PENDING else None,
+        running=so_long if kind in (StateType.RUNNING, StateType.CANCELLING) else None,
+        pending=so_long if kind is StateType.PENDING else None,
     )
 
 

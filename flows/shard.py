@@ -7,6 +7,8 @@ run wait a second for its heartbeat thread.
 
 import asyncio
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 
 from prefect import Task, flow, task
@@ -17,6 +19,7 @@ from prefect.tasks import exponential_backoff
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Action, OutcomeKind, Step
+from flows.patience import patiently
 from flows.progress import Event, tell
 from flows.threads import on_thread, threads, videos_at_once
 from tasks.job import Job
@@ -25,7 +28,7 @@ from tasks.place import current_place
 from tasks.run import load_jobs, may_go_on
 from tasks.shift import on_shift
 from tasks.telemetry import set_up_telemetry
-from tasks.worker import Worker, worker_at
+from tasks.worker import Worker, check_access, worker_at
 
 SHARD_SIZE = 32
 """16 to 64 videos a flow run keep Prefect's own cost under 20 ms a video, as measured with Prefect 3.8."""
@@ -63,7 +66,13 @@ async def run_step(step: Step, reel: str, item: int, number: int) -> None:
     action = job.next_action()
     if action is None or (action.step, action.round) != (step, number):
         raise DeepSoundError(ErrorCode.INTERNAL, f"{step} is not what comes next", where=reel)
-    await on_thread(perform, job, action, _prefect_run())
+    prefect = _prefect_run()
+    if not prefect.is_first_try:
+        # What went away is given time to come back before the tries run out on it. Where it does not, or this
+        # is no place to wait, the step says so.
+        with suppress(DeepSoundError):
+            await patiently(check_access, job.worker)
+    await on_thread(perform, job, action, prefect)
 
 
 class _Leave:
@@ -77,7 +86,7 @@ class _Leave:
         """False once the run was paused, cancelled, or ran out of its budget."""
         if time.monotonic() - self._asked > ASK_EVERY_SECONDS:
             self._asked = time.monotonic()
-            self._given = await asyncio.to_thread(may_go_on, self._worker, self._run)
+            self._given = await patiently(may_go_on, self._worker, self._run)
         return self._given
 
 
@@ -85,25 +94,32 @@ class _Leave:
 async def dub_shard(run: str, items: list[int]) -> None:
     """Drive some videos of a run to their ends; models are loaded once and shared by all."""
     set_up_telemetry()
-    worker = await asyncio.to_thread(worker_at, current_place())
-    jobs = await asyncio.to_thread(load_jobs, worker, run, items)
-    _jobs.set({job.item_id: job for job in jobs})
-    if not jobs:
-        return
-    leave = _Leave(worker, run)
-    at_once = asyncio.Semaphore(await asyncio.to_thread(videos_at_once, jobs))
-    with on_shift(worker, run, this_flow_run()), threads(len(jobs)):
-        # What goes wrong outside a step, say Prefect's server vanishing, is told when the others are through.
-        ends = await asyncio.gather(
-            *(_drive(job, at_once, leave) for job in jobs if job.deaths == 0), return_exceptions=True
-        )
-        # One by one and last, where a worker vanished before: if it happens again, it was this video.
-        for job in jobs:
-            if job.deaths > 0:
-                ends += await asyncio.gather(_drive(job, at_once, leave), return_exceptions=True)
+    worker = await patiently(worker_at, current_place())
+    # Before what takes long: whoever is not seen at work is taken for vanished.
+    with on_shift(worker, run, this_flow_run()):
+        jobs = await patiently(load_jobs, worker, run, items)
+        if not jobs:
+            return
+        # Where this machine is refused, for a wrong clock or wrong credentials, the videos are left to others.
+        await patiently(check_access, worker)
+        _jobs.set({job.item_id: job for job in jobs})
+        with threads(len(jobs)):
+            ends = await _drive_all(jobs, _Leave(worker, run))
     for end in ends:
         if end is not None:
             raise end
+
+
+async def _drive_all(jobs: Sequence[Job], leave: _Leave) -> list[BaseException | None]:
+    """What goes wrong outside a step, say Prefect's server vanishing, is told when the others are through."""
+    at_once = asyncio.Semaphore(await asyncio.to_thread(videos_at_once, jobs))
+    company = (_drive(job, at_once, leave) for job in jobs if job.deaths == 0)
+    ends = await asyncio.gather(*company, return_exceptions=True)
+    # One by one and last, where a worker vanished before: if it happens again, it was this video.
+    for job in jobs:
+        if job.deaths > 0:
+            ends += await asyncio.gather(_drive(job, at_once, leave), return_exceptions=True)
+    return ends
 
 
 async def _drive(job: Job, at_once: asyncio.Semaphore, leave: _Leave) -> None:
@@ -155,4 +171,5 @@ def _prefect_run() -> PrefectRun:
         return LAST_TRY
     run = context.task_run
     flow_run = str(run.flow_run_id) if run.flow_run_id else None
-    return PrefectRun(flow_run, str(run.id), is_last_try=run.run_count > RETRIES)
+    tries = run.run_count
+    return PrefectRun(flow_run, str(run.id), is_first_try=tries <= 1, is_last_try=tries > RETRIES)

@@ -53,10 +53,11 @@ DEATHS_ALLOWED = 1
 
 @dataclass(frozen=True, slots=True)
 class PrefectRun:
-    """Foreign references to Prefect's own records, and whether Prefect would try this step again."""
+    """Foreign references to Prefect's own records, and where this try stands among those it would make."""
 
     flow_run_id: str | None = None
     task_run_id: str | None = None
+    is_first_try: bool = True
     is_last_try: bool = True
 
 
@@ -169,7 +170,7 @@ def as_failure(error: Exception, job: Job) -> DeepSoundError:
             return error
         case _ if is_out_of_memory(error):
             code, what, remedy = ErrorCode.OUT_OF_MEMORY, "out of memory", "work on fewer videos at once"
-        case OSError(errno=errno.ENOSPC):
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             code, what, remedy = ErrorCode.DISK_FULL, "the disk is full", "free some space and run again"
         case _:
             code, what = ErrorCode.INTERNAL, f"{type(error).__name__}: {error}"

@@ -1,5 +1,6 @@
 """What one process needs to work on a run: the ledger, the store, the run's settings, a scratch folder."""
 
+import hashlib
 import importlib.metadata
 import platform
 import socket
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from db.engine import Ledger, open_ledger
 from db.records import CodeVersion, Environment, Workplace
@@ -18,6 +20,8 @@ from deepsound.artifacts.opening import open_store
 from deepsound.artifacts.protocol import ArtifactStore
 from tasks.looking import FootageInHand
 from tasks.place import Place
+
+_OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,13 @@ class Worker:
         """A folder for what a step makes; gone when the step has ended, however it ended."""
         with tempfile.TemporaryDirectory(prefix="deepsound-") as folder:
             yield Path(folder)
+
+
+def check_access(worker: Worker) -> None:
+    """Raise DeepSoundError (LEDGER_*, STORE_*) where ledger or store is away, or does not let this machine in."""
+    with worker.ledger.read() as session:
+        session.connection()
+    worker.store.has(_OF_NOTHING)
 
 
 @cache

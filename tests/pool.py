@@ -77,7 +77,7 @@ class Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        until(lambda: answers(f"{self.api_url}/health"), 120, "the server's start")
+        until(lambda: answers(f"{self.api_url}/health"), 240, "the server's start")
 
     def kill(self) -> None:
         if self.process is not None:
@@ -114,7 +114,8 @@ class Pool:
 
     def worker(self, pool: str, limit: int = 1, **environment: str) -> subprocess.Popen[bytes]:
         """One more worker; what it starts dies with it when the test kills its group."""
-        log = self.archive.folder / f"worker-{len(self.workers)}-{pool}.log"
+        started = len(list(self.archive.folder.glob("worker-*.log")))
+        log = self.archive.folder / f"worker-{started:02}-{pool}.log"
         worker = subprocess.Popen(
             [PREFECT, "worker", "start", "--pool", pool, "--limit", str(limit)],
             env=self.archive.variables(PREFECT_WORKER_QUERY_SECONDS="1", **environment),

@@ -40,6 +40,7 @@ def job(tmp_path: Path) -> Job:
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"), ErrorCode.OUT_OF_MEMORY),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), ErrorCode.OUT_OF_MEMORY),
         (OSError(errno.ENOSPC, "No space left on device"), ErrorCode.DISK_FULL),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), ErrorCode.DISK_FULL),
         (ZeroDivisionError("a bug\nof ours"), ErrorCode.INTERNAL),
     ],
 )

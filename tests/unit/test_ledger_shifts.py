@@ -19,6 +19,7 @@ from db.shifts import (
     lease_seconds,
     live_flow_runs,
     live_shifts,
+    lost_flow_runs,
     seconds_per_item,
     worker_seconds,
 )
@@ -47,6 +48,12 @@ def on_shift(ledger: Ledger, run_id: str) -> list[str]:
         return [shift.owner for shift in live_shifts(session, run_id)]
 
 
+def flow_runs(ledger: Ledger, run_id: str) -> tuple[set[str], set[str]]:
+    """Those a worker is at work on, and those whose worker vanished."""
+    with ledger.read() as session:
+        return set(live_flow_runs(session, run_id)), set(lost_flow_runs(session, run_id))
+
+
 def test_a_worker_is_live_while_it_is_seen_and_until_it_leaves(ledger: Ledger) -> None:
     run_id, _ = begin(ledger, a_run("a.mp4"))
     other_run, _ = begin(ledger, a_run("b.mp4"))
@@ -58,14 +65,15 @@ def test_a_worker_is_live_while_it_is_seen_and_until_it_leaves(ledger: Ledger) -
         with ledger.write() as session:
             beat(session, staying, OTHER)
     assert on_shift(ledger, run_id) == [OTHER]
-    with ledger.read() as session:
-        assert live_flow_runs(session, run_id) == {"flow-2"}
+    assert flow_runs(ledger, run_id) == ({"flow-2"}, {"flow-1"})
     with ledger.write() as session:
         beat(session, vanishing, OWNER)
     assert on_shift(ledger, run_id) == [OWNER, OTHER]
+    assert flow_runs(ledger, run_id) == ({"flow-1", "flow-2"}, set())
     with ledger.write() as session:
         end_shift(session, vanishing, OWNER)
     assert on_shift(ledger, run_id) == [OTHER]
+    assert flow_runs(ledger, run_id) == ({"flow-2"}, set()), "who left is not lost"
 
 
 def test_a_process_of_this_host_that_is_gone_is_not_live_even_before_its_time_is_up(ledger: Ledger) -> None:

@@ -1,0 +1,45 @@
+"""A machine whose clock is so wrong that the store refuses what it signs: it leaves the videos to others."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from db.items import run_ids
+from deepsound.pipeline import OutcomeKind
+from tasks.place import Place
+from tests.archive import Archive
+from tests.clocks import wrong_clock
+from tests.footage import silent_clip
+from tests.s3 import RadosGateway, a_bucket_name
+
+pytestmark = [pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(600)]
+
+
+def test_whom_the_store_refuses_spoils_no_video(
+    radosgw: RadosGateway, tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in radosgw.server.environment(tmp_path / "cache").items():
+        monkeypatch.setenv(name, value)
+    archive = Archive(tmp_path, Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", f"s3://{a_bucket_name()}/store"))
+    run_id = archive.register(silent_clip(tmp_path / "ball.mp4", seconds=0.5))
+    program = (
+        "import sys; from flows.local import drive_run; from tasks.place import default_place as here;"
+        "from tasks.worker import worker_at; drive_run(worker_at(here()), here(), sys.argv[1], print)"
+    )
+    late = subprocess.run(
+        [sys.executable, "-c", program, run_id],
+        env=archive.variables(**wrong_clock(tmp_path, 3600)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert late.returncode
+    assert "the server refused (RequestTimeTooSkewed); set this machine's clock" in late.stderr
+    [item] = archive.items()
+    assert item.attempts == []
+    [result] = archive.drive(run_id)
+    assert result.outcome is OutcomeKind.DONE
+    with archive.worker.ledger.read() as session:
+        assert run_ids(session) == [run_id]
