@@ -45,6 +45,13 @@ def spare_sources(session: Session, before: datetime, limit: int, after: str = "
     return list(session.scalars(asked.limit(limit)))
 
 
+def unknown(session: Session, hashes: Sequence[str]) -> set[str]:
+    """Those of some hashes by which no row knows an artifact or a video."""
+    artifacts = session.scalars(select(Artifact.sha256).where(Artifact.sha256.in_(hashes)))
+    videos = session.scalars(select(Video.sha256).where(Video.sha256.in_(hashes)))
+    return {*hashes} - {*artifacts} - {*videos}
+
+
 def _last_made() -> ScalarSelect[datetime]:
     """When the last attempt ended that made or read an artifact."""
     ended = select(func.max(Attempt.ended_at)).join(AttemptArtifact, AttemptArtifact.attempt_id == Attempt.id)

@@ -1,14 +1,17 @@
-"""Deletes intermediates that nobody needs any more: features, coarse audio, unmastered stems, copies of sources.
+"""Deletes what nobody needs any more: features, coarse audio, unmastered stems, copies of sources; and orphans.
 
-What goes is written into the ledger before it goes, so that an audit never takes it for lost.
+What the ledger knows is written off there before it goes, so that an audit never takes it for lost.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from db.expiry import note_expired
-from db.retention import expendable, spare_sources, written_off
+from db.retention import expendable, spare_sources, unknown, written_off
+from db.shifts import live_shifts
+from deepsound.errors import DeepSoundError, ErrorCode
 from tasks.worker import Worker
 
 _AT_ONCE = 200
@@ -35,6 +38,34 @@ def prune(worker: Worker, older_than: timedelta) -> Pruned:
     while batch := _write_off(worker, before, f"retention of {older_than.days} days"):
         intermediates += _delete(worker, batch)
     return Pruned(intermediates, _delete_sources(worker, before))
+
+
+def sweep_orphans(worker: Worker, older_than: timedelta) -> int:
+    """Delete what has lain in the store for longer and no row knows: what a worker put there that was killed
+    before it wrote that down. Returns how many artifacts.
+
+    Whoever is at work may be about to write down what it found there, and another ledger may know what this one
+    does not: raises DeepSoundError (BAD_SETTINGS) then, besides LEDGER_* and STORE_*.
+    """
+    with worker.ledger.read() as session:
+        if live_shifts(session):
+            raise _kept(worker, "workers are at work", "wait until all runs have ended or are paused")
+    deleted, is_ours = 0, False
+    there = worker.store.kept(older_than)
+    while batch := list(islice(there, _AT_ONCE)):
+        with worker.ledger.read() as session:
+            orphans = unknown(session, batch)
+        is_ours = is_ours or len(orphans) < len(batch)
+        if not is_ours:
+            why = f"nothing is known of what lies in {worker.store.url}"
+            raise _kept(worker, why, "check --db and --store")
+        deleted += _delete(worker, orphans)
+    return deleted
+
+
+def _kept(worker: Worker, why: str, remedy: str) -> DeepSoundError:
+    what = f"no orphan was deleted: {why}"
+    return DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=worker.ledger.url, remedy=remedy)
 
 
 def _write_off(worker: Worker, before: datetime, reason: str) -> list[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
@@ -92,6 +93,11 @@ class StoreBehaviour:
         assert store.is_intact(artifact.sha256)
         assert not store.is_intact(NOTHING)
         assert not store.is_intact("../../etc/passwd")
+
+    def test_what_is_kept_is_listed_once_it_is_old_enough(self, store, tmp_path):
+        put = {store.put(a_file(tmp_path, os.urandom(100)), "audio/wav").sha256 for _ in range(3)}
+        assert set(store.kept(timedelta(seconds=-60))) >= put
+        assert not set(store.kept(timedelta(hours=1))) & put
 
     @pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 64 + "\n", "🎬" * 16])
     def test_a_name_that_is_no_hash_reaches_no_path(self, store, name):

@@ -10,19 +10,27 @@ from console.run.engine import ask, reach_server
 from console.run.finding import place_of
 from console.terminal import out
 from flows.engine import configured_server
+from tasks.retention import sweep_orphans
 
 
 def sweep(
     older_than_hours: Annotated[
         float, typer.Option(min=0.0, help="Unfinished files are rests after so long.")
     ] = 24.0,
+    orphans: Annotated[
+        bool,
+        typer.Option("--orphans", help="Delete what the ledger does not know; no other ledger may use the store."),
+    ] = False,
     db: options.Db = None,
     store: options.Store = None,
 ) -> None:
     """Have runs followed again whose follower vanished, and remove what killed writers left in the store."""
     _, worker = place_of(db, store)
-    cleared = worker.store.sweep(timedelta(hours=older_than_hours))
+    older_than = timedelta(hours=older_than_hours)
+    cleared = worker.store.sweep(older_than)
     out.print(f"{cleared} unfinished files removed from the store")
+    if orphans:
+        out.print(f"{sweep_orphans(worker, older_than)} orphans deleted from the store")
     if configured_server() is None:
         return
     reach_server()

@@ -152,6 +152,13 @@ class BlobFolder:
         self._remember(sha256, stamp)
         return True
 
+    def kept(self, older_than: timedelta) -> Iterator[str]:
+        """Hashes of the kept files that were written longer than that ago."""
+        limit = time.time() - older_than.total_seconds()
+        for path in self.root.glob("??/??/*"):
+            if is_sha256(path.name) and path.stat().st_mtime < limit:
+                yield path.name
+
     def sweep(self, older_than: timedelta) -> int:
         """Remove what dead writers left behind; files younger than `older_than` may still be written."""
         if not self._incoming.is_dir():

@@ -1,6 +1,6 @@
 """The default store: a folder on a disk or a network share."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -70,6 +70,11 @@ class FolderStore:
         """Remove the bytes; False where they are not there. Raises DeepSoundError STORE_*."""
         with folder_faults(self._folder):
             return is_sha256(sha256) and self._blobs.delete(sha256)
+
+    def kept(self, older_than: timedelta) -> Iterator[str]:
+        """Hashes of the files that were put longer than that ago. Raises DeepSoundError STORE_*."""
+        with folder_faults(self._folder):
+            yield from self._blobs.kept(older_than)
 
     def sweep(self, older_than: timedelta) -> int:
         """Remove unfinished files that killed writers left more than `older_than` ago; how many."""

@@ -1,5 +1,6 @@
 """What a store of immutable bytes offers: an artifact is known by its SHA-256 and never changes."""
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -45,6 +46,10 @@ class ArtifactStore(Protocol):
 
     def delete(self, sha256: str) -> bool:
         """Remove the bytes; False where they are not there."""
+        ...
+
+    def kept(self, older_than: timedelta) -> Iterator[str]:
+        """Hashes of all that has been there for longer than that, whoever put it."""
         ...
 
     def sweep(self, older_than: timedelta) -> int:

@@ -95,6 +95,17 @@ class S3Store:
             self._client.remove_object(self._bucket, self._key(sha256))
             return True
 
+    def kept(self, older_than: timedelta) -> Iterator[str]:
+        """Hashes of the objects that were put longer than that ago."""
+        with s3_faults(self.url, self._server):
+            self._need_bucket()
+            limit = datetime.now(UTC) - older_than
+            for found in self._client.list_objects(self._bucket, prefix=self._folder, recursive=True):
+                sha256 = (found.object_name or "").rpartition("/")[2]
+                is_ours = is_sha256(sha256) and found.object_name == self._key(sha256)
+                if is_ours and found.last_modified is not None and found.last_modified < limit:
+                    yield sha256
+
     def sweep(self, older_than: timedelta) -> int:
         """Drop unfinished uploads that began more than `older_than` ago; how many."""
         with s3_faults(self.url, self._server):

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from deepsound.errors import DeepSoundError
 from tasks.job import PLAN
 from tasks.perform import reuse
-from tasks.retention import prune
+from tasks.retention import prune, sweep_orphans
 from tasks.run import load_jobs, unfinished_items
+from tasks.shift import on_shift
 from tasks.verify import verify_books
 from tests.archive import Archive
 from tests.footage import silent_clip
@@ -81,3 +83,30 @@ def test_copies_of_sources_go_once_their_runs_have_ended(archive: Archive):
     assert prune(archive.worker, AT_ONCE).sources == 1
     assert not archive.worker.store.has(kept.sha256)
     assert clip.exists()
+
+
+def an_orphan(archive: Archive) -> str:
+    """As a worker leaves it that was killed after it stored a result, before it wrote that down."""
+    file = archive.folder / "sound.wav"
+    file.write_bytes(b"a sound that nobody knows of")
+    return archive.worker.store.put(file, "audio/wav").sha256
+
+
+def test_orphans_go_and_all_that_the_ledger_knows_stays(archive: Archive):
+    run = archive.register(silent_clip(archive.folder / "ball.mp4", seconds=0.5))
+    archive.drive(run)
+    orphan = an_orphan(archive)
+    assert sweep_orphans(archive.worker, timedelta(hours=1)) == 0, "younger than that"
+    with on_shift(archive.worker, run), pytest.raises(DeepSoundError, match="workers are at work"):
+        sweep_orphans(archive.worker, AT_ONCE)
+    assert archive.worker.store.has(orphan)
+    assert sweep_orphans(archive.worker, AT_ONCE) == 1
+    assert not archive.worker.store.has(orphan)
+    assert not verify_books(archive.worker, run).findings
+
+
+def test_a_ledger_that_is_not_the_stores_deletes_nothing(archive: Archive):
+    orphan = an_orphan(archive)
+    with pytest.raises(DeepSoundError, match="nothing is known of what lies in"):
+        sweep_orphans(archive.worker, AT_ONCE)
+    assert archive.worker.store.has(orphan)
