@@ -9,7 +9,8 @@ from db.queries import item_history
 from db.records import FinishedStep, StepRef
 from db.reviews import Judgement, Opinion, find_judgement, record_review, rulings
 from deepsound.cot import Verdict
-from deepsound.pipeline import next_action
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.pipeline import Step, next_action
 from tasks.job import findings
 from tasks.run import no_such_run
 from tasks.settings import RunSettings
@@ -19,12 +20,31 @@ from tasks.worker import Worker
 def review_item(worker: Worker, item_id: int, opinion: Opinion) -> tuple[str, int]:
     """Put a person's verdict before the judge's. Returns the run, which is to go on, and the review's number.
 
-    Raises DeepSoundError (BAD_SETTINGS: the item has not ended, or was never judged).
+    Raises DeepSoundError (BAD_SETTINGS: the item has not ended, or was never judged; ARTIFACT_MISSING: what was
+    judged is no longer there to go on from).
     """
+    _check_kept(worker, item_id)
     with worker.ledger.write() as session:
         judgement = find_judgement(session, item_id)
         then = _next_step(worker, session, judgement, opinion.verdict)
         return judgement.run_id, record_review(session, judgement, opinion, then)
+
+
+def _check_kept(worker: Worker, item_id: int) -> None:
+    """Before anything is written: what follows from another verdict is made from what was seen and judged."""
+    with worker.ledger.read() as session:
+        history = item_history(session, item_id)
+    made = [step.outputs for step in history if step.at.step in (Step.PLAN, Step.GENERATE)]
+    gone = [
+        role for outputs in made for role, artifact in outputs.items() if not worker.store.has(artifact.sha256)
+    ]
+    if gone:
+        raise DeepSoundError(
+            ErrorCode.ARTIFACT_MISSING,
+            f"its {' and '.join(gone)} were deleted, by retention most likely",
+            where=f"item {item_id}",
+            remedy="have it made again with `deepsound run retry RUN --step plan --video NAME`, then review it",
+        )
 
 
 def _next_step(worker: Worker, session: Session, judgement: Judgement, verdict: Verdict) -> StepRef:

@@ -5,10 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from deepsound.errors import DeepSoundError
+from db.reopening import reopen_items
+from db.reviews import Opinion
+from deepsound.cot import Verdict
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.pipeline import Step
 from tasks.job import PLAN
 from tasks.perform import reuse
 from tasks.retention import prune, sweep_orphans
+from tasks.review import review_item
 from tasks.run import load_jobs, unfinished_items
 from tasks.shift import on_shift
 from tasks.verify import verify_books
@@ -110,3 +115,27 @@ def test_a_ledger_that_is_not_the_stores_deletes_nothing(archive: Archive):
     with pytest.raises(DeepSoundError, match="nothing is known of what lies in"):
         sweep_orphans(archive.worker, AT_ONCE)
     assert archive.worker.store.has(orphan)
+
+
+def test_a_review_after_retention_says_what_is_gone_and_holds_once_that_was_made_again(quiet_archive: Archive):
+    archive = quiet_archive
+    run = archive.register(silent_clip(archive.folder / "ball.mp4", seconds=0.5))
+    [before] = archive.work_through(run)
+    prune(archive.worker, AT_ONCE)
+    opinion = Opinion("kim@desk", Verdict.YES, "a man speaks")
+    with pytest.raises(DeepSoundError, match="its observations and coarse were deleted") as caught:
+        review_item(archive.worker, before.item, opinion)
+    assert caught.value.code is ErrorCode.ARTIFACT_MISSING
+    [item] = archive.items()
+    assert (item.reviews, item.reopenings) == ([], []), "nothing was written"
+
+    with archive.worker.ledger.write() as session:
+        reopen_items(
+            session, run, step=Step.PLAN, error=None, pattern=None, by="kim@desk", reason="to be reviewed"
+        )
+    archive.work_through(run)
+    review_item(archive.worker, before.item, opinion)
+    [after] = archive.work_through(run)
+    assert after.error is None
+    assert (before.verdict, after.verdict) == ("no", "yes")
+    assert not verify_books(archive.worker, run).findings
