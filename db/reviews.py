@@ -81,7 +81,10 @@ def find_judgement(session: Session, item_id: int) -> Judgement:
     attempts = standings(session, [item_id])[item_id].attempts
     judged = [number for number, attempt in enumerate(attempts) if _is_judgement(attempt)]
     if not judged:
-        remedy = f"see `deepsound audit show {item_id}`; `deepsound run retry {run_id}` does steps again"
+        remedy = (
+            f"see `deepsound audit show {item_id}`; `deepsound run retry {run_id}` does steps again; "
+            "where no plan could be read, run it with --plan constant"
+        )
         raise _refused(item_id, "it ended before anything was judged", remedy)
     attempt, after = attempts[judged[-1]], attempts[judged[-1] + 1]
     return Judgement(item_id, run_id, attempt.id, attempt.at, after.at)

@@ -146,7 +146,7 @@ def test_what_is_open_or_was_never_judged_cannot_be_reviewed(ledger: Ledger) -> 
     _, (is_open, failed) = begin(ledger, a_run("a.mp4", "b.mp4"))
     corrupt = DeepSoundError(ErrorCode.SOURCE_CORRUPT, "it ends in the middle")
     write(ledger, attempt(failed, PLAN_STEP, OutcomeKind.FAILED, failure=corrupt))
-    for item_id, what in ((is_open, "it has not ended"), (failed, "it ended before anything was judged")):
+    for item_id, what in ((is_open, "it has not ended"), (failed, "before anything was judged.*--plan constant")):
         with pytest.raises(DeepSoundError, match=what), ledger.write() as session:
             find_judgement(session, item_id)
 
