@@ -140,7 +140,7 @@ def make_clips(folder: Path, videos: int) -> list[Path]:
 
 
 def engine_cpu(clips: Sequence[Path], folder: Path) -> float:
-    """CPU milliseconds of the engine alone for one of these clips, by as many processes at once as there are shards.
+    """CPU milliseconds of the engine alone for one of these clips, in as many processes as there are shards.
 
     Cores that share caches make each other slower.
     """
