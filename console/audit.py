@@ -78,11 +78,12 @@ def verify(
     runs: _Runs = None,
     db: Annotated[str | None, typer.Option(help="URL of the ledger's database.")] = None,
     store: Annotated[str | None, typer.Option(help="Artifact store: a folder, or s3://bucket/prefix.")] = None,
+    rows: Annotated[bool, typer.Option("--rows", help="The ledger's rows alone; no artifact is read.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Find every row and artifact that was changed, is missing or was added. Exit code 1 if there is any."""
     worker = worker_at(settings_from(db=db, store=store).place)
-    books = {run_id: verify_books(worker, run_id) for run_id in _known_runs(worker, runs)}
+    books = {run_id: verify_books(worker, run_id, rows_only=rows) for run_id in _known_runs(worker, runs)}
     if as_json:
         found = {"runs": [_books_json(run_id, each) for run_id, each in books.items()]}
         out.file.write(json.dumps(found, ensure_ascii=False) + "\n")
@@ -127,7 +128,7 @@ def _show_books(run_id: str, books: Books) -> None:
         out.print(Text(f"{run_id}: {of_item}{finding.row} {finding.problem}: {finding.detail}", style="red"))
     gone = f"; {books.expired} of them deleted by retention" if books.expired else ""
     found = f"{len(books.findings)} findings" if books.findings else "everything is as it was written"
-    out.print(Text(f"run {run_id}: {found}; {books.artifacts} artifacts checked{gone}"))
+    out.print(Text(f"run {run_id}: {found}; {books.artifacts or 'no'} artifacts checked{gone}"))
 
 
 def _books_json(run_id: str, books: Books) -> Json:

@@ -21,11 +21,14 @@ class Books:
     expired: int
 
 
-def verify_books(worker: Worker, run_id: str) -> Books:
-    """Check everything a run wrote and everything it refers to. Raises DeepSoundError (LEDGER_*, STORE_*)."""
+def verify_books(worker: Worker, run_id: str, *, rows_only: bool = False) -> Books:
+    """Check everything a run wrote and, unless `rows_only`, the bytes of all it refers to.
+
+    Raises DeepSoundError (LEDGER_*, STORE_*).
+    """
     with worker.ledger.read() as session:
         findings = verify_run(session, run_id)
-        artifacts = run_artifacts(session, run_id)
+        artifacts = [] if rows_only else run_artifacts(session, run_id)
         gone = expired(session, [artifact.sha256 for artifact in artifacts])
     with ThreadPoolExecutor(_READING_AT_ONCE) as pool:
         intact = list(pool.map(lambda artifact: worker.store.is_intact(artifact.sha256), artifacts))

@@ -130,6 +130,8 @@ def test_artifacts_that_are_gone_or_damaged_are_named_and_what_retention_deleted
         (kept["audio"], "changed"),
     }
     assert run["expired"] == 1
+    rows = audit(archive, "verify", "--rows", "--store", archive.place.store)
+    assert "everything is as it was written; no artifacts checked" in rows
     assert archive.command("audit", "verify", "nonesuch").returncode == 2
 
 
