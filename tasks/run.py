@@ -177,8 +177,9 @@ def _downloaded(worker: Worker, file: InBucket) -> VideoFile | None:
 def _video(worker: Worker, path: Path, keep: bool) -> VideoFile | None:
     """None where there is nothing to read; the plan step then says why."""
     try:
-        if not path.is_file() or (size := path.stat().st_size) == 0:
+        if not path.is_file():
             return None
+        size = path.stat().st_size
         media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         sha256 = worker.store.put(path, media_type).sha256 if keep else sha256_file(path)
     except OSError:

@@ -130,9 +130,8 @@ def _broken(folder: Path) -> dict[Path, ErrorCode | None]:
     sound = folder / "sound.wav"
     write_float_wav(sound, 48_000, 1, [0.1 * np.ones((4800, 1), np.float32)])
     contents = {
-        # Nothing of these goes into the store, so to a worker elsewhere there is no such file.
-        "empty-1.mp4": (b"", ErrorCode.SOURCE_MISSING),
-        "empty-2.mkv": (b"", ErrorCode.SOURCE_MISSING),
+        "empty-1.mp4": (b"", ErrorCode.SOURCE_EMPTY),
+        "empty-2.mkv": (b"", ErrorCode.SOURCE_EMPTY),
         "text.mp4": (b"this is a shopping list\n", ErrorCode.SOURCE_NOT_MEDIA),
         "page.mov": (b"<html><body>404</body></html>" * 40, ErrorCode.SOURCE_NOT_MEDIA),
         "playlist.ts": (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", ErrorCode.SOURCE_NOT_MEDIA),
