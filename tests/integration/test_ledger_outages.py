@@ -13,8 +13,8 @@ from tests.postgres import OwnPostgres
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(300)]
 
-THREADS = 20
-"""More than there are connections to share."""
+THREADS = 60
+"""More than get a turn at connecting before the half minute is over that a thread waits for one."""
 
 
 def test_threads_that_get_no_connection_are_told_that_the_ledger_is_away_and_the_others_wait():
