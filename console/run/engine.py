@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+import httpx
+
 from deepsound.errors import DeepSoundError, ErrorCode
 from flows.engine import check_answers, configured_server, use
 
@@ -25,5 +27,16 @@ def reach_server() -> None:
 
 
 def ask(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run what talks to the server, to its end."""
-    return asyncio.run(work)
+    """Run what talks to the server, to its end. Raises DeepSoundError (SERVER_UNAVAILABLE)."""
+    # Whoever has work for it has imported it already.
+    from prefect.exceptions import PrefectException
+
+    try:
+        return asyncio.run(work)
+    except (httpx.HTTPError, PrefectException) as error:
+        raise DeepSoundError(
+            ErrorCode.SERVER_UNAVAILABLE,
+            f"the Prefect server does not do what it is asked: {str(error).partition(chr(10))[0]}",
+            where=configured_server() or "",
+            remedy="see its log; once it is well, `deepsound run sweep` has every open run followed",
+        ) from error

@@ -1,12 +1,18 @@
 """Archive runs when things die: workers, followers, whole machines, the server. The books add up after each."""
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from db.progress import run_list
 from deepsound.pipeline import OutcomeKind
+from tasks.place import Place
+from tests.archive import Archive
 from tests.integration.test_archive_runs import some_reels, submit
 from tests.pool import Pool, kill_group, until
 
@@ -78,3 +84,38 @@ def test_prefects_server_restarted_costs_only_time(pool: Pool):
     pool.server.start()
     wait_for_end(pool, run, 400)
     check_books(pool, run)
+
+
+class Unwell(BaseHTTPRequestHandler):
+    """A Prefect server that says it is healthy and does nothing."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/api/health" else 503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_POST = do_GET  # noqa: N815 - the name http.server looks for
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_server_that_does_nothing_is_one_clear_line_and_the_run_is_not_lost(tmp_path: Path):
+    reels = some_reels(tmp_path / "reels", 1)
+    archive = Archive(tmp_path, Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unwell) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        unwell = {
+            "PREFECT_API_URL": f"http://127.0.0.1:{server.server_port}/api",
+            "PREFECT_CLIENT_MAX_RETRIES": "0",
+            "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
+        }
+        done = archive.command("run", "submit", reels, **unwell)
+        server.shutdown()
+    assert done.returncode == 2
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert "does not do what it is asked" in line
+    assert "deepsound run sweep" in line
+    assert "Traceback" not in done.stderr
+    with archive.worker.ledger.read() as session:
+        assert [line.open_items for line in run_list(session)] == [1]
