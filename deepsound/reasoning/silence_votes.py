@@ -1,7 +1,7 @@
 """What several reasoners say about silence: they agree, or say nothing together.
 
-There is no probability in those answers that could decide between them. Then the measurement does, which is there in
-any case.
+No probability comes with those answers that could decide between them. Then the measurement does, which is there
+in any case.
 """
 
 from collections.abc import Sequence
