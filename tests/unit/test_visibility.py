@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from deepsound.reasoning.evidence.probability import (
     DOUBT,
-    FULL_SUPPORT,
     MOVING,
     STILL,
     HeardVoice,
@@ -24,6 +23,7 @@ from deepsound.reasoning.evidence.visibility import (
     cut_at_visibility,
 )
 from deepsound.spans import Span, intersect, merge, total
+from deepsound.speech.people import PEOPLE_RULE
 
 RATE = 4.0
 
@@ -171,14 +171,14 @@ def heard(
     confidence=0.95,
     score=0.05,
     seconded=1.0,
-    support=0.0,
+    people=0.0,
     wordless=False,
     visible=False,
     movement=None,
 ) -> HeardVoice:
     scores = np.full(5, score, np.float32)
     span = Span(1.0, 1.0 + seconds)
-    return HeardVoice(span, wordless, confidence, seconded, support, visible, scores, movement)
+    return HeardVoice(span, wordless, confidence, seconded, people, visible, scores, movement)
 
 
 def probability(*voices: HeardVoice) -> float:
@@ -201,16 +201,19 @@ def test_plain_narration_is_nearly_sure():
         heard(score=0.49),
         heard(seconds=0.4, confidence=0.7),
         heard(seconds=1.1, confidence=0.74, seconded=0.0),
-        heard(wordless=True, confidence=0.02),
-        heard(wordless=True, confidence=0.05, support=0.05),
+        heard(wordless=True),
+        heard(wordless=True, people=0.3),
+        heard(seconds=0.5, wordless=True, people=0.6),
     ],
 )
 def test_a_word_a_murmur_a_face_just_missed_and_a_lone_opinion_do_not_make_a_verdict(weak):
     assert probability(weak) < 0.35
 
 
-def test_a_crowd_counts_where_both_detectors_hear_something_of_people():
-    assert probability(heard(wordless=True, confidence=0.2, support=0.2)) > 0.95
+@given(st.floats(DOUBT, 1 - DOUBT), st.floats(PEOPLE_RULE.min_length, 60))
+def test_a_voice_without_words_is_as_likely_as_all_detectors_together_find_it(people, seconds):
+    likely = probability(heard(seconds, score=0.0, wordless=True, people=people))
+    assert likely == pytest.approx(DOUBT + (1 - 2 * DOUBT) * people)
 
 
 def test_whoever_is_in_the_picture_and_keeps_their_mouth_still_is_not_the_one_who_is_heard():
@@ -242,9 +245,9 @@ def test_more_speech_surer_speech_and_fewer_faces_never_make_it_less_likely(
 
 
 @given(units, units, units, units, st.booleans())
-def test_a_calmer_mouth_and_more_support_never_make_it_less_likely(movement, calmer, support, more, wordless):
-    def of(moved: float, supported: float) -> float:
-        return probability(heard(support=supported, wordless=wordless, visible=True, movement=moved))
+def test_a_calmer_mouth_and_likelier_people_never_make_it_less_likely(movement, calmer, people, more, wordless):
+    def of(moved: float, likely: float) -> float:
+        return probability(heard(people=likely, wordless=wordless, visible=True, movement=moved))
 
-    assert of(movement, support) <= of(min(movement, calmer), max(support, more)) + 1e-12
-    assert of(STILL, FULL_SUPPORT) > 0.95
+    assert of(movement, people) <= of(min(movement, calmer), max(people, more)) + 1e-12
+    assert of(STILL, 1.0) > 0.9

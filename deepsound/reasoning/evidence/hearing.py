@@ -35,19 +35,20 @@ def _pieces(heard: list[Span], sight: Sight) -> list[Piece]:
 
 
 def _voice(sight: Sight, speech: SpeechActivity, piece: Piece, *, wordless: bool) -> HeardVoice:
+    people = _people(speech, piece.span)
     return HeardVoice(
         span=piece.span,
         wordless=wordless,
-        confidence=speech.confidence(piece.span),
+        confidence=people if wordless else speech.confidence(piece.span),
         seconded=speech.seconded(piece.span),
-        support=_support(speech, piece.span),
+        people=people,
         person_visible=piece.person_visible,
         scores=sight.scores_in(piece.span),
         movement=sight.mouth_movement(piece.span) if piece.person_visible else None,
     )
 
 
-def _support(speech: SpeechActivity, span: Span) -> float:
+def _people(speech: SpeechActivity, span: Span) -> float:
     """That of the long voice which most of `span` lies in."""
     around = [heard for heard in speech.people if total(intersect([heard.span], [span])) >= span.duration / 2]
-    return max((heard.support for heard in around), default=0.0)
+    return max((heard.probability for heard in around), default=0.0)

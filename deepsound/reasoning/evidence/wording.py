@@ -7,7 +7,7 @@ from deepsound.cot import Stage, format_judgement
 from deepsound.reasoning.evidence.centerface import FACE_SCORE
 from deepsound.reasoning.evidence.probability import HALF_AT, MOVING, STILL, UNSECONDED, HeardVoice
 from deepsound.reasoning.evidence.visibility import REACH, SHORTEST_PIECE, SURE_FACE, Sight
-from deepsound.spans import Span, merge, total
+from deepsound.spans import Span, intersect, merge, total
 from deepsound.speech import SpeechActivity
 from deepsound.speech.activity import FRAME_SECONDS, SPEECH_RULE
 
@@ -88,18 +88,26 @@ def _sound(findings: Findings) -> str:
         heard = f"The highest probability of one frame was {peak:.2f}."
     there = "There is the sound" if findings.voices else "There is no sound"
     return " ".join(
-        [listened, heard, *_wordless(findings), f"{there} of people in the audio.", _second_opinion(speech)]
+        [listened, heard, *_together(findings), f"{there} of people in the audio.", _second_opinion(speech)]
     )
 
 
-def _wordless(findings: Findings) -> list[str]:
-    spans = merge(voice.span for voice in findings.voices if voice.wordless)
-    if not spans:
+def _together(findings: Findings) -> list[str]:
+    shown = Span(0.0, findings.sight.duration)
+    heard = intersect([people.span for people in findings.speech.people], [shown])
+    if not heard:
         return []
-    return [
-        f"Beside that, there are voices that are no clear speech, such as laughter, a crowd or "
-        f"singing, for {total(spans):.2f} s, at {_spans(spans)}."
+    said = [
+        f"By all detectors together, people with words or without are likelier than not for "
+        f"{total(heard):.2f} s, at {_spans(heard)}."
     ]
+    spans = merge(voice.span for voice in findings.voices if voice.wordless)
+    if spans:
+        said += [
+            f"So beside clear speech, there are voices such as laughter, a crowd or singing for "
+            f"{total(spans):.2f} s, at {_spans(spans)}."
+        ]
+    return said
 
 
 def _second_opinion(speech: SpeechActivity) -> str:
@@ -134,8 +142,9 @@ def _off_screen(findings: Findings, voices: Sequence[HeardVoice]) -> list[str]:
     if findings.weighed:
         said += [
             f"{findings.weighed:.2f} s count as heard from outside the picture, by the confidence of hearing "
-            f"people, the second detector's agreement (without it {UNSECONDED:.1f}), and the margin of finding no "
-            f"face or a still mouth; pieces under {SHORTEST_PIECE:.1f} s count for nothing."
+            f"speech and the second detector's agreement (without it {UNSECONDED:.1f}), or by how likely all "
+            f"detectors together find people, and by the margin of finding no face or a still mouth; pieces under "
+            f"{SHORTEST_PIECE:.1f} s count for nothing."
         ]
     return said
 
@@ -153,7 +162,8 @@ def _voices(voices: Iterable[HeardVoice]) -> str:
 
 
 def _measured(voice: HeardVoice) -> str:
-    confidence = f"{'wordless, ' if voice.wordless else ''}confidence {voice.confidence:.2f}"
+    together = f"people {voice.people:.2f}"
+    confidence = f"wordless, {together}" if voice.wordless else f"confidence {voice.confidence:.2f}, {together}"
     if not voice.person_visible:
         return confidence
     if voice.movement is None:
