@@ -135,7 +135,7 @@ def _items(session: Session, run_id: str) -> int:
     return session.scalar(select(func.count()).where(Item.run_id == run_id)) or 0
 
 
-def _ends(run_id: str) -> Select[str | None, str | None, int]:
+def _ends(run_id: str) -> Select[tuple[str | None, str | None, int]]:
     """How many items ended with each outcome and error: that of the last attempt, where no step is open."""
     later = aliased(Attempt)
     return (

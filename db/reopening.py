@@ -145,7 +145,7 @@ def _ended_steps(session: Session, run_id: str, step: Step | None, error: str | 
     return {item_id: StepRef(Step(name), number) for item_id, name, number in session.execute(grouped)}
 
 
-def _ended_with(run_id: str, error: str) -> Select[int]:
+def _ended_with(run_id: str, error: str) -> Select[tuple[int]]:
     later = aliased(Attempt)
     return select(Attempt.item_id).where(
         Attempt.item_id.in_(items_of_run(run_id)),

@@ -65,7 +65,7 @@ def claim(
 
 
 @lru_cache(maxsize=32)  # Every step of every video asks for it, and making it costs more than asking it.
-def _claiming(dialect: str, seconds: float) -> ReturningUpdate[int]:
+def _claiming(dialect: str, seconds: float) -> ReturningUpdate[tuple[int]]:
     work, owner, reopening = table_of(Work).c, bindparam("owner", type_=Text), table_of(Reopening).c
     reopenings = select(func.count()).where(reopening.item_id == bindparam("item")).scalar_subquery()
     has_lapsed = work.lease_until < _clock(dialect)
@@ -156,7 +156,7 @@ def write_work(session: Session, states: Mapping[int, Mapping[StepRef, WorkState
         session.execute(insert(table_of(Work)), rows)
 
 
-def items_of_run(run_id: str) -> Select[int]:
+def items_of_run(run_id: str) -> Select[tuple[int]]:
     """Ids of a run's items, to select from."""
     return select(Item.id).where(Item.run_id == run_id)
 

@@ -162,13 +162,18 @@ def standing_runs(pool: Pool) -> list[RunLine]:
         return [line for line in run_list(session, 100) if line.name == "every Friday"]
 
 
-@pytest.mark.faults
-@pytest.mark.xfail(strict=True, reason="Prefect 3.8's scheduler fails on SQLAlchemy 2.1; 3.9.1's does not")
 def test_the_server_makes_what_a_schedule_asks_for(pool: Pool):
     api = pool.server.api_url
     sweep = httpx.get(f"{api}/deployments/name/sweep/cpu").json()
     # What its scheduler does, which is off in tests, at once.
     httpx.post(f"{api}/deployments/{sweep['id']}/schedule", json={"max_runs": 1}).raise_for_status()
+    asked = {
+        "deployments": {"id": {"any_": [sweep["id"]]}},
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+    }
+    made = httpx.post(f"{api}/flow_runs/filter", json=asked).json()
+    assert [run["deployment_id"] for run in made] == [sweep["id"]]
+    httpx.delete(f"{api}/flow_runs/{made[0]['id']}").raise_for_status()
 
 
 def test_a_spent_budget_pauses_the_run_in_order(pool: Pool):
