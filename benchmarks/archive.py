@@ -85,9 +85,9 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=1000)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of tables")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="archive-") as folder:
+    with tempfile.TemporaryDirectory(prefix="archive-", ignore_cleanup_errors=True) as folder:
         figures = measure(Path(folder), asked.videos)
-    print(json.dumps(figures, indent=2) if asked.json else table(figures))
+        print(json.dumps(figures, indent=2) if asked.json else table(figures), flush=True)
 
 
 def measure(folder: Path, videos: int) -> dict[str, Any]:
