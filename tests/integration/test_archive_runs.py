@@ -49,9 +49,8 @@ def test_an_archive_is_handed_over_and_found_done(pool: Pool):
     assert "four reels" in pool.run("list")
     pool.run("watch", run, expect=1)
     api = pool.server.api_url
-    shown = httpx.post(f"{api}/artifacts/filter", json={}).json()
-    assert {f"progress-{run}", f"steps-{run}"} <= {artifact["key"] for artifact in shown}
     assert "broken" in report_of(pool, run)
+    until(lambda: {f"progress-{run}", f"steps-{run}"} <= artifacts(pool).keys(), 60, "the run's artifacts")
     queues = {queue["name"] for queue in httpx.post(f"{api}/work_pools/gpu/queues/filter", json={}).json()}
     assert "high" in queues
     [attempt, *_] = next(item for item in pool.archive.items() if item.run_id == run).attempts
@@ -59,16 +58,16 @@ def test_an_archive_is_handed_over_and_found_done(pool: Pool):
     assert attempt.prefect_task_run_id is not None
 
 
+def artifacts(pool: Pool) -> dict[str, str]:
+    """What Prefect's pages show, by key."""
+    shown = httpx.post(f"{pool.server.api_url}/artifacts/filter", json={}).json()
+    return {artifact["key"]: artifact["data"] for artifact in shown}
+
+
 def report_of(pool: Pool, run: str) -> str:
     """The page that the link on Prefect's pages leads to."""
-
-    def links() -> list[str]:
-        shown = httpx.post(f"{pool.server.api_url}/artifacts/filter", json={}).json()
-        return [artifact["data"] for artifact in shown if artifact["key"] == f"report-{run}"]
-
-    until(links, 60, "the report's link")
-    [link] = links()
-    url = link.removeprefix("[report.html](").removesuffix(")")
+    until(lambda: f"report-{run}" in artifacts(pool), 60, "the report's link")
+    url = artifacts(pool)[f"report-{run}"].removeprefix("[report.html](").removesuffix(")")
     with urllib.request.urlopen(url) as page:
         return page.read().decode()
 
