@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.generation.mmaudio.backend import MMAudio
+from deepsound.generation.mmaudio.backend import MMAudio, _shown
 from deepsound.generation.mmaudio.config import AUDIO_16K, AUDIO_44K, AudioFormat
 from deepsound.generation.mmaudio.networks import Files, Precision, Weights
 from deepsound.generation.mmaudio.observers import CLIP_OBSERVATION, SyncObserver
@@ -179,7 +179,16 @@ def test_no_window_is_heard_beyond_a_cut(audio: AudioFormat, seconds: float, cut
         assert bool((marked == (torch.arange(len(marked)) + 0.5 < latent)).all())
 
 
-def test_windows_bounded_by_cuts_see_the_pictures_of_their_own_shot(files: Files, tmp_path: Path) -> None:
+def test_a_window_that_starts_before_its_cut_is_shown_no_picture_of_the_other_shot() -> None:
+    numbers = np.arange(72)
+    seen = {"time": numbers / 8, "feature": numbers[:, None].astype(np.float32)}
+    before, after = plan_windows(9.0, AUDIO_16K, [4.5])
+    assert after.seconds < 4.5
+    assert _shown(seen, before).max() < 36
+    assert _shown(seen, after).min() == 36
+
+
+def test_the_sound_of_a_shot_does_not_depend_on_the_pictures_after_its_cut(files: Files, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     shots = [rng.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(2)]
     clip = write_clip(
