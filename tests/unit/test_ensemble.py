@@ -180,9 +180,9 @@ def test_silence_is_decided_by_all_or_left_open(said: list[bool | None]):
 
 @pytest.mark.usefixtures("meters")
 def test_an_ensemble_answers_as_many_at_once_as_its_most_sociable_member(tmp_path: Path):
-    alone: AnswersTogether = load_reasoner("evidence,meter:-60")  # type: ignore[assignment]
+    alone: AnswersTogether = load_reasoner("evidence,meter:-60")  # type: ignore[assignment] - it does
     assert alone.at_once == 1
     sociable = CODE.replace('version = "1"', 'version, at_once = "1", 8')
     install_plugin(tmp_path, "deepsound.reasoners", "sociable", sociable)
-    together: AnswersTogether = load_reasoner("evidence,sociable:-60")  # type: ignore[assignment]
+    together: AnswersTogether = load_reasoner("evidence,sociable:-60")  # type: ignore[assignment] - it does
     assert together.at_once == 8

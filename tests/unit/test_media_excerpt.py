@@ -10,45 +10,14 @@ from scipy.signal import correlate
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import extract_audio, read_blocks, write_float_wav
-from deepsound.media.decode import look
 from deepsound.media.excerpt import Excerpt, cut
-from deepsound.media.files import open_media
-from deepsound.media.footage import FrameSampling
 from deepsound.media.mux import container_for, mux
 from deepsound.media.probe import probe
-from deepsound.media.streams import video_stream
-from tests.clips import clicks, edit_list, read_number, tone, write_clip
+from tests.clips import clicks, edit_list, tone, write_clip
+from tests.reading import shown, stored_packets
 
 REORDERED = {"bf": "2", "g": "12", "preset": "fast"}
 OPEN_GROUPS = {**REORDERED, "x264-params": "open-gop=1:scenecut=0:b-pyramid=normal"}
-
-
-class Reader:
-    """Notes the number of every frame and when it was shown."""
-
-    name = "reader"
-    version = "1"
-    sampling = FrameSampling(None, 160)
-
-    def __init__(self) -> None:
-        self.shown: list[tuple[float, int]] = []
-
-    def see(self, frames: NDArray[np.uint8], times: NDArray[np.float64]) -> None:
-        self.shown.extend(zip(times.tolist(), map(read_number, frames), strict=True))
-
-    def finish(self) -> dict[str, NDArray[np.generic]]:
-        return {}
-
-
-def shown(path: Path) -> list[tuple[float, int]]:
-    reader = Reader()
-    look(path, [reader])
-    return reader.shown
-
-
-def stored_packets(path: Path) -> list[bytes]:
-    with open_media(path, edited=False) as container:
-        return [bytes(packet) for packet in container.demux(video_stream(container, path)) if packet.size]
 
 
 def the_same(part: list[bytes], whole: list[bytes]) -> bool:

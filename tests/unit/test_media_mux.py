@@ -6,50 +6,18 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import audio_format, extract_audio, read_blocks, write_float_wav
-from deepsound.media.decode import look
 from deepsound.media.edit_lists import read_edit_lists
 from deepsound.media.files import open_media
-from deepsound.media.footage import FrameSampling
 from deepsound.media.mux import FORMATS, MEDIA_TYPES, container_for, mux
 from deepsound.media.probe import VideoInfo, probe
-from deepsound.media.streams import video_stream
-from tests.clips import clicks, cut_off, edit_list, read_number, tone, write_clip
+from tests.clips import clicks, cut_off, edit_list, tone, write_clip
+from tests.reading import shown, stored_packets
 
 WHALE = Path(__file__).parents[3] / "shared/media/whale_edit_list.mp4"
 REORDERED = {"bf": "2", "g": "12", "preset": "fast"}
-
-
-class Reader:
-    """Notes the number of every frame and when it was shown."""
-
-    name = "reader"
-    version = "1"
-    sampling = FrameSampling(None, 160)
-
-    def __init__(self) -> None:
-        self.shown: list[tuple[float, int]] = []
-
-    def see(self, frames: NDArray[np.uint8], times: NDArray[np.float64]) -> None:
-        self.shown.extend(zip(times.tolist(), map(read_number, frames), strict=True))
-
-    def finish(self) -> dict[str, NDArray[np.generic]]:
-        return {}
-
-
-def shown(path: Path) -> list[tuple[float, int]]:
-    reader = Reader()
-    look(path, [reader])
-    return reader.shown
-
-
-def stored_packets(path: Path) -> list[bytes]:
-    """The picture's packets as the file stores them, hidden ones too."""
-    with open_media(path, edited=False) as container:
-        return [bytes(packet) for packet in container.demux(video_stream(container, path)) if packet.size]
 
 
 def sound(path: Path, seconds: float, times: list[float], rate: int = 48_000, channels: int = 2) -> Path:

@@ -29,6 +29,6 @@ def on_the_clock(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> tup
     return places[:, 0], int(ahead)
 
 
-def in_order(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> tuple[Tensor, int]:  # noqa: ARG001
+def in_order(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> tuple[Tensor, int]:  # noqa: ARG001 - as all
     """One after the other, (length,)."""
     return torch.arange(tensors["input_ids"].shape[1]), 0
