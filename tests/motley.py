@@ -18,6 +18,10 @@ from tests.footage import SHARED, narrated_clip, shipped_clip, silent_clip
 
 VIDEOS = 60
 
+PART = "narrated/told-5"
+PART_SECONDS = 1.6
+"""The output name of the one video of which only a part is asked for, and how long that part is."""
+
 HOSTILE = [
     b"-rf.mp4",
     b"a%d.mp4",
@@ -44,7 +48,8 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Motley:
-    """`inputs` is what is submitted: a folder, and a manifest for the narrated reels, which keep their own sound.
+    """`inputs` is what is submitted: a folder, and a manifest for the narrated reels, which keep their own sound
+    (of the second only a part is asked for).
     `fates` says of each video with which code it fails, or None: it is done. The files are somewhere else, but
     `in_sight`, as an operator's disk is that no worker sees.
     """
@@ -83,8 +88,12 @@ def motley_archive(folder: Path) -> Motley:
     told = [narrated_clip(narrated / f"told-{snr}.mp4", snr_db=snr, seconds=2.5) for snr in (3, 5)]
     fates |= dict.fromkeys(told)
     manifest = folder / "narrated.csv"
-    rows = [f"narrated/{path.name},narrated/{path.stem},soundtrack" for path in told]
-    manifest.write_text("\n".join(["source,output,generator", *rows]) + "\n", encoding="utf-8")
+    times = ("", ""), ("0.4", f"{0.4 + PART_SECONDS}")
+    rows = [
+        f"narrated/{path.name},narrated/{path.stem},soundtrack,{start},{end}"
+        for path, (start, end) in zip(told, times, strict=True)
+    ]
+    manifest.write_text("\n".join(["source,output,generator,start,end", *rows]) + "\n", encoding="utf-8")
     # Long enough for its coarse sound to go to a bucket in parts, and cheap to look at.
     fates[write_clip(reels / "long.mkv", seconds=100, rate=1, size=(64, 48))] = None
     for number in range(VIDEOS - len(fates)):

@@ -21,9 +21,10 @@ from db.shifts import NO_DEVICE, LiveShift, live_shifts
 from db.work import items_of_run
 from deepsound.canonical import sha256_file
 from deepsound.errors import ErrorCode
+from deepsound.media.probe import probe
 from tasks.place import Place
 from tests.gateway import Gateway, gateway_before
-from tests.motley import Motley, motley_archive
+from tests.motley import PART, PART_SECONDS, Motley, motley_archive
 from tests.pool import Pool, a_pool, kill_group, until
 from tests.postgres import OwnPostgres
 from tests.s3 import S3Server, a_bucket_name
@@ -142,6 +143,7 @@ class Sixty:
             assert done.returncode == 0, done.stdout + done.stderr
         for item in items:
             self._check_item(item)
+        assert probe(self.pool.archive.out / f"{PART}.mp4").duration == pytest.approx(PART_SECONDS)
         assert self.pool.archive.leftovers() == []
         self._check_no_orphans()
         self._check_no_zombies(run)

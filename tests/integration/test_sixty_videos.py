@@ -119,6 +119,8 @@ def test_machines_differ_in_their_clocks_run_full_and_meet_videos_that_break_the
         sixty.worker(**faults, **an_hour_ahead, TMPDIR=str(room.folder))
         run = sixty.submit()
         until(lambda: len(sixty.at_work(run)) == 2, 240, "the work of both")
+        # A process that finds no room when it first looks for some goes to another folder.
+        until(lambda: [*room.folder.glob("deepsound-*")], 60, "a step in the small room")
         with room.full():
             until(lambda: sixty.errors(run)[ErrorCode.DISK_FULL] >= 2, 240, "two steps without room")
         sixty.wait_for(run, ended=15)
