@@ -19,8 +19,8 @@ from deepsound.weights import load_strict, read_state, without_originals
 _KERNELS = (3, 7, 11)
 _DILATIONS = (1, 3, 5)
 _EPS = 1e-9
-_PIECE = 345
-"""Half of eight seconds at 44.1 kHz: the longest whose buffers the C library keeps from one layer to the next."""
+_PIECE = 345 * 512
+"""Samples, half of eight seconds at 44.1 kHz: the longest whose buffers the C library keeps between two layers."""
 _OVERLAP = 18
 """The receptive field is 17.6 mel frames to either side, so pieces with this much to spare join exactly."""
 _FOLDED = {
@@ -123,9 +123,9 @@ class BigVGAN(nn.Module):
         Whole clips make buffers so large that the C library returns them to the system after every layer, and
         most of the time on a CPU goes into mapping them anew.
         """
-        frames, vocode = mel.shape[-1], vocode or self
-        for start in range(0, frames, _PIECE):
-            stop = min(start + _PIECE, frames)
+        frames, vocode, step = mel.shape[-1], vocode or self, _PIECE // self.hop
+        for start in range(0, frames, step):
+            stop = min(start + step, frames)
             first, last = max(start - _OVERLAP, 0), min(stop + _OVERLAP, frames)
             sound = vocode(mel[..., first:last])
             yield sound[..., (start - first) * self.hop : (stop - first) * self.hop]
