@@ -188,6 +188,7 @@ def cut_off(network: Network) -> None:
     network.cuts, network.cut_after = 1 << 30, 0
 
 
+@pytest.mark.faults
 def test_a_server_stopped_mid_upload_fails_that_video_alone_and_the_same_command_finishes_it_later(
     network: Network, moto: S3Server, prefect_api: str, sqlite_ledger: str, tmp_path: Path, monkeypatch
 ):

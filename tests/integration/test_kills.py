@@ -49,6 +49,7 @@ def killed_at_random(archive: Archive, inputs: Path, chance: random.Random) -> b
     return process.returncode < 0
 
 
+@pytest.mark.faults
 def test_after_twenty_kills_at_random_points_every_video_is_done_and_no_step_was_done_twice(archive: Archive):
     inputs = archive.folder / "reels"
     inputs.mkdir()
