@@ -7,11 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from pathlib import Path
 
 from db.expiry import note_expired
+from db.items import find_run, run_ids
 from db.retention import expendable, spare_sources, unknown, written_off
 from db.shifts import live_shifts
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.media.files import sweep_partials
+from tasks.deliver import writable
+from tasks.settings import RunSettings
 from tasks.worker import Worker
 
 _AT_ONCE = 200
@@ -38,6 +43,22 @@ def prune(worker: Worker, older_than: timedelta) -> Pruned:
     while batch := _write_off(worker, before, f"retention of {older_than.days} days"):
         intermediates += _delete(worker, batch)
     return Pruned(intermediates, _delete_sources(worker, before))
+
+
+def sweep_results(worker: Worker, older_than: timedelta) -> int:
+    """Remove half-written files that killed workers left more than `older_than` ago where runs deliver to.
+
+    Returns how many. Folders that this machine does not have are left to others. Raises DeepSoundError
+    (LEDGER_*, OUTPUT_NOT_WRITABLE).
+    """
+    with worker.ledger.read() as session:
+        heads = [find_run(session, run_id) for run_id in run_ids(session)]
+    outs = {RunSettings.from_json(head.settings).out for head in heads if head is not None}
+    removed = 0
+    for folder in (out for out in outs if isinstance(out, Path) and out.is_dir()):
+        with writable(folder):
+            removed += sweep_partials(folder, older_than)
+    return removed
 
 
 def sweep_orphans(worker: Worker, older_than: timedelta) -> int:

@@ -144,7 +144,6 @@ class Sixty:
         for item in items:
             self._check_item(item)
         assert probe(self.pool.archive.out / f"{PART}.mp4").duration == pytest.approx(PART_SECONDS)
-        assert self.pool.archive.leftovers() == []
         self._check_no_orphans()
         self._check_no_zombies(run)
 
@@ -160,7 +159,7 @@ class Sixty:
             assert sha256_file(self.pool.archive.out / f"{item.output_name}{suffix}") == made[role]
 
     def _check_no_orphans(self) -> None:
-        """After a sweep the bucket holds what the ledger knows, and nothing that never became whole."""
+        """After a sweep bucket and results hold what the ledger knows, and nothing that never became whole."""
         until(lambda: not self.anybody_at_work(), 60, "the end of all shifts")
         self.pool.run("sweep", "--older-than-hours", "0", "--orphans")
         client = self.gateway.behind.client()
@@ -169,6 +168,7 @@ class Sixty:
         there = {each.object_name for each in client.list_objects(self.bucket, recursive=True)}
         assert {name.rpartition("/")[2] for name in there} <= known
         assert not client._list_multipart_uploads(self.bucket).uploads
+        assert self.pool.archive.leftovers() == []
 
     def _check_no_zombies(self, run: str) -> None:
         """Nothing of the run seems to run in Prefect for ever."""

@@ -10,7 +10,7 @@ from console.run.engine import ask, reach_server
 from console.run.finding import place_of
 from console.terminal import out
 from flows.engine import configured_server
-from tasks.retention import sweep_orphans
+from tasks.retention import sweep_orphans, sweep_results
 
 
 def sweep(
@@ -24,11 +24,11 @@ def sweep(
     db: options.Db = None,
     store: options.Store = None,
 ) -> None:
-    """Have runs followed again whose follower vanished, and remove what killed writers left in the store."""
+    """Have runs followed again whose follower vanished, and remove what killed writers left half-written."""
     _, worker = place_of(db, store)
     older_than = timedelta(hours=older_than_hours)
-    cleared = worker.store.sweep(older_than)
-    out.print(f"{cleared} unfinished files removed from the store")
+    out.print(f"{worker.store.sweep(older_than)} unfinished files removed from the store")
+    out.print(f"{sweep_results(worker, older_than)} unfinished files removed from folders of results")
     if orphans:
         out.print(f"{sweep_orphans(worker, older_than)} orphans deleted from the store")
     if configured_server() is None:

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import re
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from stat import S_ISREG
 from uuid import uuid4
@@ -36,6 +39,7 @@ _SIGNATURES = (
 )
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")
 
 
 def media_url(path: Path) -> str:
@@ -125,6 +129,22 @@ def replacing(target: Path) -> Generator[Path]:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sweep_partials(folder: Path, older_than: timedelta) -> int:
+    """Remove what writers left below `folder` that were killed while in `replacing`; how many files.
+
+    Files younger than `older_than` may still be written. Raises OSError where the folder can't be read or written.
+    """
+    limit, removed = time.time() - older_than.total_seconds(), 0
+    for path in folder.rglob(".*.partial"):
+        try:
+            if _PARTIAL.fullmatch(path.name) and path.stat().st_mtime < limit:
+                path.unlink()
+                removed += 1
+        except FileNotFoundError:  # its writer has just finished with it
+            continue
+    return removed
 
 
 def _settle(partial: Path, target: Path) -> None:

@@ -9,10 +9,11 @@ from db.reopening import reopen_items
 from db.reviews import Opinion
 from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.media.files import replacing
 from deepsound.pipeline import Step
 from tasks.job import PLAN
 from tasks.perform import reuse
-from tasks.retention import prune, sweep_orphans
+from tasks.retention import prune, sweep_orphans, sweep_results
 from tasks.review import review_item
 from tasks.run import load_jobs, unfinished_items
 from tasks.shift import on_shift
@@ -108,6 +109,18 @@ def test_orphans_go_and_all_that_the_ledger_knows_stays(archive: Archive):
     assert sweep_orphans(archive.worker, AT_ONCE) == 1
     assert not archive.worker.store.has(orphan)
     assert not verify_books(archive.worker, run).findings
+
+
+def test_what_killed_workers_left_half_written_among_the_results_goes_and_the_results_stay(archive: Archive):
+    run = archive.register(silent_clip(archive.folder / "ball.mp4", seconds=0.5))
+    archive.drive(run)
+    results = sorted(archive.out.rglob("*"))
+    killed = replacing(archive.out / "ball.wav")
+    half = killed.__enter__()
+    assert sweep_results(archive.worker, timedelta(hours=1)) == 0, "it may still be written"
+    assert half.exists()
+    assert sweep_results(archive.worker, AT_ONCE) == 1
+    assert sorted(archive.out.rglob("*")) == results
 
 
 def test_a_ledger_that_is_not_the_stores_deletes_nothing(archive: Archive):

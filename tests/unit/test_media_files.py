@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import stat
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import audio_format, extract_audio, write_float_wav
 from deepsound.media.decode import look
-from deepsound.media.files import open_media, replacing
+from deepsound.media.files import open_media, replacing, sweep_partials
 from deepsound.media.loudness import normalise
 from deepsound.media.mux import container_for, mux
 from deepsound.media.probe import probe
@@ -213,3 +214,17 @@ def test_another_error_of_the_system_is_not_taken_for_a_full_disk(tmp_path: Path
     with pytest.raises(OSError, match="no such device"), replacing(tmp_path / "a.bin"):
         raise OSError(errno.ENODEV, "no such device")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "reels"
+    folder.mkdir()
+    theirs = [folder / ".download.partial", folder / "a.mp4"]
+    for path in theirs:
+        path.touch()
+    writer = replacing(folder / "a.wav")
+    partial = writer.__enter__()
+    assert sweep_partials(tmp_path, timedelta(hours=1)) == 0, "it may still be written"
+    assert sweep_partials(tmp_path, timedelta(seconds=-1)) == 1
+    assert not partial.exists()
+    assert sorted(folder.iterdir()) == sorted(theirs)
