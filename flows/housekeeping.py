@@ -1,4 +1,4 @@
-"""Every night: what nobody needs goes from the store, and what nobody reads from Prefect's database."""
+"""Every night: what nobody needs goes from store and results, and what nobody reads from Prefect's database."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from prefect.exceptions import ObjectNotFound
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from tasks.place import current_place
-from tasks.retention import prune
+from tasks.retention import prune, sweep_unfinished
 from tasks.worker import worker_at
 
 log = logging.getLogger(__name__)
@@ -27,9 +27,13 @@ _ENDED = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CA
 
 @flow(name="housekeeping", flow_run_name="housekeeping", validate_parameters=False)
 async def housekeeping() -> None:
-    """Delete intermediates older than DEEPSOUND_RETENTION_DAYS (unset: none), and Prefect's old flow runs."""
+    """Delete what killed workers left half-written, intermediates older than DEEPSOUND_RETENTION_DAYS (unset:
+    none), and Prefect's old flow runs.
+    """
+    worker = await asyncio.to_thread(worker_at, current_place())
+    swept = await asyncio.to_thread(sweep_unfinished, worker)
+    log.info("%d unfinished files removed from the store, %d from results", swept.store, swept.results)
     if (days := _days("DEEPSOUND_RETENTION_DAYS")) is not None:
-        worker = await asyncio.to_thread(worker_at, current_place())
         pruned = await asyncio.to_thread(prune, worker, timedelta(days=days))
         log.info("%d intermediates and %d copies of sources deleted", pruned.intermediates, pruned.sources)
     forgotten = await forget_flow_runs(timedelta(days=_days("DEEPSOUND_PREFECT_DAYS") or PREFECT_DAYS))

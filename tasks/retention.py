@@ -22,6 +22,18 @@ from tasks.worker import Worker
 _AT_ONCE = 200
 
 
+UNFINISHED = timedelta(days=1)
+"""How old a half-written file is whose writer is dead, by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How many half-written files were removed from the store, and from folders of results."""
+
+    store: int
+    results: int
+
+
 @dataclass(frozen=True, slots=True)
 class Pruned:
     """How many intermediates and how many copies of sources were deleted."""
@@ -45,20 +57,13 @@ def prune(worker: Worker, older_than: timedelta) -> Pruned:
     return Pruned(intermediates, _delete_sources(worker, before))
 
 
-def sweep_results(worker: Worker, older_than: timedelta) -> int:
-    """Remove half-written files that killed workers left more than `older_than` ago where runs deliver to.
+def sweep_unfinished(worker: Worker, older_than: timedelta = UNFINISHED) -> Swept:
+    """Remove what killed workers left half-written longer ago in the store, and where runs deliver to.
 
-    Returns how many. Folders that this machine does not have are left to others. Raises DeepSoundError
-    (LEDGER_*, OUTPUT_NOT_WRITABLE).
+    Folders that this machine does not have are left to others. Raises DeepSoundError (LEDGER_*, STORE_*,
+    OUTPUT_NOT_WRITABLE).
     """
-    with worker.ledger.read() as session:
-        heads = [find_run(session, run_id) for run_id in run_ids(session)]
-    outs = {RunSettings.from_json(head.settings).out for head in heads if head is not None}
-    removed = 0
-    for folder in (out for out in outs if isinstance(out, Path) and out.is_dir()):
-        with writable(folder):
-            removed += sweep_partials(folder, older_than)
-    return removed
+    return Swept(worker.store.sweep(older_than), _sweep_results(worker, older_than))
 
 
 def sweep_orphans(worker: Worker, older_than: timedelta) -> int:
@@ -108,3 +113,14 @@ def _delete_sources(worker: Worker, before: datetime) -> int:
 
 def _delete(worker: Worker, artifacts: Iterable[str]) -> int:
     return sum(worker.store.delete(sha256) for sha256 in artifacts)
+
+
+def _sweep_results(worker: Worker, older_than: timedelta) -> int:
+    with worker.ledger.read() as session:
+        heads = [find_run(session, run_id) for run_id in run_ids(session)]
+    outs = {RunSettings.from_json(head.settings).out for head in heads if head is not None}
+    removed = 0
+    for folder in (out for out in outs if isinstance(out, Path) and out.is_dir()):
+        with writable(folder):
+            removed += sweep_partials(folder, older_than)
+    return removed

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor
 
-from deepsound.generation.mmaudio.antialias import low_pass_taps
 from deepsound.generation.mmaudio.bigvgan import BigVGANConfig
+from deepsound.generation.mmaudio.low_pass import LOW_PASS
 
 _KERNELS = (3, 7, 11)
 _DILATIONS = (1, 3, 5)
@@ -42,7 +42,7 @@ def _conv(w: Mapping[str, Tensor], name: str, x: Tensor, dilation: int) -> Tenso
 
 def _snake(w: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
     channels = x.shape[1]
-    taps = torch.tensor(low_pass_taps(), dtype=x.dtype).expand(channels, 1, -1)
+    taps = torch.tensor(LOW_PASS, dtype=x.dtype).expand(channels, 1, -1)
     fine = F.pad(x, (_BEFORE, _BEFORE), mode="replicate")
     fine = 2 * F.conv_transpose1d(fine, taps, stride=2, groups=channels)[..., _CROP:-_CROP]
     alpha, beta = (w[f"{name}.{kind}"].exp()[:, None] for kind in ("alpha", "beta"))

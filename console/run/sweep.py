@@ -10,13 +10,13 @@ from console.run.engine import ask, reach_server
 from console.run.finding import place_of
 from console.terminal import out
 from flows.engine import configured_server
-from tasks.retention import sweep_orphans, sweep_results
+from tasks.retention import UNFINISHED, sweep_orphans, sweep_unfinished
 
 
 def sweep(
     older_than_hours: Annotated[
         float, typer.Option(min=0.0, help="Unfinished files are rests after so long.")
-    ] = 24.0,
+    ] = UNFINISHED / timedelta(hours=1),
     orphans: Annotated[
         bool,
         typer.Option("--orphans", help="Delete what the ledger does not know; no other ledger may use the store."),
@@ -27,8 +27,9 @@ def sweep(
     """Have runs followed again whose follower vanished, and remove what killed writers left half-written."""
     _, worker = place_of(db, store)
     older_than = timedelta(hours=older_than_hours)
-    out.print(f"{worker.store.sweep(older_than)} unfinished files removed from the store")
-    out.print(f"{sweep_results(worker, older_than)} unfinished files removed from folders of results")
+    swept = sweep_unfinished(worker, older_than)
+    out.print(f"{swept.store} unfinished files removed from the store")
+    out.print(f"{swept.results} unfinished files removed from folders of results")
     if orphans:
         out.print(f"{sweep_orphans(worker, older_than)} orphans deleted from the store")
     if configured_server() is None:

@@ -13,7 +13,7 @@ from deepsound.media.files import replacing
 from deepsound.pipeline import Step
 from tasks.job import PLAN
 from tasks.perform import reuse
-from tasks.retention import prune, sweep_orphans, sweep_results
+from tasks.retention import Swept, prune, sweep_orphans, sweep_unfinished
 from tasks.review import review_item
 from tasks.run import load_jobs, unfinished_items
 from tasks.shift import on_shift
@@ -117,9 +117,9 @@ def test_what_killed_workers_left_half_written_among_the_results_goes_and_the_re
     results = sorted(archive.out.rglob("*"))
     killed = replacing(archive.out / "ball.wav")
     half = killed.__enter__()
-    assert sweep_results(archive.worker, timedelta(hours=1)) == 0, "it may still be written"
+    assert sweep_unfinished(archive.worker).results == 0, "it may still be written"
     assert half.exists()
-    assert sweep_results(archive.worker, AT_ONCE) == 1
+    assert sweep_unfinished(archive.worker, AT_ONCE) == Swept(store=0, results=1)
     assert sorted(archive.out.rglob("*")) == results
 
 

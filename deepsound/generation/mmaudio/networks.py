@@ -15,6 +15,7 @@ from torch.backends import cudnn
 from transformers import CLIPConfig
 
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.generation.mmaudio.antialias import compiled
 from deepsound.generation.mmaudio.bigvgan import (
     BIGVGAN_16K,
     BIGVGAN_44K,
@@ -200,8 +201,12 @@ class Networks:
     @property
     def vocoder(self) -> BigVGAN:
         """Mel to sound."""
-        path, config = self.files.vocoder.path, self.sizes.vocoder
-        return self._once("vocoder", lambda: load_bigvgan(path, config), torch.float32)
+        return self._once("vocoder", self._load_vocoder, torch.float32)
+
+    def _load_vocoder(self) -> BigVGAN:
+        if self.device.type == "cpu":
+            compiled()  # Now, rather than in the middle of a video.
+        return load_bigvgan(self.files.vocoder.path, self.sizes.vocoder)
 
     @property
     def _type(self) -> torch.dtype:
