@@ -27,17 +27,18 @@ _ENDED = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CA
 
 @flow(name="housekeeping", flow_run_name="housekeeping", validate_parameters=False)
 async def housekeeping() -> None:
-    """Delete what killed workers left half-written, intermediates older than DEEPSOUND_RETENTION_DAYS (unset:
-    none), and Prefect's old flow runs.
+    """Delete intermediates older than DEEPSOUND_RETENTION_DAYS (unset: none), Prefect's old flow runs, and what
+    killed workers left half-written.
     """
     worker = await asyncio.to_thread(worker_at, current_place())
-    swept = await asyncio.to_thread(sweep_unfinished, worker)
-    log.info("%d unfinished files removed from the store, %d from results", swept.store, swept.results)
     if (days := _days("DEEPSOUND_RETENTION_DAYS")) is not None:
         pruned = await asyncio.to_thread(prune, worker, timedelta(days=days))
         log.info("%d intermediates and %d copies of sources deleted", pruned.intermediates, pruned.sources)
-    forgotten = await forget_flow_runs(timedelta(days=_days("DEEPSOUND_PREFECT_DAYS") or PREFECT_DAYS))
+    days = _days("DEEPSOUND_PREFECT_DAYS")
+    forgotten = await forget_flow_runs(timedelta(days=PREFECT_DAYS if days is None else days))
     log.info("%d flow runs forgotten", forgotten)
+    swept = await asyncio.to_thread(sweep_unfinished, worker)
+    log.info("%d unfinished files removed from the store, %d from results", swept.store, swept.results)
 
 
 async def forget_flow_runs(older_than: timedelta) -> int:

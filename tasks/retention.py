@@ -60,8 +60,8 @@ def prune(worker: Worker, older_than: timedelta) -> Pruned:
 def sweep_unfinished(worker: Worker, older_than: timedelta = UNFINISHED) -> Swept:
     """Remove what killed workers left half-written longer ago in the store, and where runs deliver to.
 
-    Folders that this machine does not have are left to others. Raises DeepSoundError (LEDGER_*, STORE_*,
-    OUTPUT_NOT_WRITABLE).
+    Folders that this machine does not have are left to others. Raises DeepSoundError (LEDGER_*, STORE_*, and
+    OUTPUT_NOT_WRITABLE once all other folders are swept).
     """
     return Swept(worker.store.sweep(older_than), _sweep_results(worker, older_than))
 
@@ -119,8 +119,13 @@ def _sweep_results(worker: Worker, older_than: timedelta) -> int:
     with worker.ledger.read() as session:
         heads = [find_run(session, run_id) for run_id in run_ids(session)]
     outs = {RunSettings.from_json(head.settings).out for head in heads if head is not None}
-    removed = 0
+    removed, troubles = 0, list[DeepSoundError]()
     for folder in (out for out in outs if isinstance(out, Path) and out.is_dir()):
-        with writable(folder):
-            removed += sweep_partials(folder, older_than)
+        try:
+            with writable(folder):
+                removed += sweep_partials(folder, older_than)
+        except DeepSoundError as error:
+            troubles.append(error)
+    if troubles:
+        raise troubles[0]
     return removed

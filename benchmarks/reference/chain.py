@@ -19,6 +19,8 @@ from deepsound.separation.bs_roformer.config import SAMPLE_RATE, BSRoformerConfi
 from deepsound.weights import read_state
 
 AGAINST_VOICES = "human voice"
+COARSE = "step1.wav"
+"""Where a run leaves the coarse sound, in its folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class ReferenceChain:
 
     def _step_3(self, folder: Path) -> NDArray[np.float32]:
         """Both stems as 44.1 kHz stereo; the voice is given back as the mix was, mono at its rate."""
-        mix, rate = soundfile.read(folder / "step1.wav", dtype="float32")
+        mix, rate = soundfile.read(folder / COARSE, dtype="float32")
         stereo = np.stack([soxr.resample(mix, rate, SAMPLE_RATE)] * 2)
         voice = demix(self._separator, self._config, stereo)
         soundfile.write(folder / "vocals.wav", voice.T, SAMPLE_RATE, subtype="FLOAT")

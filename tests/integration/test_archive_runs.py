@@ -1,9 +1,11 @@
 """Archive runs as an operator sees them: submitted to workers, followed, stopped, taken up again, retried."""
 
 import json
+import os
 import shutil
+import time
 import urllib.request
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from db.control import EventKind, find_order, note_event
 from db.items import find_run
 from db.progress import RunLine, run_list
 from deepsound.pipeline import OutcomeKind
+from tasks.verify import verify_books
 from tests.footage import silent_clip
 from tests.pool import Pool, until
 
@@ -208,3 +211,42 @@ def test_an_asked_for_step_is_done_anew_and_what_does_not_change_is_not(pool: Po
 def attempts_of(pool: Pool, run: str, step: str) -> list[str]:
     items = [item for item in pool.archive.items() if item.run_id == run]
     return [attempt.status for item in items for attempt in item.attempts if attempt.step == step]
+
+
+def test_housekeeping_leaves_results_and_the_record(pool: Pool):
+    """Last: it has Prefect forget what the others looked at."""
+    run = submit(pool, some_reels(pool.archive.folder / "kept", 1, seconds=0.7))
+    pool.wait_for_end(run)
+    tags = {"tags": {"all_": [f"run:{run}"]}}
+    until(lambda: all(each["end_time"] for each in flow_runs(pool, tags)), 120, "its flow runs' end")
+    made = [item for item in pool.archive.items() if item.run_id == run]
+    outputs = {
+        (attempt.step, link.artifact_sha256)
+        for item in made
+        for attempt in item.attempts
+        for link in attempt.artifacts
+        if link.direction == "output"
+    }
+    half, young = (pool.archive.out / f".{digit * 32}.partial" for digit in "ab")
+    for path in (half, young):
+        path.write_bytes(b"RIFF")
+    two_days_ago = time.time() - timedelta(days=2).total_seconds()
+    os.utime(half, (two_days_ago, two_days_ago))
+
+    settings = {"DEEPSOUND_RETENTION_DAYS": "0", "DEEPSOUND_PREFECT_DAYS": "0"}
+    api = pool.server.api_url
+    deployment = httpx.get(f"{api}/deployments/name/housekeeping/cpu").json()["id"]
+    started = httpx.post(
+        f"{api}/deployments/{deployment}/create_flow_run", json={"job_variables": {"env": settings}}
+    ).raise_for_status()
+    flow_run = f"{api}/flow_runs/{started.json()['id']}"
+    until(lambda: httpx.get(flow_run).json()["end_time"], 180, "housekeeping's end")
+    assert httpx.get(flow_run).json()["state_type"] == "COMPLETED"
+
+    store = pool.archive.worker.store
+    assert {step for step, artifact in outputs if store.has(artifact)} == {"publish"}
+    assert not half.exists()
+    assert young.exists(), "it may still be written"
+    assert flow_runs(pool, tags) == []
+    assert pool.run("status", run), "the ledger is the record"
+    assert not verify_books(pool.archive.worker, run).findings

@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor, nn
 
 from deepsound.generation.mmaudio.antialias import snake_twice_as_fine
-from deepsound.weights import load_strict, read_state, without_originals
+from deepsound.weights import load_strict, read_state, trim_heap, without_originals
 
 _KERNELS = (3, 7, 11)
 _DILATIONS = (1, 3, 5)
@@ -151,6 +151,7 @@ class BigVGAN(nn.Module):
             stop = min(start + step, frames)
             first, last = max(start - _OVERLAP, 0), min(stop + _OVERLAP, frames)
             sound = vocode(mel[..., first:last])
+            trim_heap()
             yield sound[..., (start - first) * self.hop : (stop - first) * self.hop]
 
 
