@@ -139,7 +139,7 @@ def give_back_memory() -> None:
 
 
 def trim_heap() -> None:
-    """Give the system the free memory between buffers in use, which the C library keeps and new ones may not fit."""
+    """Give the system the free memory between buffers in use, which the C library keeps though nothing may fit."""
     if _LIBC is not None:
         _LIBC.malloc_trim(0)
 
