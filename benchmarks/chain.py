@@ -124,7 +124,9 @@ class OurChain:
     """The product's steps, without what stands around them. Loaded once."""
 
     def __init__(self, loaded: Networks, separator: BSRoformerSeparator) -> None:
-        for part in (loaded.clip, loaded.synchformer, loaded.flow, loaded.vae, loaded.vocoder, loaded.identities):
+        looking = loaded.clip, loaded.synchformer
+        sounding = loaded.reader, loaded.flow, loaded.vae, loaded.vocoder
+        for part in (*looking, *sounding, loaded.identities):
             assert part
         self._generator, self._separator = MMAudio(loaded), separator
 
