@@ -135,11 +135,6 @@ def _unmap_pages(tensor: torch.Tensor) -> None:
 def give_back_memory() -> None:
     """Give the system what freed weights leave behind: the C library keeps smaller pieces for later."""
     gc.collect()  # networks hold reference cycles
-    trim_heap()
-
-
-def trim_heap() -> None:
-    """Give the system the free memory between buffers in use, which the C library keeps though nothing may fit."""
     if _LIBC is not None:
         _LIBC.malloc_trim(0)
 

@@ -215,7 +215,7 @@ def attempts_of(pool: Pool, run: str, step: str) -> list[str]:
 
 def test_housekeeping_leaves_results_and_the_record(pool: Pool):
     """Last: it has Prefect forget what the others looked at."""
-    run = submit(pool, some_reels(pool.archive.folder / "kept", 1, seconds=0.7))
+    run = submit(pool, some_reels(pool.archive.folder / "kept", 1, seconds=1.7))
     pool.wait_for_end(run)
     tags = {"tags": {"all_": [f"run:{run}"]}}
     until(lambda: all(each["end_time"] for each in flow_runs(pool, tags)), 120, "its flow runs' end")
@@ -227,6 +227,7 @@ def test_housekeeping_leaves_results_and_the_record(pool: Pool):
         for link in attempt.artifacts
         if link.direction == "output"
     }
+    assert {step for step, _ in outputs} > {"publish"}, "it was not found done"
     half, young = (pool.archive.out / f".{digit * 32}.partial" for digit in "ab")
     for path in (half, young):
         path.write_bytes(b"RIFF")

@@ -25,10 +25,10 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-# 192 channels and 32 samples are done at a time; the filters reach six samples to either side.
+# 1024 samples are done at a time; the filters reach six samples to either side.
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("channels", [1, 24, 191, 192, 193])
-@pytest.mark.parametrize("length", [1, 2, 3, 31, 32, 33, 70])
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 1023, 1024, 1025, 1027, 2050])
 def test_what_is_compiled_is_what_is_meant(channels: int, length: int) -> None:
     x, frequency, amplitude = signal(2, channels, length)
     with torch.inference_mode():

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor, nn
 
 from deepsound.generation.mmaudio.antialias import snake_twice_as_fine
-from deepsound.weights import load_strict, read_state, trim_heap, without_originals
+from deepsound.weights import load_strict, read_state, without_originals
 
 _KERNELS = (3, 7, 11)
 _DILATIONS = (1, 3, 5)
@@ -68,25 +67,6 @@ class AntialiasedSnake(nn.Module):
         return snake_twice_as_fine(x, self.act.alpha.exp(), 1 / (self.act.beta.exp() + _EPS))
 
 
-class _Convolution(nn.Conv1d):
-    """A convolution of pictures one row high: these, unlike those of sequences, keep `_channels_last`."""
-
-    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - names differ
-        """(batch, inputs, length) to (batch, outputs, length)."""
-        picture, weight, dilation = x[:, :, None], self.weight[:, :, None], (1, *self.dilation)
-        padding = (0, self.dilation[0] * (self.kernel_size[0] - 1) // 2)
-        return F.conv2d(picture, weight, self.bias, padding=padding, dilation=dilation)[:, :, 0]
-
-
-class _Upsampling(nn.ConvTranspose1d):
-    """Likewise, `stride` times as long."""
-
-    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - names differ
-        """(batch, inputs, length) to (batch, outputs, length · stride)."""
-        picture, weight, rate = x[:, :, None], self.weight[:, :, None], self.stride[0]
-        return F.conv_transpose2d(picture, weight, self.bias, stride=(1, rate), padding=(0, rate // 2))[:, :, 0]
-
-
 class ResidualBlock(nn.Module):
     """Three pairs of activated convolutions, the first of each dilated (AMP block)."""
 
@@ -100,7 +80,7 @@ class ResidualBlock(nn.Module):
         """(batch, channels, length), the same."""
         pairs = zip(self.convs1, self.convs2, self.activations[::2], self.activations[1::2], strict=True)
         for wide, narrow, before, between in pairs:
-            x = narrow(between(wide(before(x)))).add_(x)
+            x = narrow(between(wide(before(x)))) + x
         return x
 
 
@@ -113,12 +93,12 @@ class BigVGAN(nn.Module):
         widths = [config.width >> stage for stage in range(len(config.rates) + 1)]
         self.conv_pre = _conv(config.mel_bands, widths[0], 7)
         self.ups = nn.ModuleList(
-            nn.Sequential(_Upsampling(wide, narrow, 2 * rate, rate))
+            nn.Sequential(nn.ConvTranspose1d(wide, narrow, 2 * rate, rate, padding=rate // 2))
             for wide, narrow, rate in zip(widths, widths[1:], config.rates, strict=False)
         )
         self.resblocks = nn.ModuleList(ResidualBlock(width, kernel) for width in widths[1:] for kernel in _KERNELS)
         self.activation_post = AntialiasedSnake(widths[-1])
-        self.conv_post = _Convolution(widths[-1], 1, 7, bias=not config.second)
+        self.conv_post = nn.Conv1d(widths[-1], 1, 7, padding=3, bias=not config.second)
 
     @property
     def hop(self) -> int:
@@ -127,17 +107,11 @@ class BigVGAN(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """(batch, mel_bands, frames) to sound in [-1, 1], (batch, 1, frames · hop)."""
-        x = self.conv_pre(_channels_last(mel) if mel.device.type == "cpu" else mel)
+        x = self.conv_pre(mel)
         for stage, up in enumerate(self.ups):
             x = up(x)
-            first, *others = self.resblocks[stage * len(_KERNELS) : (stage + 1) * len(_KERNELS)]
-            made = first(x)
-            for block in others:
-                made += block(x)
-            if x.device.type == "cpu":
-                # Aligned buffers rarely fit where one as large was freed: half a gigabyte would lie idle.
-                trim_heap()
-            x = made.div_(len(_KERNELS))
+            blocks = self.resblocks[stage * len(_KERNELS) : (stage + 1) * len(_KERNELS)]
+            x = sum((block(x) for block in blocks[1:]), start=blocks[0](x)) / len(_KERNELS)
         x = self.conv_post(self.activation_post(x))
         return x.clamp(-1, 1) if self.config.second else x.tanh()
 
@@ -187,10 +161,5 @@ def fold_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return folded
 
 
-def _channels_last(x: Tensor) -> Tensor:
-    """The same numbers, channels next to each other in memory, as a CPU's convolutions want them."""
-    return x.transpose(1, 2).contiguous().transpose(1, 2)
-
-
-def _conv(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> _Convolution:
-    return _Convolution(inputs, outputs, kernel, dilation=dilation)
+def _conv(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Conv1d:
+    return nn.Conv1d(inputs, outputs, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2)
