@@ -26,7 +26,7 @@ from benchmarks.reference.chain import AGAINST_VOICES
 from benchmarks.reference.vocoder import vocode
 from benchmarks.tables import Row, machine, medians, table
 from deepsound.generation.mmaudio.backend import MODES, MMAudio
-from deepsound.generation.mmaudio.bigvgan import fold_weight_norm
+from deepsound.generation.mmaudio.bigvgan import fold_weight_norm, load_bigvgan
 from deepsound.generation.mmaudio.config import lengths_for
 from deepsound.generation.mmaudio.flow import Conditions, FlowNetwork
 from deepsound.generation.mmaudio.networks import Networks, Precision, Sizes
@@ -147,7 +147,9 @@ def _part(loaded: Networks, dtype: torch.dtype, part: str, seconds: float) -> Ca
             vae, latents = loaded.vae.to(dtype), _latents(loaded.sizes, seconds)
             return lambda: vae.decode(latents.to(dtype))
         case _:
-            vocoder, mel = loaded.vocoder.to(dtype), loaded.vae.decode(_latents(loaded.sizes, seconds))
+            vocoder, mel = loaded.vocoder, loaded.vae.decode(_latents(loaded.sizes, seconds))
+            if dtype != torch.float32:  # What is compiled for a CPU knows no other.
+                vocoder = load_bigvgan(loaded.files.vocoder.path, loaded.sizes.vocoder).to(dtype)
             return lambda: torch.cat(list(vocoder.in_pieces(mel.to(dtype))), dim=-1)
 
 

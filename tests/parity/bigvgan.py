@@ -1,12 +1,19 @@
-"""Checks the vocoders on 32 mel frames, through the published layout with its weight norm."""
+"""Checks the vocoders on 32 mel frames, from the published layout with its weight norm; and compiled for a CPU."""
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import torch
 
-from deepsound.generation.mmaudio.bigvgan import BIGVGAN_16K, BIGVGAN_44K, BigVGAN, fold_weight_norm
+from deepsound.generation.mmaudio.bigvgan import (
+    BIGVGAN_16K,
+    BIGVGAN_44K,
+    BigVGAN,
+    compiled_for_cpu,
+    fold_weight_norm,
+)
 from deepsound.weights import load_strict
 from tests.parity.filling import fill, floating_shapes, rand
 from tests.parity.golden import Comparison, Golden, compare, compare_digest
@@ -27,8 +34,10 @@ def check(golden: Golden) -> Iterator[Comparison]:
     folded = fold_weight_norm(filled.tensors)
     filled.tensors.clear()
     load_strict(generator, folded, network=golden.name, where=Path(golden.name))
-    sound = generator(rand(f"{golden.name}/mel", (1, config.mel_bands, _FRAMES)))
-    for name, value in golden.tensors.items():
+    mel = rand(f"{golden.name}/mel", (1, config.mel_bands, _FRAMES))
+    plain = generator(mel)
+    compiled = compiled_for_cpu(generator)(mel)
+    for sound, (name, value) in product((plain, compiled), golden.tensors.items()):
         comparison = compare(name, sound, value)
         near = comparison.max_difference <= _ABSOLUTE_TOLERANCE
         yield replace(comparison, passed=comparison.passed and near)

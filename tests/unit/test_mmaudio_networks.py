@@ -19,8 +19,8 @@ from deepsound.generation.mmaudio.config import AUDIO_16K, AUDIO_44K, VARIANTS, 
 from deepsound.generation.mmaudio.flow import Conditions, FlowNetwork, load_flow
 from deepsound.generation.mmaudio.layers import TimestepEmbedding
 from deepsound.generation.mmaudio.preprocessing import clip_frames, sync_frames
-from deepsound.generation.mmaudio.sampler import draw_noise, sample
-from deepsound.generation.mmaudio.vae import VAE_16K, load_vae_decoder
+from deepsound.generation.mmaudio.sampler import draw_noise, sample, unnormalise
+from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAEConfig, load_vae_decoder
 from deepsound.weights import load_strict
 from tests.parity.filling import fill, floating_shapes, rand
 
@@ -135,6 +135,23 @@ def test_the_second_release_keeps_its_times_apart_in_bfloat16() -> None:
     with torch.inference_mode():
         exact = embedding(times)
         assert relative(embedding.bfloat16()(times), exact) < 0.02
+
+
+def test_networks_work_where_their_weights_are() -> None:
+    """Anything they made on the CPU in between would not meet what is on a device without storage."""
+    with torch.device("meta"):
+        network, decoder = FlowNetwork(TINY), VAE(VAEConfig(80, 16, TINY.latent_dim), with_encoder=False)
+        vocoder = BigVGAN(BigVGANConfig(80, (4, 4), second=True, width=64))
+        clip, sync = torch.ones(2, 6, TINY.clip_dim), torch.ones(2, 16, TINY.sync_dim)
+        with torch.inference_mode():
+            wanted = network.conditions(clip, sync, network.empty_text(2), LATENTS)
+            empty = network.empty_conditions(6, 16, network.empty_text(2), LATENTS)
+    with torch.inference_mode():
+        noise = draw_noise([1, 2], LATENTS, TINY.latent_dim)
+        latents = unnormalise(network, sample(network, noise, wanted, empty))
+        sound = torch.cat(list(vocoder.in_pieces(decoder.decode(latents.transpose(1, 2)))), dim=-1)
+    assert sound.device.type == "meta"
+    assert sound.shape == (2, 1, 2 * LATENTS * vocoder.hop)
 
 
 def test_vocoding_in_pieces_gives_the_same_sound() -> None:

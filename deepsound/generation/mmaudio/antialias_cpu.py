@@ -8,7 +8,7 @@ Importing this compiles for a second. Nothing is kept on disk, where it would ha
 # pyright: reportUnknownArgumentType=false, reportMissingParameterType=false, reportMissingTypeStubs=false
 # pyright: reportUntypedFunctionDecorator=false
 
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from numpy.polynomial import Chebyshev, Polynomial
 from torch import Tensor
 
 from deepsound.generation.mmaudio.low_pass import DOWN, REACH, UP
+from deepsound.generation.mmaudio.row_threads import share_rows
 
 _BLOCK = 1024
 """Samples whose finer signal, twice as many, stays in the nearest cache."""
@@ -29,20 +30,14 @@ _SINC = Chebyshev.interpolate(lambda square: np.sinc(np.sqrt(square)), 4, domain
 _C0, _C1, _C2, _C3, _C4 = (np.float32(np.pi * c) for c in _SINC.convert(kind=Polynomial).coef)
 """sin(πx) = x · (C0 + C1 x² + …) within 4e-9 up to a quarter turn."""
 
-_threads = ThreadPoolExecutor(thread_name_prefix="snake")
-
 
 def snake_on_cpu(x: Tensor, frequency: Tensor, amplitude: Tensor) -> Tensor:
     """`snake_twice_as_fine` for float32 (batch, channels, length), on as many threads as PyTorch uses."""
     rows = x.contiguous().flatten(0, 1)
     out = torch.empty_like(rows)
     turns, amplitudes = (frequency / torch.pi).repeat(len(x)), amplitude.repeat(len(x))
-    few = -(-len(rows) // torch.get_num_threads())
-    shares = [[part.numpy() for part in tensor.split(few)] for tensor in (rows, turns, amplitudes, out)]
-    if few == len(rows):
-        _snake(rows.numpy(), turns.numpy(), amplitudes.numpy(), out.numpy())
-    else:
-        list(_threads.map(_snake, *shares))
+    arrays = [tensor.numpy() for tensor in (rows, turns, amplitudes, out)]
+    share_rows(len(rows), partial(_snake, *arrays))
     return out.view(x.shape)
 
 
@@ -67,14 +62,14 @@ def _bend(value, turns, amplitude):
     return value + amplitude * sine * sine
 
 
-@njit("void(f4[:,::1], f4[::1], f4[::1], f4[:,::1])", fastmath={"contract"}, nogil=True)
-def _snake(rows, turns, amplitudes, out):
-    """All of `out` (rows, length), block by block; `turns` are half turns of the sine a unit of the signal."""
+@njit("void(f4[:,::1], f4[::1], f4[::1], f4[:,::1], i8, i8)", fastmath={"contract"}, nogil=True)
+def _snake(rows, turns, amplitudes, out, first, last):
+    """Rows `first` to `last` of `out`, block by block; `turns` are half turns of the sine a unit of the signal."""
     length = rows.shape[1]
     near = np.empty(_BLOCK + 2 * _MARGIN, np.float32)
     even = np.empty(_BLOCK + 2 * REACH, np.float32)
     odd = np.empty(_BLOCK + 2 * REACH, np.float32)
-    for row in range(len(rows)):
+    for row in range(first, last):
         turn, amplitude = turns[row], amplitudes[row]
         for start in range(0, length, _BLOCK):
             block, done = rows[row, start : start + _BLOCK], out[row, start : start + _BLOCK]
@@ -90,8 +85,8 @@ def _snake(rows, turns, amplitudes, out):
             # Before the first sample and after the last, the finer signal repeats its own outermost ones.
             for at in range(REACH - start):
                 even[at] = odd[at] = even[REACH]
-            last = length - 1 - start + REACH
-            for at in range(last + 1, size + 2 * REACH):
-                even[at] = odd[at] = odd[last]
+            final = length - 1 - start + REACH
+            for at in range(final + 1, size + 2 * REACH):
+                even[at] = odd[at] = odd[final]
             for at in range(np.uint64(size)):
                 done[at] = _six(_DOWN_EVEN, even, at + _1) + _six(_DOWN_ODD, odd, at)

@@ -15,12 +15,12 @@ from torch.backends import cudnn
 from transformers import CLIPConfig
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.generation.mmaudio.antialias import compiled
 from deepsound.generation.mmaudio.bigvgan import (
     BIGVGAN_16K,
     BIGVGAN_44K,
     BigVGAN,
     BigVGANConfig,
+    compiled_for_cpu,
     load_bigvgan,
 )
 from deepsound.generation.mmaudio.clip import CLIP, load_clip, vit_h_14_378
@@ -152,6 +152,8 @@ class Networks:
             with self._turn:
                 self._sounding -= 1
                 self._put_aside(_SOUNDING, unless=self._sounding > 0)
+            # Buffers of other lengths than the next request's would lie idle between its own.
+            give_back_memory()
 
     def done_with(self, name: str) -> None:
         """A request has come to what follows the network called `name`."""
@@ -204,9 +206,8 @@ class Networks:
         return self._once("vocoder", self._load_vocoder, torch.float32)
 
     def _load_vocoder(self) -> BigVGAN:
-        if self.device.type == "cpu":
-            compiled()  # Now, rather than in the middle of a video.
-        return load_bigvgan(self.files.vocoder.path, self.sizes.vocoder)
+        vocoder = load_bigvgan(self.files.vocoder.path, self.sizes.vocoder)
+        return compiled_for_cpu(vocoder) if self.device.type == "cpu" else vocoder
 
     @property
     def _type(self) -> torch.dtype:
