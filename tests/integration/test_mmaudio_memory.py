@@ -1,4 +1,4 @@
-"""What MMAudio keeps in memory: no checkpoint twice, nothing unused, no more for ten minutes than for one.
+"""What MMAudio keeps in memory: no checkpoint twice, nothing unused, no more for longer videos or in between.
 
 Measured in a process of its own: the memory that is the process's alone or mapped from files (VmHWM, VmRSS).
 """
