@@ -1,7 +1,5 @@
 """The vocoder's nonlinearity, compiled for a CPU, is what whole-tensor operations compute on any device."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,14 +13,6 @@ from tests.parity.filling import rand
 def signal(batch: int, channels: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
     """Signals of several periods of the sine, frequencies and amplitudes."""
     return rand("snake/x", (batch, channels, length)) * 5, *(rand("snake/ab", (2, channels)).exp())
-
-
-@pytest.fixture(params=[1, 3])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
 
 
 # 1024 samples are done at a time; the filters reach six samples to either side.

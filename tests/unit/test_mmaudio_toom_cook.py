@@ -1,7 +1,5 @@
 """Convolutions with fewer products are the convolutions they stand for."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -30,14 +28,6 @@ def far(conv: nn.Conv1d, x: Tensor) -> float:
     assert found.dtype == torch.float32
     assert found.shape == meant.shape
     return float((found - meant).abs().max() / largest)
-
-
-@pytest.fixture(params=[1, 3])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
 
 
 # A tile is four samples, or four of every third or fifth.
