@@ -1,6 +1,5 @@
 """Stopwatches for benchmarks: what calls cost, by the step they serve, and what a process and its servers cost."""
 
-import os
 import threading
 import time
 from collections import defaultdict
@@ -8,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
-_TICK = 1 / os.sysconf("SC_CLK_TCK")
+import psutil
+
 _STILL = 0.05  # CPU-seconds in a second: servers that use less have finished their work
 _SETTLES_WITHIN = 60
 
@@ -83,7 +82,12 @@ def cost_of(work: Callable[[], object]) -> Cost:
 
 def servers_cpu() -> float:
     """CPU-seconds of all living descendants so far."""
-    return sum(_cpu(pid) for pid in _descendants(os.getpid()))
+    seconds = 0.0
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            used = process.cpu_times()
+            seconds += used.user + used.system
+    return seconds
 
 
 def _settled() -> float:
@@ -95,16 +99,3 @@ def _settled() -> float:
             return before
         before = now
     return before
-
-
-def _descendants(pid: int) -> Iterator[int]:
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(FileNotFoundError, ProcessLookupError):  # The thread has ended meanwhile.
-            for child in (task / "children").read_text().split():
-                yield int(child)
-                yield from _descendants(int(child))
-
-
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK

@@ -1,10 +1,10 @@
 """The guarded processes of a process, and errors as people are to see them."""
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deepsound.errors import DeepSoundError
@@ -15,9 +15,19 @@ FAULT = "DEEPSOUND_DECODER_FAULT"
 
 def decoders(parent: int | None = None) -> set[int]:
     """The guarded processes of a process, this one by default."""
-    tasks = Path(f"/proc/{parent or os.getpid()}/task")
-    children = {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
-    return {pid for pid in children if b"deepsound.media.guarded" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    children = psutil.Process(parent).children()
+    return {child.pid for child in children if "deepsound.media.guarded" in _command(child)}
+
+
+def zombies() -> set[int]:
+    """Children of this process that have ended and that nobody has asked about."""
+    return {child.pid for child in psutil.Process().children() if state(child.pid) == "Z"}
+
+
+def _command(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):  # Which a zombie is to psutil too.
+        return " ".join(process.cmdline())
+    return ""
 
 
 def state(pid: int) -> str:

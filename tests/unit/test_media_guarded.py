@@ -20,7 +20,7 @@ from deepsound.media.guarded.line import BLOCKS_AHEAD, Line
 from deepsound.media.mux import mux
 from deepsound.media.probe import probe
 from tests.clips import clicks, read_number, write_clip
-from tests.guarded import FAULT, decoders, failure_of, state
+from tests.guarded import FAULT, decoders, failure_of, zombies
 
 
 class Watcher:
@@ -56,7 +56,7 @@ def ends_clean() -> Iterator[None]:
     """Only processes that wait for the next file are left, and no zombies."""
     yield
     assert decoders() == {process.pid for process in pool.idle()}
-    assert all(state(pid) != "Z" for pid in decoders())
+    assert not zombies()
 
 
 # --- what may happen to it -----------------------------------------------------------------------------------
