@@ -13,4 +13,4 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-pytest_plugins = ["tests.archive", "tests.pool", "tests.postgres", "tests.s3", "tests.torch_threads"]
+pytest_plugins = ["tests.s3", "tests.postgres", "tests.archive", "tests.pool", "tests.torch_threads"]

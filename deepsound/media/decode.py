@@ -2,7 +2,9 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors.numpy import save_file
 
 from deepsound.canonical import Json, canonical_json
 from deepsound.errors import DeepSoundError, ErrorCode
@@ -95,18 +97,47 @@ def save_observations(observations: Mapping[str, Observation], target: Path) -> 
         if "/" in name:
             raise ValueError(f"an observer's name holds no slash: {name!r}")
         arrays |= {f"{name}/{key}": np.ascontiguousarray(array) for key, array in observation.items()}
-    data = save(arrays, metadata={"observers": canonical_json(list[Json](sorted(observations)))})
+    metadata = {"observers": canonical_json(list[Json](sorted(observations)))}
     with replacing(target) as partial:
-        partial.write_bytes(data)
+        try:
+            save_file(arrays, partial, metadata=metadata)
+        except SafetensorError as error:
+            raise _as_of_system(error) from error
+
+
+def _as_of_system(error: SafetensorError) -> Exception:
+    """The library tells what the system refused as words that end with its number."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else error
+
+
+class _Stored(Mapping[str, NDArray[np.generic]]):
+    """An observer's arrays in an open file, each read whenever it is asked for: those of a long video are many."""
+
+    def __init__(self, file: Any, prefix: str, keys: Collection[str]) -> None:
+        self._file, self._prefix, self._keys = file, prefix, frozenset(keys)
+
+    def __getitem__(self, key: str) -> NDArray[np.generic]:
+        if key not in self._keys:
+            raise KeyError(key)
+        return self._file.get_tensor(self._prefix + key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._keys))
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 def load_observations(path: Path) -> Mapping[str, Observation]:
-    """Read what `save_observations` stored. Raises DeepSoundError (ARTIFACT_MISSING, ARTIFACT_DAMAGED)."""
+    """Open what `save_observations` stored; the file may be deleted then, its bytes stay until the last is let go.
+
+    Raises DeepSoundError (ARTIFACT_MISSING, ARTIFACT_DAMAGED).
+    """
     try:
-        with safe_open(path, framework="numpy") as file:
-            names: list[str] = json.loads(file.metadata()["observers"])
-            keys: list[str] = file.keys()
-            arrays: dict[str, NDArray[np.generic]] = {key: file.get_tensor(key) for key in keys}
+        file = safe_open(path, framework="numpy")
+        names: list[str] = json.loads(file.metadata()["observers"])
+        keys = [key.partition("/") for key in file.keys()]  # noqa: SIM118 - it is no mapping
     except FileNotFoundError as error:
         raise DeepSoundError(
             ErrorCode.ARTIFACT_MISSING, "the stored observations are gone", where=str(path), remedy="run again"
@@ -115,9 +146,7 @@ def load_observations(path: Path) -> Mapping[str, Observation]:
         raise DeepSoundError(
             ErrorCode.ARTIFACT_DAMAGED, "not stored observations", where=str(path), remedy="run the step again"
         ) from error
-    return {name: _of(name, arrays) for name in names}
-
-
-def _of(name: str, arrays: Mapping[str, NDArray[np.generic]]) -> Observation:
-    prefix = f"{name}/"
-    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+    return {
+        name: _Stored(file, f"{name}/", [array for observer, _, array in keys if observer == name])
+        for name in names
+    }

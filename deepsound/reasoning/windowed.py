@@ -18,6 +18,7 @@ from deepsound.cot import Verdict
 from deepsound.identity import ModelIdentity
 from deepsound.media.audio import audio_format, read_span, write_float_wav
 from deepsound.media.footage import Footage, FrameSampling, Observation, Observer
+from deepsound.media.spool import ArraySpool
 from deepsound.reasoning.ensemble import judgement_of
 from deepsound.reasoning.protocol import AnswersTogether, Reasoner, TellsSpans, Testimony, VoiceSpan, Window
 from deepsound.spans import Span, merge
@@ -46,7 +47,7 @@ def windowed(reasoner: Reasoner) -> Reasoner:
 class WindowObserver:
     """Watches a video as many short ones. Its observation: what each window's observer kept, as `number/array`.
 
-    What is kept grows with the video: two windows' worth a window's length.
+    That grows with the video, by two windows' worth a window's length, so it is kept on disk.
     """
 
     def __init__(self, make: Callable[[], Observer]) -> None:
@@ -56,7 +57,7 @@ class WindowObserver:
         self.sampling: FrameSampling = whole.sampling
         self._begun = 0
         self._open: dict[int, Observer] = {}
-        self._kept: dict[int, Observation] = {}
+        self._kept, self._spool = list[str](), ArraySpool()
         self._on_show: NDArray[np.uint8] | None = None
 
     def see(self, frames: NDArray[np.uint8], times: NDArray[np.float64]) -> None:
@@ -74,14 +75,20 @@ class WindowObserver:
             if inside.any():
                 observer.see(frames[inside], at[inside])
             if len(at) and at[-1] >= WINDOW_SECONDS:
-                self._kept[number] = self._open.pop(number).finish()
+                self._keep(number)
         if len(frames):
             self._on_show = frames[-1].copy()
 
     def finish(self) -> Observation:
         """All of them."""
-        kept = self._kept | {number: observer.finish() for number, observer in self._open.items()}
-        return {f"{number}/{key}": array for number, each in kept.items() for key, array in each.items()}
+        for number in list(self._open):
+            self._keep(number)
+        return dict(zip(self._kept, self._spool.arrays(), strict=True))
+
+    def _keep(self, number: int) -> None:
+        for key, array in self._open.pop(number).finish().items():
+            self._kept.append(f"{number}/{key}")
+            self._spool.put(array)
 
 
 class Windowed:
@@ -154,7 +161,8 @@ def _of_window(observation: Observation, number: int) -> Observation:
     """What was kept of a window; where no frame began a window that late, of the last one there was."""
     there = {int(key.partition("/")[0]) for key in observation}
     prefix = f"{min(number, max(there, default=0))}/"
-    return {key.removeprefix(prefix): array for key, array in observation.items() if key.startswith(prefix)}
+    # By key, since every other array would be read from the disk for nothing.
+    return {key.removeprefix(prefix): observation[key] for key in observation if key.startswith(prefix)}
 
 
 def _voices(windows: Sequence[Window]) -> tuple[VoiceSpan, ...]:

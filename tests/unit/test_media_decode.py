@@ -1,6 +1,7 @@
 """One decoding pass: who sees which frame, when, how large, and what happens with damage."""
 
 import os
+import subprocess
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -321,6 +322,22 @@ def test_stored_observations_that_are_gone_or_damaged_are_refused(tmp_path: Path
     with pytest.raises(DeepSoundError) as caught:
         load_observations(path)
     assert caught.value.code is code
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_is_named_and_nothing_is_left_on_it(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("this machine does not let its root mount a disk")
+    try:
+        with pytest.raises(DeepSoundError) as caught:
+            save_observations({"a": {"x": np.zeros(2 << 20, np.uint8)}}, disk / "kept")
+        assert caught.value.code is ErrorCode.DISK_FULL
+        assert str(disk / "kept") in str(caught.value)
+        assert not list(disk.iterdir())
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 def test_a_half_stored_file_is_refused(tmp_path: Path) -> None:

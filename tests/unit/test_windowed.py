@@ -1,5 +1,6 @@
 """Where the voice-over is, of a reasoner that only knows whether there is any."""
 
+import tracemalloc
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -101,6 +102,24 @@ def test_each_window_keeps_what_it_would_keep_of_a_video_of_its_own(blocks: list
         alone.see(frames[inside], np.maximum(times[inside] - start, 0.0))
         for key, array in alone.finish().items():
             assert np.array_equal(kept[f"{number}/{key}"], array)
+
+
+def test_a_long_video_takes_no_more_memory_than_a_short_one(tmp_path: Path):
+    def peak_of(seconds: int) -> int:
+        noise = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3), np.uint8)
+        watching, stored = WindowObserver(StillsObserver), tmp_path / f"{seconds}.safetensors"
+        tracemalloc.start()
+        for second in range(seconds):
+            watching.see(noise, second + np.arange(4) / 4)
+        save_observations({watching.name: watching.finish()}, stored)
+        [watched] = load_observations(stored).values()
+        assert watched[f"{seconds // 2 - 1}/time"].tolist() == [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    peak_of(20)
+    assert peak_of(600) < peak_of(20) + 2_000_000
 
 
 def test_windows_with_voice_over_become_the_spans_to_touch(meter: str, clip: Path, sound: Path, tmp_path: Path):
