@@ -1,5 +1,6 @@
 """One item in the hands of one worker: its settings, what was done so far, and the footage all steps share."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -137,9 +138,27 @@ class Job:
         return {} if self.part is None else {EXCERPT: self.made(PLAN, EXCERPT)}
 
     @property
+    def registered(self) -> str:
+        """The SHA-256 that the run holds of the video.
+
+        Raises DeepSoundError where it holds none: no result may be known by a video that nobody can name.
+        """
+        if self.video_sha256 is not None:
+            return self.video_sha256
+        if isinstance(self.source, Path):
+            _refuse_folder(self.source)
+            check_readable(self.source)
+        raise DeepSoundError(
+            ErrorCode.SOURCE_MISSING,
+            "it could not be read when the run was registered",
+            where=str(self.source),
+            remedy="run the command again, which registers it anew",
+        )
+
+    @property
     def whole(self) -> str | None:
-        """The video's SHA-256, as an input of those steps; None where the item is an excerpt."""
-        return self.video_sha256 if self.part is None else None
+        """The same as an input of those steps; None where the item is an excerpt."""
+        return self.registered if self.part is None else None
 
     @contextmanager
     def video(self) -> Iterator[Path]:
@@ -163,19 +182,13 @@ class Job:
     def original(self) -> Iterator[Path]:
         """The source as a file of this machine: where it lies, or from the store, which a submitted run put it in.
 
-        Raises DeepSoundError (STORE_*, ARTIFACT_*); errors of the block speak of the source by its own name.
+        Raises DeepSoundError (SOURCE_*, STORE_*, ARTIFACT_*); errors of the block speak of the source by its own
+        name.
         """
         if isinstance(self.source, Path) and not self._is_elsewhere:
             yield self.source
             return
-        if self.video_sha256 is None:
-            raise DeepSoundError(
-                ErrorCode.SOURCE_MISSING,
-                "it could not be read when the run was registered",
-                where=str(self.source),
-                remedy="check bucket and key, then submit it again",
-            )
-        with self.worker.store.local(self.video_sha256) as path, self._called_by_name(path):
+        with self.worker.store.local(self.registered) as path, self._called_by_name(path):
             yield path
 
     @contextmanager
@@ -256,6 +269,16 @@ class Job:
     def let_go(self) -> None:
         """Forget what was seen; the store has it."""
         self.worker.footage.let_go(self._footage_key)
+
+
+def _refuse_folder(source: Path) -> None:
+    if os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
+        raise DeepSoundError(
+            ErrorCode.SOURCE_NOT_MEDIA,
+            "this is a folder, and nothing in it is part of this run",
+            where=str(source),
+            remedy="check its permissions, then run the command again",
+        )
 
 
 def findings(done: Mapping[StepRef, FinishedStep], ruled: Mapping[StepRef, Verdict] | None = None) -> Findings:

@@ -29,14 +29,14 @@ def inputs(job: Job, action: Action) -> StepInputs:  # noqa: ARG001 - every step
         looked[EXCERPT] = job.part.to_json()
     if job.settings.plan is PlanSource.CONSTANT:
         version = f"{VERSION}/{cot.PARSER_VERSION}"
-        return StepInputs(backend=PlanSource.CONSTANT, version=version, parameters=looked, video=job.video_sha256)
+        return StepInputs(backend=PlanSource.CONSTANT, version=version, parameters=looked, video=job.registered)
     reasoner = load_reasoner(job.settings.reasoner)
     return StepInputs(
         backend=reasoner.name,
         version=f"{VERSION}/{reasoner.version}/{cot.PARSER_VERSION}",
         models=reasoner.models,
         parameters={**looked, "prompt": cot.PLAN_PROMPT},
-        video=job.video_sha256,
+        video=job.registered,
     )
 
 
