@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -30,10 +29,9 @@ class RunItem:
 
 @dataclass(frozen=True, slots=True)
 class RunHead:
-    """A run's frozen settings, and when it was registered (UTC)."""
+    """A run's frozen settings."""
 
     settings: Mapping[str, Json]
-    registered_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ class ItemEnd:
 def find_run(session: Session, run_id: str) -> RunHead | None:
     """A run by its id; None if there is no such run."""
     run = session.get(Run, run_id)
-    return None if run is None else RunHead(run.settings, run.created_at)
+    return None if run is None else RunHead(run.settings)
 
 
 def run_ids(session: Session) -> list[str]:

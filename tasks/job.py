@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 from db.records import NEVER_REOPENED, DecisionRef, FinishedStep, Reopened, StepRef
@@ -12,10 +11,11 @@ from db.reviews import Ruling
 from deepsound.artifacts.location import Location
 from deepsound.artifacts.protocol import Artifact
 from deepsound.backends import load_generator, load_reasoner
-from deepsound.canonical import Json, sha256_file
+from deepsound.canonical import Json
 from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.protocol import Generator
+from deepsound.hashes import source_sha256
 from deepsound.media.decode import load_observations, look
 from deepsound.media.excerpt import Excerpt, cut
 from deepsound.media.files import check_source as check_readable
@@ -52,7 +52,6 @@ class Job:
         video_sha256: str | None,
         settings: RunSettings,
         part: TimeRange | None = None,
-        registered_at: datetime,
         done: Mapping[StepRef, FinishedStep],
         reopened: Reopened = NEVER_REOPENED,
         deaths: int = 0,
@@ -66,7 +65,6 @@ class Job:
         self.video_sha256 = video_sha256
         self.settings = settings
         self.part = part
-        self.registered_at = registered_at
         self.done = dict(done)
         self.reopened = reopened
         self.deaths = deaths
@@ -115,22 +113,8 @@ class Job:
         return list({observer.name: observer for observer in looking}.values())
 
     def check_source(self) -> None:
-        """Raise DeepSoundError where the file is gone, or no longer the one whose hash the run holds.
-
-        Its bytes are read only where the file system says that it was written to since it was registered.
-        """
-        if not isinstance(self.source, Path) or self._is_elsewhere:
-            return
-        check_readable(self.source)
-        if self.video_sha256 is None or self.source.stat().st_mtime <= self.registered_at.timestamp():
-            return
-        if sha256_file(self.source) != self.video_sha256:
-            raise DeepSoundError(
-                ErrorCode.SOURCE_CHANGED,
-                "the file was changed after the run had registered it",
-                where=str(self.source),
-                remedy="run the command again, which registers it anew",
-            )
+        """Raise DeepSoundError where the video is not to be had any more as the run holds it."""
+        self._here()
 
     @property
     def picture(self) -> Mapping[str, Artifact]:
@@ -185,8 +169,8 @@ class Job:
         Raises DeepSoundError (SOURCE_*, STORE_*, ARTIFACT_*); errors of the block speak of the source by its own
         name.
         """
-        if isinstance(self.source, Path) and not self._is_elsewhere:
-            yield self.source
+        if (here := self._here()) is not None:
+            yield here
             return
         with self.worker.store.local(self.registered) as path, self._called_by_name(path):
             yield path
@@ -202,13 +186,20 @@ class Job:
             named = DeepSoundError(error.code, error.what, where=str(self.source), remedy=error.remedy)
             raise named from error
 
-    @property
-    def _is_elsewhere(self) -> bool:
-        """Whether the source lies on another machine's disk, and its bytes in the store."""
+    def _here(self) -> Path | None:
+        """The source where it lies; None where only the store has it as it was registered.
+
+        Raises DeepSoundError (SOURCE_*, STORE_*) where neither has it.
+        """
+        known = self.registered
         if not isinstance(self.source, Path):
-            return True
-        known = self.video_sha256
-        return not self.source.exists() and known is not None and self.worker.store.has(known)
+            return None
+        trouble = _trouble(self.source, known)
+        if trouble is None:
+            return self.source
+        if self.worker.store.has(known):
+            return None
+        raise trouble
 
     def look(self, excerpt: Path | None = None) -> Footage:
         """Decode the video, unless this process did so already. Raises DeepSoundError.
@@ -269,6 +260,25 @@ class Job:
     def let_go(self) -> None:
         """Forget what was seen; the store has it."""
         self.worker.footage.let_go(self._footage_key)
+
+
+def _trouble(source: Path, sha256: str) -> DeepSoundError | None:
+    """Why a file can't be taken for the one that has this hash."""
+    try:
+        check_readable(source)
+        if source_sha256(source) == sha256:
+            return None
+    except DeepSoundError as error:
+        return error
+    except OSError as error:
+        what, remedy = f"the file can't be read ({error.strerror})", "check the disk and its permissions"
+        return DeepSoundError(ErrorCode.SOURCE_MISSING, what, where=str(source), remedy=remedy)
+    return DeepSoundError(
+        ErrorCode.SOURCE_CHANGED,
+        "the file was changed after the run had registered it",
+        where=str(source),
+        remedy="run the command again, which registers it anew",
+    )
 
 
 def _refuse_folder(source: Path) -> None:

@@ -111,6 +111,9 @@ def perform(job: Job, action: Action, prefect: PrefectRun) -> None:
             job.check_source()
         with job.worker.scratch() as scratch:
             output = module.execute(job, action, scratch)
+            if inputs.video is not None:
+                # Once more, or what was read while somebody wrote would be found by the hash of what was there.
+                job.check_source()
             fault_point(f"{action.step}.executed", job.name)
             made = {role: job.worker.store.put(file.path, file.media_type) for role, file in output.files.items()}
         fault_point(f"{action.step}.stored", job.name)

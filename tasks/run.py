@@ -16,8 +16,9 @@ from db.records import NEVER_REOPENED, NewItem, NewRun, VideoFile
 from db.reviews import rulings
 from db.work import release_dead
 from deepsound.artifacts.location import InBucket, Location, location
-from deepsound.canonical import Json, sha256_file
+from deepsound.canonical import Json
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.hashes import source_sha256
 from deepsound.media.probe import probe
 from tasks.excerpts import range_of
 from tasks.job import Job
@@ -135,7 +136,6 @@ def _jobs(worker: Worker, session: Session, run_id: str, run: RunHead, ids: Sequ
             video_sha256=item.video_sha256,
             settings=settings.with_overrides(item.overrides),
             part=range_of(item.overrides),
-            registered_at=run.registered_at,
             done={finished.at: finished for finished in histories[item.id]},
             reopened=reopened.get(item.id, NEVER_REOPENED),
             deaths=deaths.get(item.id, 0),
@@ -181,7 +181,7 @@ def _video(worker: Worker, path: Path, keep: bool) -> VideoFile | None:
             return None
         size = path.stat().st_size
         media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        sha256 = worker.store.put(path, media_type).sha256 if keep else sha256_file(path)
+        sha256 = worker.store.put(path, media_type).sha256 if keep else source_sha256(path)
     except OSError:
         return None
     return VideoFile(sha256, size, media_type, _probed(path))

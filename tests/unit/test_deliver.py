@@ -5,7 +5,6 @@ import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -42,7 +41,7 @@ def a_job(worker: Worker, out: Path, name: str) -> Job:
     judged = FinishedStep(StepRef(Step.JUDGE), 7, "evidence", {"verdict": "yes"}, 0.9, (), {})
     return Job(
         worker, run_id="run", item_id=1, source=Path("/archive") / f"{name}.mov", output_name=name,
-        video_sha256="0" * 64, settings=settings, registered_at=datetime.now(UTC), done={judged.at: judged},
+        video_sha256="0" * 64, settings=settings, done={judged.at: judged},
     )  # fmt: skip
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ def job(tmp_path: Path) -> Job:
     worker = worker_at(Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
     return Job(
         worker, run_id="run", item_id=1, source=Path("/archive/reel.mov"), output_name="reel",
-        video_sha256=None, settings=settings, registered_at=datetime.now(UTC), done={},
+        video_sha256=None, settings=settings, done={},
     )  # fmt: skip
 
 

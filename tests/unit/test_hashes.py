@@ -9,7 +9,8 @@ import pytest
 
 from deepsound import hashes
 from deepsound.folders import cache_folder
-from deepsound.hashes import checkpoint_sha256
+from deepsound.hashes import checkpoint_sha256, source_sha256
+from tests.opens import counted_opens
 
 LONG_AGO = 1_600_000_000
 
@@ -98,3 +99,16 @@ def test_without_a_cache_it_takes_longer_and_that_is_all(checkpoint: Path, cache
 def test_an_absent_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         checkpoint_sha256(tmp_path / "gone.pth")
+
+
+def test_a_source_is_read_once_and_again_when_it_looks_changed(checkpoint: Path, cache: Path) -> None:
+    with counted_opens(checkpoint) as opens:
+        for _ in range(2):
+            assert source_sha256(checkpoint) == of(b"first weights")
+        assert opens() == 1
+    then = checkpoint.stat()
+    time.sleep(0.01)
+    checkpoint.write_bytes(b"other weights")
+    os.utime(checkpoint, ns=(then.st_atime_ns, then.st_mtime_ns))
+    assert source_sha256(checkpoint) == of(b"other weights")
+    assert not in_cache(cache), "what lies in people's archives is written down in the ledger alone"

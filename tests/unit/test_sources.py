@@ -1,21 +1,51 @@
 """What is worked on is the file that was registered, byte for byte, or nothing is."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from db.reopening import reopen_items
-from deepsound.errors import DeepSoundError
+from deepsound.canonical import sha256_file
+from deepsound.errors import DeepSoundError, ErrorCode
 from tasks.job import Job
-from tasks.perform import LAST_TRY, perform
+from tasks.perform import LAST_TRY, perform, reuse
 from tasks.run import load_jobs, unfinished_items
 from tests.archive import Archive
 from tests.footage import silent_clip
+from tests.plugins import install_plugin
+
+LONG_AGO = (1_600_000_000, 1_600_000_000)
+
+
+MEANWHILE = """
+from deepsound.generation.foley import Foley
+
+class Plugin(Foley):
+    name = "meanwhile"
+    def generate(self, request, target):
+        made = super().generate(request, target)
+        with request.video.open("ab") as file:
+            file.write(b"more")
+        return made
+"""
 
 
 def only_job(archive: Archive, run: str) -> Job:
     [job] = load_jobs(archive.worker, run, unfinished_items(archive.worker, run))
     return job
+
+
+def take_step(job: Job) -> ErrorCode | None:
+    """Its next one; the code it fails with."""
+    action = job.next_action()
+    assert action is not None
+    try:
+        if not reuse(job, action):
+            perform(job, action, LAST_TRY)
+    except DeepSoundError as error:
+        return error.code
+    return None
 
 
 def test_what_could_not_be_read_when_it_was_registered_is_never_worked_on(quiet_archive: Archive):
@@ -34,6 +64,57 @@ def test_what_could_not_be_read_when_it_was_registered_is_never_worked_on(quiet_
     [missing] = quiet_archive.work_through(quiet_archive.register(quiet_archive.folder / "c.mp4"))
     assert "there is no such file" in (missing.error or "")
     assert [item.attempts[-1].step_key for item in quiet_archive.items()] == [None] * 3
+
+
+@pytest.mark.parametrize("way", ["put in its place", "written over"])
+def test_a_change_that_keeps_times_and_size_is_noticed(quiet_archive: Archive, way: str):
+    red, green = (silent_clip(quiet_archive.folder / name, seconds=0.4) for name in ("red.mp4", "green.mp4"))
+    with green.open("ab") as file:
+        file.write(b"other")
+    with red.open("ab") as file:
+        file.write(b"bytes")
+    for reel in (red, green):
+        os.utime(reel, LONG_AGO)
+    job = only_job(quiet_archive, quiet_archive.register(red))
+    if way == "put in its place":
+        green.replace(red)
+    else:
+        red.write_bytes(green.read_bytes())
+        os.utime(red, LONG_AGO)
+    assert take_step(job) is ErrorCode.SOURCE_CHANGED
+
+
+def test_a_change_while_other_videos_were_still_read_is_noticed(quiet_archive: Archive):
+    reel = silent_clip(quiet_archive.folder / "reel.mp4", seconds=0.4)
+    job = only_job(quiet_archive, quiet_archive.register(reel))
+    with reel.open("ab") as file:
+        file.write(b"more")
+    os.utime(reel, LONG_AGO)
+    assert take_step(job) is ErrorCode.SOURCE_CHANGED
+
+
+def test_a_change_while_a_step_reads_is_noticed(quiet_archive: Archive, monkeypatch: pytest.MonkeyPatch):
+    reel = silent_clip(quiet_archive.folder / "reel.mp4", seconds=0.4)
+    install_plugin(quiet_archive.folder / "site", "deepsound.generators", "meanwhile", MEANWHILE)
+    monkeypatch.syspath_prepend(quiet_archive.folder / "site")
+    job = only_job(quiet_archive, quiet_archive.register(reel, generator="meanwhile"))
+    assert take_step(job) is None
+    assert take_step(job) is ErrorCode.SOURCE_CHANGED
+
+
+def test_what_was_submitted_is_taken_from_the_store_where_another_file_lies_in_its_place(quiet_archive: Archive):
+    reel = silent_clip(quiet_archive.folder / "reel.mp4", seconds=0.4)
+    listed = quiet_archive.folder / "list.csv"
+    listed.write_text(f"source\n{reel}\n", encoding="utf-8")
+    job = only_job(quiet_archive, quiet_archive.submit(listed, str(quiet_archive.out)))
+    with job.original() as here:
+        assert here == reel, "while it is the same, the store need not be asked"
+    for other in (b"another video of this name", b""):
+        reel.write_bytes(other)
+        os.utime(reel, LONG_AGO)
+        with job.original() as taken:
+            assert sha256_file(taken) == job.video_sha256
+    assert take_step(job) is None
 
 
 def test_a_folder_in_the_place_of_a_video_says_so(quiet_archive: Archive):

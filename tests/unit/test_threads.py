@@ -3,7 +3,6 @@
 import asyncio
 from contextvars import ContextVar
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier
 
@@ -41,7 +40,7 @@ def job(tmp_path: Path) -> Job:
     worker = worker_at(Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
     return Job(
         worker, run_id="run", item_id=1, source=Path("/archive/reel.mov"), output_name="reel",
-        video_sha256=None, settings=settings, registered_at=datetime.now(UTC), done={},
+        video_sha256=None, settings=settings, done={},
     )  # fmt: skip
 
 
