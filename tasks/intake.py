@@ -25,6 +25,9 @@ VIDEO_SUFFIXES = frozenset(
 _OVERRIDES = {"prompt": str, "negative_prompt": str, "seed": int, "generator": str}
 _COLUMNS = {"source", "output", *_OVERRIDES, *COLUMNS}
 _LONGEST_NAME = 120
+_LONGEST_SHOWN = 40
+_SEEDS = 2**63
+"""How many the ledger can tell apart."""
 _DELIVERED = (".mp4", ".mov", ".mkv", ".wav", ".voice.wav", ".coarse.wav", ".json")
 
 
@@ -225,10 +228,14 @@ def _fault(row: dict[str, object]) -> str:
     if not isinstance(row.get("source"), str) or not row["source"]:
         return "no source"
     seed = row.get("seed")
-    if seed not in (None, "") and not str(seed).isdecimal():
-        return f"the seed {seed!r} is no whole number from 0 up"
+    if seed not in (None, "") and not _is_seed(str(seed)):
+        return f"the seed {str(seed)[:_LONGEST_SHOWN]!r} is no whole number from 0 to {_SEEDS - 1}"
     try:
         read_range(row)
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _is_seed(told: str) -> bool:
+    return told.isdecimal() and len(told) <= len(str(_SEEDS)) and int(told) < _SEEDS

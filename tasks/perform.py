@@ -150,7 +150,10 @@ def fail(
     started: datetime | None = None,
     prefect: PrefectRun = LAST_TRY,
 ) -> None:
-    """Write down that a step failed; the item ends with it unless it will be tried again."""
+    """Write down that a step failed; the item ends with it unless it will be tried again.
+
+    Where the ledger can't hold what the step was asked, it is left out: a row without it is better than none.
+    """
     again = failure.code.is_retryable and not prefect.is_last_try
     begun = _begun(job, action, inputs or _UNKNOWN, started or datetime.now(UTC))
     record = replace(
@@ -161,8 +164,16 @@ def fail(
         prefect_flow_run_id=prefect.flow_run_id,
         prefect_task_run_id=prefect.task_run_id,
     )
-    with job.worker.ledger.write() as session:
-        attempt = writes.record_attempt(session, record, this_owner())
+    try:
+        with job.worker.ledger.write() as session:
+            attempt = writes.record_attempt(session, record, this_owner())
+    except DeepSoundError:
+        raise
+    except Exception:
+        if inputs is None:
+            raise
+        fail(job, action, failure, started=started, prefect=prefect)
+        return
     tell_attempt(job, record, attempt)
 
 

@@ -140,3 +140,13 @@ def test_keys_in_a_buckets_address_are_refused_and_not_repeated():
     with pytest.raises(DeepSoundError, match="DEEPSOUND_S3_ACCESS_KEY") as caught:
         location("s3://key:secret@reels/1950s")
     assert "secret@" not in str(caught.value)
+
+
+def test_a_seed_that_no_ledger_can_hold_is_named_with_its_line(tmp_path: Path):
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(f"source,seed\na.mp4,{2**63 - 1}\nb.mp4,{2**63}\nc.mp4,{'9' * 5000}\n", encoding="utf-8")
+    with pytest.raises(
+        DeepSoundError, match=r"line 3: the seed '9223372036854775808' .*; line 4: the seed '99"
+    ) as caught:
+        collect([manifest], tmp_path / "out")
+    assert "line 2:" not in str(caught.value)

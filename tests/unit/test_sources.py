@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from console.settings import settings_from
 from db.reopening import reopen_items
+from db.verify import verify_run
 from deepsound.canonical import sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.pipeline import OutcomeKind
 from tasks.job import Job
 from tasks.perform import LAST_TRY, perform, reuse
-from tasks.run import load_jobs, unfinished_items
+from tasks.run import begin_run, load_jobs, unfinished_items
+from tasks.settings import Source
 from tests.archive import Archive
 from tests.footage import silent_clip
 from tests.plugins import install_plugin
@@ -127,3 +131,17 @@ def test_a_folder_in_the_place_of_a_video_says_so(quiet_archive: Archive):
     assert action is not None
     with pytest.raises(DeepSoundError, match="a folder, and nothing in it is part of this run"):
         perform(job, action, LAST_TRY)
+
+
+def test_what_the_ledger_cannot_hold_of_one_video_is_its_failure_alone(quiet_archive: Archive):
+    reels = [silent_clip(quiet_archive.folder / f"{name}.mp4", seconds=0.4) for name in ("huge", "fine")]
+    settings = settings_from(out=str(quiet_archive.out)).for_run()
+    sources = [Source(reel, reel.stem, {"seed": 2**63} if reel.stem == "huge" else {}) for reel in reels]
+    run, _ = begin_run(quiet_archive.worker, settings, sources, lambda _: None)
+    huge, fine = quiet_archive.work_through(run)
+    assert (huge.outcome, fine.outcome) == (OutcomeKind.FAILED, OutcomeKind.DONE)
+    assert "OverflowError" in (huge.error or "")
+    [attempt] = [each for item in quiet_archive.items() for each in item.attempts if each.status == "failed"]
+    assert (attempt.step, attempt.error_code, attempt.seed) == ("generate", "internal", None)
+    with quiet_archive.worker.ledger.read() as session:
+        assert verify_run(session, run) == []
