@@ -8,7 +8,7 @@ from rich.progress import Progress
 from console import options
 from console.backends import check_backends
 from console.display import showing_progress
-from console.results import as_json, summary_table
+from console.results import as_json, show_errors, summary_table
 from console.settings import Settings, settings_from
 from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, err, out, say
 from deepsound.artifacts.location import location
@@ -18,7 +18,7 @@ from flows.local import drive_run
 from tasks.deliver import speakable
 from tasks.intake import collect, refuse_overwriting_sources
 from tasks.results import ItemResult, read_results
-from tasks.run import begin_run, unfinished_items
+from tasks.run import begin_run, held_back, unfinished_items
 from tasks.settings import Source
 from tasks.worker import Worker, worker_at
 
@@ -82,18 +82,17 @@ def _begin(worker: Worker, settings: Settings, sources: tuple[Source, ...]) -> s
         reading = progress.add_task("reading", total=len(sources))
         run_id, resumed = begin_run(worker, settings.for_run(), sources, lambda _: progress.advance(reading))
     if resumed:
-        say(f"going on with run {run_id}, which was not finished")
+        say(held_back(worker, run_id) or f"going on with run {run_id}, which was not finished")
     return run_id
 
 
 def _report(run_id: str, results: list[ItemResult], as_json_object: bool) -> None:
-    for result in results:
-        if result.error is not None:
-            err.print(result.error, style="red", soft_wrap=True, markup=False)
+    show_errors(results)
     if as_json_object:
         out.file.write(json.dumps(as_json(run_id, results), ensure_ascii=False) + "\n")
         return
     out.print(summary_table(results))
-    if all(result.was_reused for result in results if result.outcome is not OutcomeKind.FAILED):
+    finished = [result for result in results if result.outcome is not OutcomeKind.FAILED]
+    if finished and all(result.was_reused for result in finished):
         say("nothing had to be done again: every finished step was found in the ledger")
     say(f"run {run_id}; the reasons are in `deepsound audit show {run_id}`")

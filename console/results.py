@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from console.terminal import err
 from deepsound.canonical import Json
 from deepsound.pipeline import OutcomeKind
 from tasks.deliver import speakable
@@ -31,6 +32,13 @@ def summary_table(results: Sequence[ItemResult]) -> Table:
             result.why or _where_it_stopped(result),
         )
     return table
+
+
+def show_errors(results: Sequence[ItemResult]) -> None:
+    """On stderr, above the table: each video that failed or is still open, in one line."""
+    for result in results:
+        if result.error is not None:
+            err.print(result.error, style="red", soft_wrap=True, markup=False)
 
 
 _OUTCOME_SHOWN = {

@@ -14,7 +14,7 @@ from flows.progress import Event, tell
 from tasks.job import Job
 from tasks.perform import reuse
 from tasks.place import Place, working_at
-from tasks.run import load_jobs, unfinished_items
+from tasks.run import load_jobs, may_go_on, unfinished_items
 from tasks.shift import on_shift
 from tasks.worker import Worker
 
@@ -22,7 +22,12 @@ SERVER_STARTS = "starting the workflow engine (Prefect) for this command; the fi
 
 
 def drive_run(worker: Worker, place: Place, run_id: str, say: Callable[[str], None]) -> None:
-    """Bring every item of a run to its end. Raises DeepSoundError where nothing can run at all."""
+    """Bring every item of a run to its end, unless it was paused or cancelled.
+
+    Raises DeepSoundError where nothing can run at all.
+    """
+    if not may_go_on(worker, run_id):
+        return
     jobs = load_jobs(worker, run_id, unfinished_items(worker, run_id))
     if not jobs:
         return

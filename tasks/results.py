@@ -10,7 +10,7 @@ from deepsound.artifacts.location import Location
 from deepsound.canonical import Json
 from deepsound.pipeline import OutcomeKind, Step
 from tasks.deliver import delivered_places, speakable
-from tasks.run import no_such_run
+from tasks.run import held_back, no_such_run
 from tasks.settings import RunSettings
 from tasks.worker import Worker
 
@@ -50,6 +50,7 @@ class ItemResult:
 
 def read_results(worker: Worker, run_id: str) -> list[ItemResult]:
     """Every item of a run, in order. Raises DeepSoundError."""
+    remedy = held_back(worker, run_id) or "run the same command again"
     with worker.ledger.read() as session:
         run = find_run(session, run_id)
         if run is None:
@@ -57,10 +58,10 @@ def read_results(worker: Worker, run_id: str) -> list[ItemResult]:
         out = RunSettings.from_json(run.settings).out
         ends = item_ends(session, run_id)
         histories = item_histories(session, [end.item.id for end in ends])
-        return [_result(end, histories[end.item.id], out) for end in ends]
+        return [_result(end, histories[end.item.id], out, remedy) for end in ends]
 
 
-def _result(end: ItemEnd, history: Sequence[FinishedStep], out: Location) -> ItemResult:
+def _result(end: ItemEnd, history: Sequence[FinishedStep], out: Location, remedy: str) -> ItemResult:
     done = {finished.at: finished for finished in history}
     judged = done.get(StepRef(Step.JUDGE))
     published = next((finished for at, finished in done.items() if at.step is Step.PUBLISH), None)
@@ -81,14 +82,14 @@ def _result(end: ItemEnd, history: Sequence[FinishedStep], out: Location) -> Ite
         outputs=delivered_places(out, end.item.output_name, published) if published else {},
         loudness=float(lufs) if isinstance(lufs, int | float) else None,
         steps=end.steps,
-        error=_error(end),
+        error=_error(end, remedy),
     )
 
 
-def _error(end: ItemEnd) -> str | None:
+def _error(end: ItemEnd, remedy: str) -> str | None:
     """One line that names step, file and remedy; None where nothing went wrong."""
     if end.outcome not in (OutcomeKind.FAILED, None):
         return None
     if end.steps and end.error:
         return f"{speakable(end.item.output_name)}: {end.steps[-1].step}: {end.error}"
-    return f"{speakable(end.item.output_name)}: not finished; run the same command again"
+    return f"{speakable(end.item.output_name)}: not finished; {remedy}"

@@ -110,6 +110,15 @@ def may_go_on(worker: Worker, run_id: str) -> bool:
         return run_state(session, run_id) is RunState.ACTIVE
 
 
+def held_back(worker: Worker, run_id: str) -> str | None:
+    """In one line: why nobody goes on with a run, and what to type; None where it may go on."""
+    with worker.ledger.read() as session:
+        state = run_state(session, run_id)
+    if state is RunState.ACTIVE:
+        return None
+    return f"run {run_id} is {state}, so nothing of it is done; `deepsound run resume {run_id}` goes on with it"
+
+
 def load_jobs(worker: Worker, run_id: str, items: Iterable[int]) -> list[Job]:
     """Items as jobs, with all that was done on them. Raises DeepSoundError (BAD_SETTINGS: no such run)."""
     with worker.ledger.read() as session:

@@ -1,25 +1,32 @@
 """How a run goes on: by workers where it was submitted to them, else in this process, as by `deepsound dub`."""
 
+import typer
+
 from console.display import showing_progress
-from console.results import summary_table
+from console.results import show_errors, summary_table
 from console.run.engine import ask, reach_server
 from console.settings import Settings
-from console.terminal import out, say
+from console.terminal import EXIT_SOME_FAILED, out, say
 from db.control import find_order
 from flows.local import drive_run
 from tasks.results import read_results
-from tasks.run import unfinished_items
+from tasks.run import held_back, unfinished_items
 from tasks.worker import Worker
 
 
 def go_on(worker: Worker, settings: Settings, run_id: str) -> None:
-    """Have the open items of a run done. Raises DeepSoundError (ENGINE_*)."""
+    """Have the open items of a run done. Raises DeepSoundError (ENGINE_*).
+
+    Ends the command with EXIT_SOME_FAILED where the run is paused or cancelled, or one of them was not brought to
+    a good end here.
+    """
+    if (why := held_back(worker, run_id)) is not None:
+        say(why)
+        raise typer.Exit(EXIT_SOME_FAILED)
     with worker.ledger.read() as session:
         submitted = find_order(session, run_id) is not None
     if not submitted:
-        with showing_progress(len(unfinished_items(worker, run_id))):
-            drive_run(worker, settings.place, run_id, say)
-        out.print(summary_table(read_results(worker, run_id)))
+        _drive(worker, settings, run_id)
         return
     reach_server()
     # Only now: Prefect takes seconds to import, and reads its settings once.
@@ -27,3 +34,14 @@ def go_on(worker: Worker, settings: Settings, run_id: str) -> None:
 
     ask(ensure_followed(worker, run_id))
     say(f"follow it with `deepsound run watch {run_id}`")
+
+
+def _drive(worker: Worker, settings: Settings, run_id: str) -> None:
+    asked_for = frozenset(unfinished_items(worker, run_id))
+    with showing_progress(len(asked_for)):
+        drive_run(worker, settings.place, run_id, say)
+    results = read_results(worker, run_id)
+    show_errors(results)
+    out.print(summary_table(results))
+    if any(result.is_failure for result in results if result.item in asked_for):
+        raise typer.Exit(EXIT_SOME_FAILED)

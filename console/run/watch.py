@@ -9,8 +9,10 @@ from rich.live import Live
 from console import options
 from console.run.finding import find_run, place_of
 from console.run.listing import read_status, status_page
-from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, out
+from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, out, say
+from db.control import RunState
 from deepsound.pipeline import OutcomeKind
+from tasks.run import held_back
 
 
 def watch_run(
@@ -18,13 +20,16 @@ def watch_run(
     every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
     db: options.Db = None,
 ) -> None:
-    """Follow a run to its end; leaving does not stop it."""
+    """Follow a run to its end, or until it was stopped and its workers left; leaving does not stop it."""
     _, worker = place_of(db)
     run_id = find_run(worker, run)
     status = read_status(worker, run_id)
     with Live(status_page(status), console=out, auto_refresh=False) as live:
-        while not status.has_ended:
+        while not status.has_ended and (status.state is RunState.ACTIVE or status.workers):
             time.sleep(every)
             status = read_status(worker, run_id)
             live.update(status_page(status), refresh=True)
+    if not status.has_ended:
+        say(held_back(worker, run_id) or f"run {run_id} goes on")
+        raise typer.Exit(EXIT_SOME_FAILED)
     raise typer.Exit(EXIT_SOME_FAILED if status.progress.outcomes.get(OutcomeKind.FAILED) else EXIT_DONE)

@@ -10,6 +10,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from console.app import app
+from db.control import EventKind, note_event
 from db.verify import verify_run
 from deepsound.errors import DeepSoundError
 from deepsound.media.audio import audio_format
@@ -129,6 +130,12 @@ def test_a_person_decides_what_the_judge_could_not_and_only_what_follows_is_done
     assert np.array_equal(coarse, sound), "the coarse sound is out"
     assert sidecar(archive)["review"]["seq"] == 2
     assert [(said.seq, said.verdict) for said in item.reviews] == [(1, "yes"), (2, "no")]
+
+    with archive.worker.ledger.write() as session:
+        note_event(session, item.run_id, EventKind.PAUSED, by="kim@desk")
+    done = review(archive, "reel.mp4", "--verdict", "yes", "--reason", "it is a narrator after all")
+    assert done.exit_code == 1, "it is ruled, and nothing follows yet"
+    assert f"deepsound run resume {item.run_id}" in done.stderr
     with archive.worker.ledger.read() as session:
         assert verify_run(session, item.run_id) == []
 
