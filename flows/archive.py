@@ -42,17 +42,18 @@ FRUITLESS_SHARDS = 5
 
 
 @flow(name="dub-archive", flow_run_name="archive run {run}", validate_parameters=False)
-async def dub_archive(run: str) -> None:
-    """Bring every video of a run to its end."""
+async def dub_archive(run: str) -> list[str]:
+    """Bring every video of a run to its end.
+
+    Returns what went wrong with shards in this process outside of steps, a line each; their videos stay open.
+    Raises DeepSoundError where nothing can run at all.
+    """
     worker = await patiently(worker_at, current_place())
     order = await patiently(_order, worker, run)
     if order is not None:
         await _follow(worker, run, order)
-        return
-    items = await asyncio.to_thread(unfinished_items, worker, run)
-    for start in range(0, len(items), SHARD_SIZE):
-        if await asyncio.to_thread(_state, worker, run) is RunState.ACTIVE:
-            await dub_shard(run, items[start : start + SHARD_SIZE])
+        return []
+    return await _drive_here(worker, run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,28 @@ class _Books:
     signs: Signs
     size: int
     progress: RunProgress
+
+
+async def _drive_here(worker: Worker, run: str) -> list[str]:
+    """Shard after shard in this process; what is wrong with one, the others need not have."""
+    items, told, failed_in_a_row = await asyncio.to_thread(unfinished_items, worker, run), list[str](), 0
+    for start in range(0, len(items), SHARD_SIZE):
+        if await asyncio.to_thread(_state, worker, run) is not RunState.ACTIVE:
+            break
+        shard = items[start : start + SHARD_SIZE]
+        try:
+            await dub_shard(run, shard)
+        except DeepSoundError:
+            raise  # Ledger, store or settings, which no other shard can do without.
+        except Exception as error:
+            told.append(f"a shard of {len(shard)} videos failed: {type(error).__name__}: {error}")
+            log.exception("%s", told[-1])
+            failed_in_a_row += 1
+            if failed_in_a_row >= FRUITLESS_SHARDS:
+                raise
+        else:
+            failed_in_a_row = 0
+    return told
 
 
 async def _follow(worker: Worker, run: str, order: Order) -> None:

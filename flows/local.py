@@ -51,7 +51,7 @@ def _drive_with_prefect(jobs: Sequence[Job], place: Place, run_id: str, say: Cal
     if api_url is not None:
         check_answers(api_url)
         use(api_url, private=False)
-        _run_archive(place, run_id, lambda: None)
+        _run_archive(place, run_id, lambda: None, say)
         return
     say(SERVER_STARTS)
     ready = threading.Event()
@@ -65,16 +65,17 @@ def _drive_with_prefect(jobs: Sequence[Job], place: Place, run_id: str, say: Cal
             finally:
                 ready.set()
 
-        _run_archive(place, run_id, until_ready)
+        _run_archive(place, run_id, until_ready, say)
 
 
-def _run_archive(place: Place, run_id: str, until_ready: Callable[[], None]) -> None:
+def _run_archive(place: Place, run_id: str, until_ready: Callable[[], None], say: Callable[[str], None]) -> None:
     # Imported only now, since Prefect reads its settings on import, and before waiting, since that takes seconds.
     from flows.archive import dub_archive
 
     until_ready()
     with working_at(place), impatient():
-        asyncio.run(dub_archive(run_id))
+        for line in asyncio.run(dub_archive(run_id)):
+            say(line)
 
 
 def _look_ahead(jobs: Sequence[Job], ready: threading.Event) -> None:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from console.app import app
 from db.verify import verify_run
 from deepsound.pipeline import OutcomeKind
+from flows.local import drive_run
 from flows.progress import Event, listening
 from tests.archive import Archive
 from tests.clips import write_clip
@@ -188,14 +191,33 @@ def test_a_file_changed_since_it_was_registered_is_not_taken_for_what_it_was(arc
     assert codes == ["source_changed", None, "source_missing"]
 
 
-def test_what_goes_wrong_outside_a_step_is_told_when_the_other_videos_are_through(archive: Archive):
+@pytest.mark.parametrize("videos_a_shard", [1, 2])
+def test_what_goes_wrong_outside_a_step_is_told_and_the_other_videos_are_done(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, videos_a_shard: int
+):
+    monkeypatch.setattr("flows.archive.SHARD_SIZE", videos_a_shard)
     clips = [silent_clip(archive.folder / f"{name}.mp4", seconds=0.4) for name in ("unlucky", "fine")]
 
     def stumble(event: Event) -> None:
         if event.item == "unlucky":
             raise ConnectionError("the engine is gone")
 
-    with listening(stumble), pytest.raises(ConnectionError, match="the engine is gone"):
-        archive.dub(*clips)
+    run_id, said = archive.register(*clips), list[str]()
+    with listening(stumble):
+        drive_run(archive.worker, archive.place, run_id, said.append)
+    assert any("ConnectionError: the engine is gone" in line for line in said)
     ends = {item.output_name: [attempt.outcome for attempt in item.attempts][-1:] for item in archive.items()}
     assert ends == {"unlucky": [], "fine": [OutcomeKind.DONE]}
+
+
+def test_a_retry_that_fails_again_names_each_video_and_ends_with_1(archive: Archive):
+    broken = archive.folder / "broken.mp4"
+    text(broken)
+    place = ["--db", archive.place.db, "--store", archive.place.store]
+    done = CliRunner().invoke(app, ["dub", str(broken), "-o", str(archive.out), *place])
+    assert done.exit_code == 1
+    assert "nothing had to be done again" not in done.stderr
+    [item] = archive.items()
+    done = CliRunner().invoke(app, ["run", "retry", item.run_id, *place])
+    assert done.exit_code == 1
+    assert "broken: plan: " in done.stderr
