@@ -15,11 +15,11 @@ import httpx
 from prefect import flow
 from prefect.exceptions import PrefectException, PrefectHTTPStatusError
 
+from db.budget import stop_if_spent
 from db.control import EventKind, RunState, find_order, note_event, run_state
 from db.owner import this_owner
 from db.progress import OpenItem, RunProgress, open_items, run_progress
-from db.shifts import lease_seconds, seconds_per_item, worker_seconds
-from deepsound.canonical import Json
+from db.shifts import lease_seconds, seconds_per_item
 from deepsound.errors import DeepSoundError, ErrorCode
 from flows import pool
 from flows.following import Shard, Standing, next_moves, shard_size
@@ -201,18 +201,14 @@ def _order(worker: Worker, run: str) -> Order | None:
 
 def _read_books(worker: Worker, run: str, order: Order) -> _Books:
     with worker.ledger.write() as session:
-        state = run_state(session, run)
-        spent = worker_seconds(session, run) / 3600
-        if state is RunState.ACTIVE and order.budget_hours is not None and spent >= order.budget_hours:
-            details: dict[str, Json] = {"spent_hours": round(spent, 3), "budget_gpu_hours": order.budget_hours}
-            note_event(session, run, EventKind.BUDGET_SPENT, by=this_owner(), details=details)
-            state = RunState.PAUSED
+        if order.budget_hours is not None:
+            stop_if_spent(session, run, order.budget_hours, by=this_owner())
         progress = run_progress(session, run)
         if progress is None:
             raise no_such_run(run, worker)
         return _Books(
             open=open_items(session, run),
-            may_go_on=state is RunState.ACTIVE,
+            may_go_on=run_state(session, run) is RunState.ACTIVE,
             signs=signs_of_life(session, run),
             size=shard_size(seconds_per_item(session, run)),
             progress=progress,
