@@ -16,14 +16,14 @@ from prefect import flow
 from prefect.exceptions import PrefectException, PrefectHTTPStatusError
 
 from db.budget import stop_if_spent
-from db.control import EventKind, RunState, find_order, note_event, run_state
+from db.control import RunState, find_order, run_state
 from db.owner import this_owner
 from db.progress import OpenItem, RunProgress, open_items, run_progress
 from db.shifts import lease_seconds, seconds_per_item
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError
 from flows import pool
 from flows.following import Shard, Standing, next_moves, shard_size
-from flows.keeping import Signs, signs_of_life
+from flows.keeping import Signs, give_up, signs_of_life
 from flows.patience import PATIENCE_SECONDS, patiently
 from flows.pool import SHARD, Deployed
 from flows.priority import Priority
@@ -117,7 +117,7 @@ async def _follow(worker: Worker, run: str, order: Order) -> None:
             wait = LOOK_EVERY_SECONDS
             try:
                 books = await asyncio.to_thread(_read_books, worker, run, order)
-                is_over = await _act(run, order, books, memory)
+                is_over = await _act(worker, run, order, books, memory)
                 await shown.update(books.progress)
                 answered = time.monotonic()
             except (httpx.HTTPError, PrefectException, DeepSoundError) as error:
@@ -131,10 +131,15 @@ async def _follow(worker: Worker, run: str, order: Order) -> None:
                 return
 
 
-async def _act(run: str, order: Order, books: _Books, memory: _Memory) -> bool:
-    """One round: look at the shards, do what follows. True once there is nothing left to follow."""
+async def _act(worker: Worker, run: str, order: Order, books: _Books, memory: _Memory) -> bool:
+    """One round: look at the shards, do what follows. True once there is nothing left to follow.
+
+    Raises DeepSoundError where shard after shard ends and no video does.
+    """
     deployed = await pool.not_ended(SHARD, order.pool, run)
-    _count_fruitless(run, books, deployed, memory)
+    _count_fruitless(books, deployed, memory)
+    if memory.fruitless >= FRUITLESS_SHARDS:
+        raise await asyncio.to_thread(give_up, worker, run, memory.fruitless)
     shards = _standing(deployed, books, memory)
     moves = next_moves(books.open, shards, may_go_on=books.may_go_on, size=books.size)
     for flow_run in moves.give_up:
@@ -168,8 +173,8 @@ def _where(shard: Deployed, vanished: frozenset[str]) -> Standing:
     return Standing.WAITING if shard.running is None else Standing.WORKING
 
 
-def _count_fruitless(run: str, books: _Books, deployed: Sequence[Deployed], memory: _Memory) -> None:
-    """Raise DeepSoundError where shard after shard ends and no video does: all workers lack the same thing."""
+def _count_fruitless(books: _Books, deployed: Sequence[Deployed], memory: _Memory) -> None:
+    """How many shards ended in a row without ending a video."""
     ended = memory.known - {each.id for each in deployed}
     left = len(books.open)
     if left != memory.left:
@@ -177,13 +182,6 @@ def _count_fruitless(run: str, books: _Books, deployed: Sequence[Deployed], memo
     elif books.may_go_on:
         memory.fruitless += len(ended)
     memory.left = left
-    if memory.fruitless >= FRUITLESS_SHARDS:
-        raise DeepSoundError(
-            ErrorCode.ENGINE_NOT_STARTED,
-            f"{memory.fruitless} shards in a row ended without ending a video",
-            where=f"run {run}",
-            remedy="see the log of its last `dub-shard` in Prefect, mend its worker, then `deepsound run resume`",
-        )
 
 
 def _order(worker: Worker, run: str) -> Order | None:

@@ -11,9 +11,11 @@ from typing import Any
 from prefect import flow
 from sqlalchemy.orm import Session
 
-from db.control import RunState, find_order
+from db.control import EventKind, RunState, find_order, note_event, run_state
+from db.owner import this_owner
 from db.progress import run_list
 from db.shifts import live_flow_runs, lost_flow_runs
+from deepsound.errors import DeepSoundError, ErrorCode
 from flows import pool
 from flows.pool import ARCHIVE, CPU, Deployed
 from flows.priority import Priority
@@ -61,6 +63,23 @@ async def ensure_followed(worker: Worker, run: str, at: datetime | None = None) 
     if not followed:
         await pool.start(ARCHIVE, CPU, run, {"run": run}, Priority(str(order["priority"])), at)
     return not followed
+
+
+def give_up(worker: Worker, run: str, fruitless: int) -> DeepSoundError:
+    """Pause a run of which shard after shard ends and no video does, or it would be followed again at once.
+
+    Returns the error for its follower to end with. Raises DeepSoundError (LEDGER_*).
+    """
+    why = f"{fruitless} shards in a row ended without ending a video"
+    with worker.ledger.write() as session:
+        if run_state(session, run) is RunState.ACTIVE:
+            note_event(session, run, EventKind.PAUSED, by=this_owner(), reason=why)
+    return DeepSoundError(
+        ErrorCode.ENGINE_NOT_STARTED,
+        f"{why}, so it is paused",
+        where=f"run {run}",
+        remedy="see the log of its last `dub-shard` in Prefect, mend its worker, then `deepsound run resume`",
+    )
 
 
 @flow(name="sweep", flow_run_name="sweep", validate_parameters=False)

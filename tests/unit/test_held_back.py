@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from console.app import app
 from db.control import EventKind, note_event
+from flows.keeping import give_up
 from tests.archive import Archive
 
 
@@ -20,7 +21,7 @@ def broken(archive: Archive) -> Path:
 
 def typed(archive: Archive, *arguments: object) -> Result:
     place = ["--db", archive.place.db]
-    if arguments[:2] != ("run", "watch"):
+    if arguments[1] not in ("watch", "status"):
         place += ["--store", archive.place.store]
     return CliRunner().invoke(app, [*map(str, arguments), *place], catch_exceptions=False)
 
@@ -67,3 +68,20 @@ def test_dub_of_a_run_that_was_stopped_names_what_goes_on(quiet_archive: Archive
     assert f"run {run} is {state}" in told["items"][0]["error"]
     assert f"deepsound run resume {run}" in told["items"][0]["error"]
     assert "same command" not in done.stdout + done.stderr
+
+
+def test_a_run_that_its_follower_gave_up_is_paused_and_status_says_why(quiet_archive: Archive):
+    run = quiet_archive.submit(broken(quiet_archive), str(quiet_archive.out))
+    given_up = give_up(quiet_archive.worker, run, 5)
+    assert "5 shards in a row ended without ending a video" in str(given_up)
+    assert "deepsound run resume" in str(given_up)
+    told = json.loads(typed(quiet_archive, "run", "status", run, "--json").stdout)
+    assert told["state"] == "paused", "or the next sweep would start another follower"
+    assert told["events"][-1]["reason"] == "5 shards in a row ended without ending a video"
+
+
+def test_a_run_that_was_cancelled_meanwhile_stays_cancelled(quiet_archive: Archive):
+    run = quiet_archive.submit(broken(quiet_archive), str(quiet_archive.out))
+    note(quiet_archive, run, EventKind.CANCELLED)
+    give_up(quiet_archive.worker, run, 5)
+    assert json.loads(typed(quiet_archive, "run", "status", run, "--json").stdout)["state"] == "cancelled"
