@@ -98,6 +98,13 @@ def run_list(session: Session, newest: int = 50) -> list[RunLine]:
     return [_line(session, run) for run in runs]
 
 
+def runs_of_late(session: Session, since: datetime) -> list[str]:
+    """Ids of the runs that have open items, or on which something was done since then (UTC), oldest first."""
+    done = select(Item.run_id).join(Attempt, Attempt.item_id == Item.id).where(Attempt.ended_at >= since)
+    left = select(Item.run_id).join(Work, Work.item_id == Item.id).where(IS_OPEN)
+    return sorted(session.scalars(done.union(left)))
+
+
 def open_items(session: Session, run_id: str) -> list[OpenItem]:
     """The items of a run that have not ended, in the order of its list."""
     rows = session.execute(

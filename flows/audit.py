@@ -1,4 +1,6 @@
-"""Checks the books of one run, or of every run of late, and shows on Prefect's pages what was found."""
+"""Checks the books of one run, or of all that are open or were worked on of late, and shows on Prefect's pages what
+was found.
+"""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -6,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 
-from db.progress import run_list
+from db.progress import runs_of_late
 from db.reconcile import reconcile_run
 from deepsound.errors import DeepSoundError, ErrorCode
 from tasks.place import current_place
@@ -14,7 +16,6 @@ from tasks.verify import verify_books
 from tasks.worker import Worker, worker_at
 
 LATELY = timedelta(days=7)
-_RUNS_LOOKED_AT = 1000
 
 
 @flow(name="audit", flow_run_name="audit of {run}", validate_parameters=False)
@@ -24,7 +25,7 @@ async def audit(run: str | None = None) -> None:
     Raises DeepSoundError (ARTIFACT_DAMAGED) then. Videos that are still open are counted and no fault.
     """
     worker = await asyncio.to_thread(worker_at, current_place())
-    runs = [run] if run is not None else await asyncio.to_thread(_late_runs, worker)
+    runs = [run] if run is not None else await asyncio.to_thread(_runs_of_late, worker)
     problems: list[str] = []
     for each in runs:
         problems += await asyncio.to_thread(_problems, worker, each)
@@ -40,10 +41,10 @@ async def audit(run: str | None = None) -> None:
         )
 
 
-def _late_runs(worker: Worker) -> list[str]:
+def _runs_of_late(worker: Worker) -> list[str]:
     since = datetime.now(UTC) - LATELY
     with worker.ledger.read() as session:
-        return [line.run_id for line in run_list(session, _RUNS_LOOKED_AT) if line.registered_at >= since]
+        return runs_of_late(session, since)
 
 
 def _problems(worker: Worker, run: str) -> list[str]:

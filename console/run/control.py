@@ -26,7 +26,7 @@ def cancel(run: options.Run, reason: options.Reason = None, db: options.Db = Non
 def resume(
     run: options.Run, reason: options.Reason = None, db: options.Db = None, store: options.Store = None
 ) -> None:
-    """Go on with a run that was paused or cancelled, that nobody follows, or whose budget is granted again."""
+    """Go on with a run that was paused, cancelled, out of budget (granted once more), or followed by nobody."""
     settings, worker = place_of(db, store)
     run_id = find_run(worker, run)
     _note(worker, run_id, EventKind.RESUMED, reason)

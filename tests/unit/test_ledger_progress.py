@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from db.control import EventKind, RunState, note_event
 from db.engine import Ledger
-from db.progress import OpenItem, open_items, run_list, run_progress
+from db.progress import OpenItem, open_items, run_list, run_progress, runs_of_late
 from db.records import WorkState
 from db.reopening import reopen_items
 from db.work import claim
@@ -79,3 +79,12 @@ def test_runs_are_listed_newest_first_with_what_became_of_their_videos(ledger: L
     assert (second.run_id, second.state, second.items, second.open_items) == (older, RunState.PAUSED, 2, 1)
     assert second.outcomes == {OutcomeKind.DONE: 1}
     assert second.registered_at > datetime.now(UTC) - timedelta(minutes=10)
+
+
+def test_runs_of_late_are_those_at_work_or_open_however_long_ago_they_were_registered(ledger: Ledger) -> None:
+    open_run, _ = begin(ledger, a_run("open.mp4"))
+    ended, [item] = begin(ledger, a_run("ended.mp4"))
+    dub(ledger, item)
+    with ledger.read() as session:
+        assert runs_of_late(session, datetime(2000, 1, 1, tzinfo=UTC)) == [open_run, ended]
+        assert runs_of_late(session, datetime(2100, 1, 1, tzinfo=UTC)) == [open_run]
