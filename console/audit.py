@@ -20,7 +20,7 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from tasks.deliver import speakable
 from tasks.run import no_such_run
 from tasks.verify import Books, verify_books
-from tasks.worker import Worker, worker_at
+from tasks.worker import Worker, reader_at
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -40,7 +40,7 @@ def show(
 ) -> None:
     """Show everything the ledger holds on a video."""
     settings = settings_from(db=db)
-    ledger = worker_at(settings.place).ledger
+    ledger = reader_at(settings.place).ledger
     with ledger.read() as session:
         items = item_evidence(session, sorted(find_items(session, known)))
     if not items:
@@ -69,7 +69,7 @@ def report(
     from tasks.report.build import write_report
 
     settings = settings_from(db=db, store=store)
-    write_report(worker_at(settings.place), runs, target)
+    write_report(reader_at(settings.place), runs, target)
     say(f"report written to {target}")
 
 
@@ -82,7 +82,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Find every row and artifact that was changed, is missing or was added. Exit code 1 if there is any."""
-    worker = worker_at(settings_from(db=db, store=store).place)
+    worker = reader_at(settings_from(db=db, store=store).place)
     books = {run_id: verify_books(worker, run_id, rows_only=rows) for run_id in _known_runs(worker, runs)}
     if as_json:
         found = {"runs": [_books_json(run_id, each) for run_id, each in books.items()]}
@@ -100,7 +100,7 @@ def reconcile(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Account for every video of a run. Exit code 1 if one is still open, or something does not add up."""
-    worker = worker_at(settings_from(db=db).place)
+    worker = reader_at(settings_from(db=db).place)
     with worker.ledger.read() as session:
         known = [(run_id, reconcile_run(session, run_id)) for run_id in _known_runs(worker, runs)]
     accounts = {run_id: account for run_id, account in known if account is not None}
@@ -119,6 +119,9 @@ def _known_runs(worker: Worker, asked: Sequence[str] | None) -> list[str]:
     for run_id in asked or ():
         if run_id not in known:
             raise no_such_run(run_id, worker)
+    if not known:
+        what, remedy = "there is no run in this ledger", "check --db and DEEPSOUND_DB"
+        raise DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=worker.ledger.url, remedy=remedy)
     return list(asked or known)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -16,6 +16,7 @@ from db.migrate import migrate
 from deepsound.canonical import canonical_json
 from deepsound.errors import DeepSoundError, ErrorCode
 
+_VERSION_TABLE = "alembic_version"
 _BUSY_SECONDS = 60
 _CONNECT_SECONDS = 10
 _PRAGMAS = (
@@ -73,6 +74,31 @@ def open_ledger(url: str) -> Ledger:
     except DatabaseError as error:
         raise _bad_url(where, f"this is no ledger ({_reason(error)})") from error
     return ledger
+
+
+def check_ledger(url: str) -> None:
+    """Raise DeepSoundError (BAD_SETTINGS) where there is no ledger yet; nothing is made or changed.
+
+    For whoever only reads: a ledger that was made just now would say that all is well.
+    """
+    parsed = _parse(url)
+    where = _shown(parsed)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        raise _no_ledger(where)
+    engine = create_engine(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+    try:
+        with _in_one_line(where), engine.connect() as connection:
+            if not inspect(connection).has_table(_VERSION_TABLE):
+                raise _no_ledger(where)
+    except DatabaseError as error:
+        raise _bad_url(where, f"this is no ledger ({_reason(error)})") from error
+    finally:
+        engine.dispose()
+
+
+def _no_ledger(where: str) -> DeepSoundError:
+    remedy = "check --db and DEEPSOUND_DB; the first `deepsound dub` or `run submit` makes one"
+    return DeepSoundError(ErrorCode.BAD_SETTINGS, "there is no ledger", where=where, remedy=remedy)
 
 
 def _parse(url: str) -> URL:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from db.engine import Ledger, open_ledger
+from db.engine import Ledger, check_ledger, open_ledger
 from db.records import CodeVersion, Environment, Workplace
 from deepsound.artifacts.opening import open_store
 from deepsound.artifacts.protocol import ArtifactStore
@@ -51,6 +51,12 @@ def check_access(worker: Worker) -> None:
 def worker_at(place: Place) -> Worker:
     """The worker of this process for a place; opened once. Raises DeepSoundError."""
     return Worker(open_ledger(place.db), open_store(place.store), workplace(), FootageInHand())
+
+
+def reader_at(place: Place) -> Worker:
+    """The same for what starts nothing new: raises DeepSoundError (BAD_SETTINGS) where there is no ledger yet."""
+    check_ledger(place.db)
+    return worker_at(place)
 
 
 @cache

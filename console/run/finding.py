@@ -3,13 +3,13 @@
 from console.settings import Settings, settings_from
 from db.items import run_ids
 from deepsound.errors import DeepSoundError, ErrorCode
-from tasks.worker import Worker, worker_at
+from tasks.worker import Worker, reader_at
 
 
 def place_of(db: str | None, store: str | None = None) -> tuple[Settings, Worker]:
-    """Settings and books of a command. Raises DeepSoundError (BAD_SETTINGS, LEDGER_*)."""
+    """Settings and books of a command on what is there. Raises DeepSoundError (BAD_SETTINGS, LEDGER_*)."""
     settings = settings_from(db=db, store=store)
-    return settings, worker_at(settings.place)
+    return settings, reader_at(settings.place)
 
 
 def find_run(worker: Worker, known: str) -> str:
