@@ -1,20 +1,18 @@
 """Published artifacts become files people find: NAME.mp4, NAME.wav, stems, and a sidecar with the reasons."""
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Set
+from contextlib import ExitStack
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
 
-from db.records import FinishedStep, StepRef
-from deepsound.artifacts.location import InBucket, Location
+from db.records import FinishedStep
+from deepsound.artifacts.location import Location
 from deepsound.artifacts.protocol import Artifact
-from deepsound.canonical import Json, sha256_file
+from deepsound.canonical import Json
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.files import replacing
-from deepsound.pipeline import Step
-from tasks.job import EXCERPT, PLAN, Job
+from tasks.job import Job
+from tasks.shelf import Found, find, put, read
+from tasks.sidecar import NamedFile, NotOursError, named_file, named_in, sidecar_of, speakable, unfinished
 
 
 def delivered_places(out: Location, name: str, published: FinishedStep) -> dict[str, Location]:
@@ -27,86 +25,56 @@ def delivered_places(out: Location, name: str, published: FinishedStep) -> dict[
 def deliver(job: Job, published: FinishedStep) -> None:
     """Bring every published file to its place; what already lies there with the right bytes stays.
 
+    Nothing is replaced but results of the same video (or of the same part of it), as the sidecar that lies there
+    names them. Before the first file a sidecar without an outcome names what lies there and what will: whoever
+    takes up an interrupted delivery knows its files by that.
     Raises DeepSoundError (OUTPUT_NOT_WRITABLE, DISK_FULL, STORE_*, ARTIFACT_*).
     """
     targets = delivered_places(job.settings.out, job.name, published)
-    said = json.dumps(_sidecar(job, published, targets), indent=2, ensure_ascii=False) + "\n"
-    for role, artifact in published.outputs.items():
-        _bring(job, artifact, targets[role])
-    _write(job, said.encode(), targets["sidecar"])
+    said = sidecar_of(job, published, targets)
+    earlier = _named_before(targets["sidecar"], said)
+    due = _due(published.outputs, targets, {named.file for named in earlier})
+    with ExitStack() as held:
+        kept = {role: held.enter_context(job.worker.store.local(made.sha256)) for role, made in due.items()}
+        if not earlier.issuperset(named_file(targets[role], made.sha256) for role, made in due.items()):
+            _write(job, unfinished(said, earlier), targets["sidecar"])
+        for role, made in due.items():
+            put(kept[role], targets[role], made)
+    _write(job, said, targets["sidecar"])
 
 
-def _bring(job: Job, artifact: Artifact, target: Location) -> None:
-    if isinstance(target, InBucket):
-        with job.worker.store.local(artifact.sha256) as kept:
-            _upload(kept, target, artifact.media_type, artifact.sha256)
-        return
-    with writable(target.parent):
-        if target.is_file() and target.stat().st_size == artifact.size and sha256_file(target) == artifact.sha256:
-            return
-        with job.worker.store.local(artifact.sha256) as kept, replacing(target) as temporary:
-            shutil.copyfile(kept, temporary)
-
-
-def _write(job: Job, body: bytes, target: Location) -> None:
-    if isinstance(target, InBucket):
-        with job.worker.scratch() as scratch:
-            (scratch / "sidecar").write_bytes(body)
-            _upload(scratch / "sidecar", target, "application/json", sha256(body).hexdigest())
-        return
-    with writable(target.parent), replacing(target) as temporary:
-        temporary.write_bytes(body)
-
-
-def _upload(source: Path, target: InBucket, media_type: str, sha256: str) -> None:
-    # Here, since only buckets need the client and the time its import takes.
-    from deepsound.artifacts.bucket_files import upload
-
-    upload(source, target, media_type, sha256)
-
-
-@contextmanager
-def writable(folder: Path) -> Iterator[None]:
-    """The folder, made if need be; what the system says against writing there becomes one line."""
+def _named_before(sidecar: Location, said: Mapping[str, Json]) -> frozenset[NamedFile]:
+    """What the sidecar that lies there names. Raises DeepSoundError where it is not this source's."""
+    body = read(sidecar)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise DeepSoundError(
-            ErrorCode.OUTPUT_NOT_WRITABLE,
-            f"results can't be written here: {(error.strerror or 'refused').lower()}",
-            where=speakable(folder),
-            remedy="check the folder and its disk, or choose another with -o",
-        ) from error
+        return frozenset() if body is None else named_in(body, said)
+    except NotOursError as error:
+        raise _taken(sidecar, str(error)) from error
 
 
-def _sidecar(job: Job, published: FinishedStep, targets: Mapping[str, Location]) -> Json:
-    """The decision and the ledger ids behind it."""
-    judged = job.done.get(StepRef(Step.JUDGE, 2)) or job.done.get(StepRef(Step.JUDGE, 1))
-    review = None if judged is None else job.ruling(judged.at.round)
-    return {
-        "run": job.run_id,
-        "item": job.item_id,
-        "source": {"path": speakable(job.source), "sha256": job.video_sha256, **_cut(job)},
-        "outcome": published.result["outcome"],
-        "why": published.result["why"],
-        "judgement": None if judged is None else dict(judged.result),
-        "review": None if review is None else review.to_json(),
-        "loudness": published.result["loudness"],
-        "outputs": {
-            role: {"file": speakable(PurePosixPath(str(targets[role])).name), "sha256": artifact.sha256}
-            for role, artifact in published.outputs.items()
-        },
-        "attempts": {f"{at.step}/{at.round}": finished.attempt_id for at, finished in job.done.items()},
-    }
+def _due(made: Mapping[str, Artifact], targets: Mapping[str, Location], ours: Set[str]) -> dict[str, Artifact]:
+    """What has yet to be brought, by role. Raises DeepSoundError where a file that is not ours would go for it."""
+    due: dict[str, Artifact] = {}
+    for role, artifact in made.items():
+        found = find(targets[role], artifact)
+        if found is Found.OTHER and named_file(targets[role], artifact.sha256).file not in ours:
+            raise _taken(targets[role], "a file that is no result of this video lies here")
+        if found is not Found.THE_SAME:
+            due[role] = artifact
+    return due
 
 
-def _cut(job: Job) -> dict[str, Json]:
-    """From when to when the result is of the source, in seconds; nothing where it is all of it."""
-    excerpt = job.done[PLAN].result.get(EXCERPT) if job.part is not None else None
-    return {"start": excerpt["start"], "end": excerpt["end"]} if isinstance(excerpt, dict) else {}
+def _taken(target: Location, what: str) -> DeepSoundError:
+    return DeepSoundError(
+        ErrorCode.OUTPUT_NOT_WRITABLE,
+        f"{what} and would be lost",
+        where=speakable(target),
+        remedy="move it away and run again, or choose another place with -o",
+    )
 
 
-def speakable(name: object) -> str:
-    """File names may hold bytes that are no text, which JSON and terminals can't show."""
-    return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def _write(job: Job, sidecar: Mapping[str, Json], target: Location) -> None:
+    body = (json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n").encode()
+    with job.worker.scratch() as scratch:
+        (scratch / "sidecar").write_bytes(body)
+        put(scratch / "sidecar", target, Artifact(sha256(body).hexdigest(), len(body), "application/json"))

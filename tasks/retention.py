@@ -15,8 +15,8 @@ from db.retention import expendable, spare_sources, unknown, written_off
 from db.shifts import live_shifts
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.files import sweep_partials
-from tasks.deliver import writable
 from tasks.settings import RunSettings
+from tasks.shelf import writable
 from tasks.worker import Worker
 
 _AT_ONCE = 200

@@ -63,22 +63,57 @@ def download(file: InBucket, target: Path) -> None:
             ) from error
 
 
+def find_hash(file: InBucket) -> str | None:
+    """The hash of what `upload` put here; empty for an object that somebody else put, None where there is none.
+
+    Raises DeepSoundError (BAD_SETTINGS, STORE_REFUSED, STORE_UNREACHABLE).
+    """
+    client, server = _connected()
+    with s3_faults(str(file), server):
+        try:
+            metadata = client.stat_object(file.bucket, file.key).metadata or {}
+        except S3Error as error:
+            if error.code == "NoSuchKey":
+                return None
+            raise
+    return metadata.get(f"x-amz-meta-{_HASH}", "")
+
+
+def read_start(file: InBucket, at_most: int) -> bytes | None:
+    """The first bytes of an object, all of a small one; None where there is none.
+
+    Raises DeepSoundError (BAD_SETTINGS, STORE_REFUSED, STORE_UNREACHABLE).
+    """
+    client, server = _connected()
+    with s3_faults(str(file), server):
+        try:
+            answer = client.get_object(file.bucket, file.key)
+        except S3Error as error:
+            if error.code == "NoSuchKey":
+                return None
+            raise
+        try:
+            return answer.read(at_most)
+        finally:
+            answer.close()
+            answer.release_conn()
+
+
 def upload(source: Path, file: InBucket, media_type: str, sha256: str) -> None:
-    """Put a file of this hash in its place, unless it is there. S3 shows an object only once it is whole.
+    """Put a file of this hash in its place. S3 shows an object only once it is whole.
 
     Raises DeepSoundError (BAD_SETTINGS, STORE_REFUSED, STORE_UNREACHABLE, DISK_FULL).
     """
     client, server = _connected()
     with s3_faults(str(file), server):
-        if _hash_there(client, file) != sha256:
-            client.fput_object(
-                file.bucket,
-                file.key,
-                str(source),
-                content_type=media_type,
-                metadata={_HASH: sha256},
-                part_size=_PART,
-            )
+        client.fput_object(
+            file.bucket,
+            file.key,
+            str(source),
+            content_type=media_type,
+            metadata={_HASH: sha256},
+            part_size=_PART,
+        )
 
 
 def link_to(file: InBucket) -> str:
@@ -89,16 +124,6 @@ def link_to(file: InBucket) -> str:
     client, server = _connected()
     with s3_faults(str(file), server):
         return client.presigned_get_object(file.bucket, file.key, expires=timedelta(days=7))
-
-
-def _hash_there(client: S3Client, file: InBucket) -> str | None:
-    try:
-        metadata = client.stat_object(file.bucket, file.key).metadata or {}
-    except S3Error as error:
-        if error.code == "NoSuchKey":
-            return None
-        raise
-    return metadata.get(f"x-amz-meta-{_HASH}")
 
 
 def _connected() -> tuple[S3Client, str]:

@@ -3,10 +3,10 @@
 from db.items import find_run
 from deepsound.artifacts.location import InBucket
 from deepsound.canonical import sha256_file
-from tasks.deliver import writable
 from tasks.report.build import write_report
 from tasks.run import no_such_run
 from tasks.settings import RunSettings
+from tasks.shelf import writable
 from tasks.worker import Worker
 
 

@@ -3,24 +3,31 @@
 import json
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from minio import Minio
 
 from db.records import FinishedStep, StepRef
+from deepsound.artifacts.location import InBucket, Location
 from deepsound.artifacts.protocol import Artifact
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Fallback, Step, VoicePolicy
 from tasks.deliver import deliver, delivered_places, speakable
-from tasks.job import Job
+from tasks.excerpts import TimeRange
+from tasks.job import PLAN, Job
 from tasks.place import Place
 from tasks.settings import RunSettings
 from tasks.worker import Worker, worker_at
+from tests.s3 import S3Server, a_bucket_name
 
 SOUND = os.urandom(200_000)
 VOICE = b"the voice that was taken out"
+
+Made = Callable[[Mapping[str, bytes]], FinishedStep]
 
 
 @pytest.fixture(scope="module")
@@ -34,27 +41,37 @@ def job(worker: Worker, tmp_path: Path) -> Job:
     return a_job(worker, tmp_path / "out", "reel")
 
 
-def a_job(worker: Worker, out: Path, name: str) -> Job:
+def a_job(worker: Worker, out: Location, name: str, video: str = "0" * 64) -> Job:
     settings = RunSettings(
         "foley", "evidence", "mix-minus", Fallback.NEG, VoicePolicy.VOICE_OVER, "", "", 42, loudness=True, out=out
     )
     judged = FinishedStep(StepRef(Step.JUDGE), 7, "evidence", {"verdict": "yes"}, 0.9, (), {})
     return Job(
         worker, run_id="run", item_id=1, source=Path("/archive") / f"{name}.mov", output_name=name,
-        video_sha256="0" * 64, settings=settings, done={judged.at: judged},
+        video_sha256=video, settings=settings, done={judged.at: judged},
     )  # fmt: skip
 
 
 @pytest.fixture
-def published(worker: Worker, tmp_path: Path) -> FinishedStep:
-    """A publish step whose picture is a .mov with one stem beside it."""
-    kept: dict[str, Artifact] = {}
-    for role, data in {"video": SOUND[::-1], "audio": SOUND, "voice": VOICE}.items():
-        made = tmp_path / role
-        made.write_bytes(data)
-        kept[role] = worker.store.put(made, "application/octet-stream")
-    result = {"outcome": "done", "why": "the voice was removed", "suffix": ".mov", "loudness": {"lufs": -23.0}}
-    return FinishedStep(StepRef(Step.PUBLISH), 9, "mux", result, None, (), kept)
+def made(worker: Worker, tmp_path: Path) -> Made:
+    """A publish step that put out these bytes by their roles; its picture is a .mov."""
+
+    def make(files: Mapping[str, bytes]) -> FinishedStep:
+        kept: dict[str, Artifact] = {}
+        for role, data in files.items():
+            (tmp_path / role).write_bytes(data)
+            kept[role] = worker.store.put(tmp_path / role, "application/octet-stream")
+        suffix = ".mov" if "video" in files else None
+        result = {"outcome": "done", "why": "the voice was removed", "suffix": suffix, "loudness": {"lufs": -23.0}}
+        return FinishedStep(StepRef(Step.PUBLISH), 9, "mux", result, None, (), kept)
+
+    return make
+
+
+@pytest.fixture
+def published(made: Made) -> FinishedStep:
+    """One with a stem beside picture and sound."""
+    return made({"video": SOUND[::-1], "audio": SOUND, "voice": VOICE})
 
 
 def test_every_published_file_lies_under_its_name(job: Job, published: FinishedStep):
@@ -91,10 +108,117 @@ def test_the_right_bytes_that_lie_there_are_not_touched(job: Job, published: Fin
 
 @pytest.mark.parametrize("wrong", [b"", SOUND[:-1] + b"\0", SOUND[:1000], SOUND + b"more"])
 def test_wrong_bytes_under_a_results_name_are_replaced(job: Job, published: FinishedStep, wrong: bytes):
-    job.settings.out.mkdir()
+    deliver(job, published)
     (job.settings.out / "reel.wav").write_bytes(wrong)
     deliver(job, published)
     assert (job.settings.out / "reel.wav").read_bytes() == SOUND
+
+
+def contents(out: Location) -> dict[str, bytes]:
+    """What lies there, by name."""
+    if isinstance(out, Path):
+        return {path.name: path.read_bytes() for path in out.iterdir()}
+    client, key = s3_client(), f"{out.key}/"
+    names = [str(each.object_name) for each in client.list_objects(out.bucket, key)]
+    return {name.removeprefix(key): client.get_object(out.bucket, name).data for name in names}
+
+
+def put(out: Location, name: str, body: bytes) -> None:
+    """Somebody else's file."""
+    if isinstance(out, Path):
+        out.mkdir(exist_ok=True)
+        (out / name).write_bytes(body)
+    else:
+        s3_client().put_object(out.bucket, f"{out.key}/{name}", BytesIO(body), len(body))
+
+
+def s3_client() -> Minio:
+    secrets = [os.environ[f"DEEPSOUND_S3_{each}_KEY"] for each in ("ACCESS", "SECRET")]
+    return Minio(os.environ["DEEPSOUND_S3_ENDPOINT"].removeprefix("http://"), *secrets, secure=False)
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def out(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Location:
+    """Where results go."""
+    if request.param == "folder":
+        return tmp_path / "out"
+    server: S3Server = request.getfixturevalue("moto")
+    for name, value in server.environment(tmp_path / "cache").items():
+        monkeypatch.setenv(name, value)
+    bucket = a_bucket_name()
+    s3_client().make_bucket(bucket)
+    return InBucket(bucket, "sounded")
+
+
+@pytest.mark.parametrize("theirs", ["reel.mov", "reel.wav", "reel.voice.wav", "reel.json"])
+def test_a_file_of_somebody_else_is_left_as_it_is(
+    worker: Worker, published: FinishedStep, out: Location, theirs: str
+):
+    body = b'{"source": {"sha256": 1}, "outputs": []}' if theirs == "reel.json" else b"theirs"
+    put(out, theirs, body)
+    with pytest.raises(DeepSoundError, match="-o") as caught:
+        deliver(a_job(worker, out, "reel"), published)
+    assert caught.value.code is ErrorCode.OUTPUT_NOT_WRITABLE
+    assert theirs in str(caught.value)
+    assert contents(out) == {theirs: body}
+
+
+def test_results_of_another_video_are_left_as_they_are(
+    worker: Worker, published: FinishedStep, made: Made, out: Location
+):
+    deliver(a_job(worker, out, "reel", video="1" * 64), made({"video": b"other", "audio": b"other sound"}))
+    before = contents(out)
+    with pytest.raises(DeepSoundError, match=r"reel\.json.*another video, /archive/reel\.mov") as caught:
+        deliver(a_job(worker, out, "reel"), published)
+    assert caught.value.code is ErrorCode.OUTPUT_NOT_WRITABLE
+    assert contents(out) == before
+
+
+def test_results_of_the_same_video_are_replaced(
+    worker: Worker, made: Made, published: FinishedStep, out: Location
+):
+    deliver(a_job(worker, out, "reel"), made({"video": b"of other settings", "audio": b"of other settings"}))
+    deliver(a_job(worker, out, "reel"), published)
+    told = contents(out)
+    assert json.loads(told.pop("reel.json"))["outcome"] == "done"
+    assert told == {"reel.mov": SOUND[::-1], "reel.wav": SOUND, "reel.voice.wav": VOICE}
+
+
+def test_another_part_of_the_same_video_is_another_source(worker: Worker, published: FinishedStep, tmp_path: Path):
+    deliver(a_part(worker, tmp_path, 1.0, 2.0), published)
+    deliver(a_part(worker, tmp_path, 1.0, 2.0), published)
+    for other in (a_part(worker, tmp_path, 1.0, 3.0), a_job(worker, tmp_path, "reel")):
+        with pytest.raises(DeepSoundError, match="another part of this video"):
+            deliver(other, published)
+
+
+def a_part(worker: Worker, out: Path, start: float, end: float) -> Job:
+    job = a_job(worker, out, "reel")
+    job.part = TimeRange(start, end)
+    cut = {"excerpt": {"start": start, "end": end}}
+    job.done[PLAN] = FinishedStep(PLAN, 1, "constant", cut, None, (), {})
+    return job
+
+
+def test_the_same_bytes_without_a_sidecar_are_taken_for_what_they_are(
+    worker: Worker, published: FinishedStep, tmp_path: Path
+):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "reel.wav").write_bytes(SOUND)
+    deliver(a_job(worker, tmp_path / "out", "reel"), published)
+    assert (tmp_path / "out" / "reel.json").is_file()
+
+
+def test_a_delivery_that_was_interrupted_is_taken_up_by_one_with_other_bytes(
+    worker: Worker, made: Made, tmp_path: Path
+):
+    """A killed worker's publish step is done again, and a Broadcast WAV says when it was made."""
+    out, interrupted = tmp_path / "out", made({"audio": b"made at one", "video": SOUND})
+    with room_for(100_000), pytest.raises(DeepSoundError):
+        deliver(a_job(worker, out, "reel"), interrupted)
+    assert (out / "reel.wav").read_bytes() == b"made at one"
+    deliver(a_job(worker, out, "reel"), made({"audio": b"made at two", "video": SOUND}))
+    assert (out / "reel.wav").read_bytes() == b"made at two"
 
 
 @contextmanager
@@ -108,15 +232,17 @@ def room_for(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_result_that_could_not_be_written_whole_never_has_its_name(job: Job, published: FinishedStep):
-    job.settings.out.mkdir()
-    (job.settings.out / "reel.mov").write_bytes(b"of an earlier run")
+def test_a_result_that_could_not_be_written_whole_never_has_its_name(
+    job: Job, published: FinishedStep, made: Made
+):
+    deliver(job, made({"video": b"of an earlier run"}))
     with room_for(100_000), pytest.raises(DeepSoundError, match="file too large") as caught:
         deliver(job, published)
     assert caught.value.code is ErrorCode.OUTPUT_NOT_WRITABLE
-    assert {path.name: path.read_bytes() for path in job.settings.out.iterdir()} == {
-        "reel.mov": b"of an earlier run"
-    }
+    found = {path.name: path.read_bytes() for path in job.settings.out.iterdir()}
+    told = json.loads(found.pop("reel.json"))
+    assert found == {"reel.mov": b"of an earlier run"}
+    assert told["outcome"] is None, "a delivery that did not end says so"
 
 
 def test_a_result_the_store_lost_is_missed_before_anything_has_its_name(
