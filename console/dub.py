@@ -63,9 +63,9 @@ def dub(
         store=store,
     )
     warm_up()
-    check_backends(settings)
     intake = collect([location(given) for given in inputs], settings.out_place)
     refuse_overwriting_sources(intake.sources, settings.out_place)
+    check_backends(settings, intake.sources)
     if intake.left_out:
         say(f"left out {len(intake.left_out)} files that are no videos, such as {speakable(intake.left_out[0])}")
     worker = worker_at(settings.place)

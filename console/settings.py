@@ -12,6 +12,7 @@ from pydantic_settings import (
 )
 
 from deepsound.artifacts.location import Location, location
+from deepsound.backends import EMBEDDED, GENERATORS, REASONERS, SEPARATORS
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.licences import LicencePolicy
 from deepsound.pipeline import Fallback, VoicePolicy
@@ -25,9 +26,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DEEPSOUND_", toml_file="deepsound.toml", extra="forbid")
 
     out: str = "deepsound-out"
-    generator: str = "foley"
-    reasoner: str = "evidence"
-    separator: str = "mix-minus"
+    generator: str = EMBEDDED[GENERATORS]
+    reasoner: str = EMBEDDED[REASONERS]
+    separator: str = EMBEDDED[SEPARATORS]
     fallback: Fallback = Fallback.NEG
     voice: VoicePolicy = VoicePolicy.VOICE_OVER
     prompt: str = ""

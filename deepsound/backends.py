@@ -6,7 +6,7 @@ parameter for text (`str`) may be (`bs-roformer:economical`). Each is made once 
 models it holds. Reasoners named with commas between them are asked together, as an ensemble.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from inspect import Parameter, signature
@@ -22,6 +22,9 @@ from deepsound.separation.protocol import Separator
 GENERATORS = "deepsound.generators"
 REASONERS = "deepsound.reasoners"
 SEPARATORS = "deepsound.separators"
+
+EMBEDDED: Mapping[str, str] = {GENERATORS: "foley", REASONERS: "evidence", SEPARATORS: "mix-minus"}
+"""The backends that ship inside packages, run anywhere, and may be used for anything."""
 
 # Re-entrant, because a backend may be made of another one.
 _loading = RLock()
@@ -61,6 +64,25 @@ def check_known(group: str, name: str) -> None:
     _find(group, name.partition(":")[0])
 
 
+def regenerates(name: str) -> str | None:
+    """Who answers the `neg` fallback of the generator called `name`, read from its class; None is itself.
+
+    None too where only the backend itself could tell, or it can't be imported here. Raises DeepSoundError
+    (BAD_SETTINGS) for an unknown name.
+    """
+    point = _find(GENERATORS, name.partition(":")[0])
+    try:
+        told = getattr(point.load(), "regenerates_with", None)
+    except (ImportError, AttributeError, OSError):
+        return None
+    return told if isinstance(told, str) else None
+
+
+def kind_of(group: str) -> str:
+    """What people call a backend of a group: generator, reasoner or separator."""
+    return group.removeprefix("deepsound.").removesuffix("s")
+
+
 def _load(group: str, name: str) -> object:
     with _loading:
         return _made(group, name)
@@ -80,11 +102,11 @@ def _made(group: str, name: str) -> object:
     except (ImportError, AttributeError, OSError) as error:
         raise DeepSoundError(
             ErrorCode.BAD_SETTINGS,
-            f"{_kind(group)} {kind!r} cannot be imported ({error})",
+            f"{kind_of(group)} {kind!r} cannot be imported ({error})",
             where=point.value,
             remedy="install what it needs, or choose another one",
         ) from error
-    return _called(backend, kind, [argument] if colon else [], where=f"{_kind(group)} {kind!r}")
+    return _called(backend, kind, [argument] if colon else [], where=f"{kind_of(group)} {kind!r}")
 
 
 def _called(backend: Callable[..., object], kind: str, arguments: list[str], *, where: str) -> object:
@@ -124,8 +146,4 @@ def _find(group: str, name: str) -> EntryPoint:
         what, remedy = f"named by several packages ({', '.join(sorted(found))})", "uninstall all but one"
     else:
         what, remedy = "not installed", f"choose one of: {', '.join(available(group)) or 'none is installed'}"
-    raise DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=f"{_kind(group)} {name!r}", remedy=remedy)
-
-
-def _kind(group: str) -> str:
-    return group.removeprefix("deepsound.").removesuffix("s")
+    raise DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=f"{kind_of(group)} {name!r}", remedy=remedy)

@@ -26,6 +26,7 @@ from tasks import check_silence, fall_back, generate, judge, plan, publish, sepa
 from tasks.deliver import deliver, speakable
 from tasks.faults import fault_point
 from tasks.job import Job
+from tasks.permission import check_weights
 from tasks.step import SoundChange, StepInputs, StepOutput
 from tasks.telemetry import tell_attempt
 
@@ -77,6 +78,7 @@ def reuse(job: Job, action: Action) -> bool:
     started = datetime.now(UTC)
     try:
         inputs = _STEPS[action.step].inputs(job, action)
+        check_weights(job, action, inputs)
         with job.worker.ledger.read() as session:
             found = queries.find_finished(session, inputs.key(action.step))
         if found is None or not all(job.worker.store.has(made.sha256) for made in found.outputs.values()):
@@ -107,6 +109,7 @@ def perform(job: Job, action: Action, prefect: PrefectRun) -> None:
         _check_deaths(job, action, lease.deaths)
         fault_point(f"{action.step}.begun", job.name)
         inputs = module.inputs(job, action)
+        check_weights(job, action, inputs)
         if inputs.video is not None:
             job.check_source()
         with job.worker.scratch() as scratch:

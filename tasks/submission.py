@@ -9,6 +9,7 @@ from db.control import EventKind, note_event
 from deepsound.artifacts.location import location
 from deepsound.canonical import Json
 from tasks.intake import collect, refuse_overwriting_sources
+from tasks.permission import asked_for
 from tasks.person import this_person
 from tasks.room import check_room
 from tasks.run import read_sources
@@ -49,11 +50,12 @@ class Submission:
 def take_stock(submission: Submission) -> tuple[Source, ...]:
     """The videos a submission means, each understood, before any is read.
 
-    Raises DeepSoundError (BAD_SETTINGS, STORE_*).
+    Raises DeepSoundError (BAD_SETTINGS, also for what the run may not use; STORE_*).
     """
     out = submission.settings.out
     sources = collect([location(given) for given in submission.inputs], out).sources
     refuse_overwriting_sources(sources, out)
+    asked_for(submission.settings, sources)
     return sources
 
 

@@ -71,9 +71,9 @@ def submit_run(
         db=db,
         store=store,
     )
-    check_licences(settings)
     submission = Submission(inputs, settings.for_run(), name, pool, priority.value, budget_gpu_hours)
     sources = take_stock(submission)
+    check_licences(settings, sources)
     reach_server()
     if cron is not None:
         _repeat(submission, cron, len(sources), as_json)

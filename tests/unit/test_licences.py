@@ -6,20 +6,24 @@ from pathlib import Path
 import pytest
 
 from console.app import main
-from console.backends import check_backends
+from console.backends import check_backends, check_licences
 from console.settings import settings_from
 from db.audit import item_evidence
 from db.items import run_ids, run_items
+from deepsound.errors import DeepSoundError
 from deepsound.identity import ModelIdentity
 from deepsound.licences import known_terms, restrictions, terms_of
 from deepsound.models import known_model
 from deepsound.pipeline import Step
 from tasks.intake import collect
-from tasks.perform import LAST_TRY, perform
+from tasks.job import Job
+from tasks.perform import LAST_TRY, perform, reuse
 from tasks.place import Place
 from tasks.run import begin_run, load_jobs, unfinished_items
+from tasks.submission import Submission, submit, take_stock
 from tasks.worker import worker_at
 from tests.footage import silent_clip
+from tests.plugins import install_plugin
 
 
 @pytest.mark.parametrize(
@@ -149,3 +153,109 @@ def test_a_restricting_licence_is_said_before_use_and_stands_in_the_ledger(
         [generated] = [attempt for attempt in item.attempts if attempt.step == Step.GENERATE]
         [used] = generated.models
         assert (used.model.name, used.model.licence) == ("borrowed-weights", "CC-BY-NC-4.0")
+
+
+def a_list(folder: Path, *generators: str) -> Path:
+    """A list of videos, each with the generator that its row asks for."""
+    rows = "".join(f"{index}.mp4,{generator}\n" for index, generator in enumerate(generators))
+    (folder / "list.csv").write_text(f"source,generator\n{rows}", encoding="utf-8")
+    return folder / "list.csv"
+
+
+@pytest.mark.parametrize("command", [("dub",), ("run", "submit")], ids=["dub", "submit"])
+@pytest.mark.parametrize(
+    ("generator", "told"),
+    [
+        (
+            "mmaudio-small-16k",
+            "list.csv, line 3: --licence commercial: generator mmaudio-small-16k: the licence of",
+        ),
+        ("mmaudoi", "list.csv, line 3: generator 'mmaudoi': not installed; choose one of: "),
+    ],
+    ids=["licence", "misspelt"],
+)
+def test_a_generator_that_a_row_asks_for_is_looked_at_before_anything_is_registered(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    command: tuple[str, ...], generator: str, told: str,
+):  # fmt: skip
+    listed = a_list(tmp_path, "", generator)
+    monkeypatch.setattr(sys, "argv", ["deepsound", *command, str(listed), "--licence", "commercial"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert list(tmp_path.iterdir()) == [listed]
+
+
+def test_a_standing_order_refuses_what_its_list_asks_for_by_then(place: Place, tmp_path: Path):
+    settings = settings_from(licence="commercial").for_run()
+    order = Submission([str(a_list(tmp_path, ""))], settings, None, "cpu", "normal", None)
+    assert len(take_stock(order)) == 1
+    a_list(tmp_path, "", "mmaudio-large-44k")
+    with pytest.raises(DeepSoundError, match=r"list\.csv, line 3: .*forbids commercial use"):
+        take_stock(order)
+
+
+def test_licences_of_generators_that_rows_ask_for_are_said(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    sources = collect([a_list(tmp_path, "", "mmaudio-small-44k")], tmp_path / "out").sources
+    check_licences(settings_from(), sources)
+    said = capsys.readouterr().err
+    assert "licence CC-BY-NC-4.0: no commercial use (mmaudio-small-44k" in said
+
+
+def test_the_generator_that_answers_the_fallback_is_asked_for_too(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    code = "class Plugin:\n    name, version, regenerates_with = 'again', '1', 'mmaudio-small-16k'\n"
+    install_plugin(tmp_path / "site", "deepsound.generators", "again", code)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    with pytest.raises(DeepSoundError, match="generator mmaudio-small-16k: the licence of"):
+        check_licences(settings_from(licence="commercial", generator="again"), ())
+    check_licences(settings_from(licence="commercial", generator="again", fallback="rm"), ())
+    check_licences(settings_from(generator="again"), ())
+
+
+def test_weights_that_only_a_worker_sees_are_refused_before_the_video_is_looked_at(
+    place: Place, borrowed: str, tmp_path: Path
+):
+    worker = worker_at(place)
+    clip = silent_clip(tmp_path / "reel.mp4", seconds=0.5)
+    settings = settings_from(licence="commercial", out=str(tmp_path / "out"))
+    (tmp_path / "list.csv").write_text(f"source,generator\n{clip},{borrowed}\n", encoding="utf-8")
+    order = Submission([str(tmp_path / "list.csv")], settings.for_run(), None, "cpu", "normal", None)
+    run, _ = submit(worker, order, take_stock(order), lambda _: None)
+    [job] = load_jobs(worker, run, unfinished_items(worker, run))
+    action = job.next_action()
+    assert action is not None
+    assert action.step is Step.PLAN
+    assert not reuse(job, action)
+    with pytest.raises(
+        DeepSoundError, match=r"licence of borrowed-weights \(CC-BY-NC-4.0\) forbids commercial use"
+    ):
+        perform(job, action, LAST_TRY)
+
+
+def test_what_was_made_with_refused_weights_is_not_reused(place: Place, borrowed: str, tmp_path: Path):
+    worker = worker_at(place)
+    clip = silent_clip(tmp_path / "reel.mp4", seconds=0.5)
+    sources = collect([clip], tmp_path / "out").sources
+
+    def job_of(licence: str, *, loudness: bool = True) -> Job:
+        settings = settings_from(
+            generator=borrowed, licence=licence, loudness=loudness, fallback="rm", out=str(tmp_path / "out")
+        )
+        run, _ = begin_run(worker, settings.for_run(), sources, lambda _: None)
+        [job] = load_jobs(worker, run, unfinished_items(worker, run))
+        return job
+
+    first = job_of("any")
+    for _ in (Step.PLAN, Step.GENERATE):
+        perform(first, first.next_action(), LAST_TRY)
+    again = job_of("any", loudness=False)
+    assert reuse(again, again.next_action())
+    assert reuse(again, again.next_action())
+    strict = job_of("commercial")
+    assert not reuse(strict, strict.next_action())
