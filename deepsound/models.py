@@ -8,11 +8,13 @@ from deepsound.canonical import sha256_file
 from deepsound.catalogue import KNOWN_MODELS, KnownFile, KnownModel
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.folders import data_folder
+from deepsound.hashes import checkpoint_sha256
 from deepsound.identity import packaged_file, recorded_sha256
 
 __all__ = [
     "KnownFile",
     "KnownModel",
+    "checked_sha256",
     "find_fault",
     "find_faults",
     "find_file",
@@ -67,6 +69,19 @@ def find_file(model: KnownModel, file: KnownFile) -> Path:
     if file.size not in (None, size):
         raise _not_official(model, path, f"{size} bytes, where the official file has {file.size}")
     return path
+
+
+def checked_sha256(path: Path, published: str | None, name: str) -> str:
+    """Hex SHA-256 of a file of the model called `name`, remembered from process to process.
+
+    Raises DeepSoundError MODEL_FAILED where that is not the published one; None is a file that nobody published,
+    or whose hash is not known.
+    """
+    sha256 = checkpoint_sha256(path)
+    if published is not None and sha256 != published:
+        what = f"its bytes have the hash {sha256}, those of the official file {published}"
+        raise _not_official(known_model(name), path, what)
+    return sha256
 
 
 def find_faults(model: KnownModel) -> Iterator[DeepSoundError]:

@@ -4,8 +4,10 @@ import pytest
 
 from deepsound.catalogue import KnownFile, KnownModel
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.generation.mmaudio.backend import MMAudioSmall16k
 from deepsound.identity import packaged_file, recorded_sha256
-from deepsound.models import find_faults, find_file, known_model, known_models, models_folder
+from deepsound.models import find_faults, find_file, known_model, known_models, models_folder, with_needs
+from deepsound.separation.bs_roformer.separator import BSRoformerSeparator
 from tests.store_behaviour import sha256
 
 PACKAGED = [model for model in known_models() if model.package]
@@ -109,3 +111,36 @@ def test_an_unknown_model_is_refused_with_the_known_ones():
         known_model("mmaudio-huge")
     assert caught.value.code is ErrorCode.BAD_SETTINGS
     assert "mmaudio-large-44k-v2" in str(caught.value)
+
+
+def a_set_of_the_right_sizes(folder, name):
+    """Files of a model and its needs, all zeros; of those whose size is not known, one byte."""
+    for model in with_needs(name):
+        for file in model.files:
+            path = folder / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as made:
+                made.truncate(file.size or 1)
+
+
+def the_failure_of(models):
+    with pytest.raises(DeepSoundError) as caught:
+        models()
+    assert caught.value.code is ErrorCode.MODEL_FAILED
+    return str(caught.value)
+
+
+def test_a_generator_refuses_a_file_of_the_right_size_with_other_bytes(folder):
+    a_set_of_the_right_sizes(folder, "mmaudio-small-16k")
+    told = the_failure_of(lambda: MMAudioSmall16k().models)
+    file = known_model("mmaudio-small-16k").files[0]
+    for part in (str(folder / file.path), file.sha256, sha256(b"\0"), "deepsound models pull mmaudio-small-16k"):
+        assert part in told
+
+
+def test_a_separator_refuses_a_file_of_the_right_size_with_other_bytes(folder):
+    a_set_of_the_right_sizes(folder, "bs-roformer")
+    told = the_failure_of(lambda: BSRoformerSeparator().models)
+    file = known_model("bs-roformer").files[0]
+    assert str(folder / file.path) in told
+    assert file.sha256 in told

@@ -28,10 +28,9 @@ from deepsound.generation.mmaudio.config import AUDIO_16K, VARIANTS, AudioFormat
 from deepsound.generation.mmaudio.flow import FlowNetwork, load_flow
 from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerConfig, load_synchformer
 from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAE_44K, VAEConfig, load_vae_decoder
-from deepsound.hashes import checkpoint_sha256
 from deepsound.identity import ModelIdentity
 from deepsound.memory import is_out_of_memory
-from deepsound.models import find_file, known_model
+from deepsound.models import checked_sha256, find_file, known_model
 from deepsound.weights import give_back_memory, place
 
 Precision = Literal["float32", "bfloat16"]
@@ -57,11 +56,12 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """One network's file, and what is known of its origin."""
+    """One network's file, and what is known of its origin. `published`: the official file's SHA-256."""
 
     name: str
     licence: str
     path: Path
+    published: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +124,22 @@ class Networks:
 
     @property
     def identities(self) -> Sequence[ModelIdentity]:
-        """All weight files; hashes are remembered from process to process."""
+        """All weight files; hashes are remembered from process to process.
+
+        Raises DeepSoundError MODEL_FAILED for a file that is not the published one.
+        """
         with self._turn:
             return self._hashed
 
     @cached_property
     def _hashed(self) -> Sequence[ModelIdentity]:
         return tuple(
-            ModelIdentity(file.name, "1", file.licence, {file.path.name: checkpoint_sha256(file.path)})
+            ModelIdentity(
+                file.name,
+                "1",
+                file.licence,
+                {file.path.name: checked_sha256(file.path, file.published, file.name)},
+            )
             for file in self.files.weights()
         )
 
@@ -259,4 +267,5 @@ def official_networks(
 
 def _known(name: str) -> Weights:
     model = known_model(name)
-    return Weights(name, model.licence, find_file(model, model.files[0]))
+    file = model.files[0]
+    return Weights(name, model.licence, find_file(model, file), file.sha256)

@@ -15,7 +15,6 @@ import torch
 from deepsound.batching import Batcher, Limits
 from deepsound.canonical import Json
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.hashes import checkpoint_sha256
 from deepsound.identity import ModelIdentity
 from deepsound.media.audio import (
     AudioFormat,
@@ -26,7 +25,7 @@ from deepsound.media.audio import (
     resampled_blocks,
     write_float_wav,
 )
-from deepsound.models import find_file, known_model
+from deepsound.models import checked_sha256, find_file, known_model
 from deepsound.separation.bs_roformer.chunks import WINDOWS, Samples, Windows, voice_blocks
 from deepsound.separation.bs_roformer.config import EP_317, SAMPLE_RATE, BSRoformerConfig
 from deepsound.separation.bs_roformer.network import BSRoformer
@@ -63,7 +62,9 @@ class BSRoformerSeparator:
         precision: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
         self._windows = _named_windows(windows)
-        self._checkpoint = checkpoint or _official_file()
+        official = known_model(_MODEL)
+        self._checkpoint = checkpoint or find_file(official, official.files[0])
+        self._published = official.files[0].sha256 if checkpoint is None else None
         self._config = config
         self.name = _MODEL if windows == _REFERENCE else f"{_MODEL}:{windows}"
         # Whatever changes the samples belongs to the version, and so to the step key.
@@ -80,7 +81,10 @@ class BSRoformerSeparator:
 
     @cached_property
     def models(self) -> Sequence[ModelIdentity]:
-        """The checkpoint, hashed once. Raises DeepSoundError MODEL_MISSING."""
+        """The checkpoint, hashed once.
+
+        Raises DeepSoundError: MODEL_MISSING, MODEL_FAILED where it should be the official file and is another.
+        """
         if not self._checkpoint.is_file():
             raise DeepSoundError(
                 ErrorCode.MODEL_MISSING,
@@ -88,7 +92,7 @@ class BSRoformerSeparator:
                 where=str(self._checkpoint),
                 remedy="put the official file there",
             )
-        files = {self._checkpoint.name: checkpoint_sha256(self._checkpoint)}
+        files = {self._checkpoint.name: checked_sha256(self._checkpoint, self._published, _MODEL)}
         return (ModelIdentity(_MODEL, "ep_317_sdr_12.9755", "unstated", files),)
 
     def separate(self, mix: Path, voice: Path, background: Path, spans: Sequence[Span] | None) -> Separated:
@@ -158,11 +162,6 @@ def _named_windows(name: str) -> Windows:
             remedy=f"name it as {' or '.join(f'{_MODEL}:{known}' for known in WINDOWS)}",
         )
     return WINDOWS[name]
-
-
-def _official_file() -> Path:
-    model = known_model(_MODEL)
-    return find_file(model, model.files[0])
 
 
 @contextmanager
