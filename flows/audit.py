@@ -1,6 +1,4 @@
-"""Checks the books of one run, or of all that are open or were worked on of late, and shows on Prefect's pages what
-was found.
-"""
+"""Checks the books of one run, or of all that are open or were worked on of late; Prefect's pages show the findings."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
