@@ -1,4 +1,4 @@
-"""Checks the books of one run, or of all that are open or were worked on of late; Prefect's pages show the findings."""
+"""Checks the books of one run, or of all that are open or were worked on of late, and shows what it found."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
