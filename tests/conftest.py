@@ -9,6 +9,9 @@ from hypothesis import settings
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Errors are compared as they are, not as a terminal would colour them.
+os.environ.pop("FORCE_COLOR", None)
+
 # A slow machine is no fault of the code: no test is timed.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

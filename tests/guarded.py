@@ -1,5 +1,6 @@
 """The guarded processes of a process, and errors as people are to see them."""
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +27,9 @@ def zombies() -> set[int]:
 
 def _command(process: psutil.Process) -> str:
     with suppress(psutil.NoSuchProcess):  # Which a zombie is to psutil too.
-        return " ".join(process.cmdline())
+        while not (command := process.cmdline()):  # It is just being started.
+            time.sleep(0.001)
+        return " ".join(command)
     return ""
 
 

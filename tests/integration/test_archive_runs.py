@@ -23,6 +23,10 @@ from tests.pool import Pool, until
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 
+MANY = 24
+"""Videos that take a worker far longer than the 2 s after which it asks again whether its run is paused."""
+
+
 def some_reels(folder: Path, count: int, seconds: float = 0.5) -> Path:
     """Reels that differ, so that none is found done."""
     folder.mkdir(parents=True)
@@ -53,7 +57,7 @@ def test_an_archive_is_handed_over_and_found_done(pool: Pool):
     pool.run("watch", run, expect=1)
     api = pool.server.api_url
     assert "broken" in report_of(pool, run)
-    until(lambda: {f"progress-{run}", f"steps-{run}"} <= artifacts(pool).keys(), 60, "the run's artifacts")
+    until(lambda: {f"progress-{run}", f"steps-{run}"} <= artifacts(pool).keys(), 240, "the run's artifacts")
     queues = {queue["name"] for queue in httpx.post(f"{api}/work_pools/gpu/queues/filter", json={}).json()}
     assert "high" in queues
     [attempt, *_] = next(item for item in pool.archive.items() if item.run_id == run).attempts
@@ -69,7 +73,7 @@ def artifacts(pool: Pool) -> dict[str, str]:
 
 def report_of(pool: Pool, run: str) -> str:
     """The page that the link on Prefect's pages leads to."""
-    until(lambda: f"report-{run}" in artifacts(pool), 60, "the report's link")
+    until(lambda: f"report-{run}" in artifacts(pool), 240, "the report's link")
     url = artifacts(pool)[f"report-{run}"].removeprefix("[report.html](").removesuffix(")")
     with urllib.request.urlopen(url) as page:
         return page.read().decode()
@@ -86,19 +90,19 @@ def test_a_bad_row_is_named_with_its_line_and_nothing_starts(pool: Pool):
 
 
 def test_a_paused_run_stops_within_a_step_and_goes_on_when_resumed(pool: Pool):
-    run = submit(pool, some_reels(pool.archive.folder / "paused", 6, seconds=1.0))
-    until(lambda: pool.progress(run).open_items < 6, 120, "the first video's end")
+    run = submit(pool, some_reels(pool.archive.folder / "paused", MANY, seconds=1.0))
+    until(lambda: pool.progress(run).open_items < MANY, 240, "the first video's end")
     # Not by the command, which takes longer to start than these videos to end.
     with pool.archive.worker.ledger.write() as session:
         note_event(session, run, EventKind.PAUSED, by="a test", reason="the tape robot needs the machine")
-    until(lambda: not json.loads(pool.run("status", run, "--json"))["workers"], 60, "the workers' leaving")
+    until(lambda: not json.loads(pool.run("status", run, "--json"))["workers"], 240, "the workers' leaving")
     stopped = pool.progress(run)
-    assert 0 < stopped.open_items < 6
+    assert 0 < stopped.open_items < MANY
     events = json.loads(pool.run("status", run, "--json"))["events"]
     assert events[-1]["kind"] == "paused"
     assert events[-1]["reason"] == "the tape robot needs the machine"
     pool.run("resume", run)
-    assert pool.wait_for_end(run).outcomes == {OutcomeKind.DONE: 6}
+    assert pool.wait_for_end(run).outcomes == {OutcomeKind.DONE: MANY}
     attempts = [attempt for item in pool.archive.items() if item.run_id == run for attempt in item.attempts]
     finished = [(each.item_id, each.step, each.round) for each in attempts if each.status != "failed"]
     assert len(finished) == len(set(finished)), "no step was done twice"
@@ -156,7 +160,7 @@ def test_a_standing_order_stands_as_asked_and_makes_a_run_of_what_lies_there_whe
     assert kept is not None
     assert order is not None
     assert (kept.settings["prompt"], kept.settings["seed"], order["priority"]) == ("rain", 7, "low")
-    until(lambda: flow_runs(pool, {"tags": {"all_": [f"run:{run.run_id}"]}}), 120, "somebody's following it")
+    until(lambda: flow_runs(pool, {"tags": {"all_": [f"run:{run.run_id}"]}}), 240, "somebody's following it")
 
 
 def standing_runs(pool: Pool) -> list[RunLine]:
@@ -167,20 +171,21 @@ def standing_runs(pool: Pool) -> list[RunLine]:
 def test_the_server_makes_what_a_schedule_asks_for(pool: Pool):
     api = pool.server.api_url
     sweep = httpx.get(f"{api}/deployments/name/sweep/cpu").json()
+
+    def sweeps() -> set[str]:
+        asked = {"deployments": {"id": {"any_": [sweep["id"]]}}}
+        return {run["id"] for run in httpx.post(f"{api}/flow_runs/filter", json=asked, timeout=60).json()}
+
+    before = sweeps()
     # What its scheduler does, which is off in tests, at once.
     httpx.post(f"{api}/deployments/{sweep['id']}/schedule", json={"max_runs": 1}).raise_for_status()
-    asked = {
-        "deployments": {"id": {"any_": [sweep["id"]]}},
-        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
-    }
-    made = httpx.post(f"{api}/flow_runs/filter", json=asked).json()
-    assert [run["deployment_id"] for run in made] == [sweep["id"]]
-    httpx.delete(f"{api}/flow_runs/{made[0]['id']}").raise_for_status()
+    [made] = sweeps() - before
+    httpx.delete(f"{api}/flow_runs/{made}").raise_for_status()
 
 
 def test_a_spent_budget_pauses_the_run_in_order(pool: Pool):
     run = submit(pool, some_reels(pool.archive.folder / "budget", 3), "--budget-gpu-hours", "0")
-    until(lambda: json.loads(pool.run("status", run, "--json"))["state"] == "paused", 90, "the pause")
+    until(lambda: json.loads(pool.run("status", run, "--json"))["state"] == "paused", 240, "the pause")
     assert json.loads(pool.run("status", run, "--json"))["events"][-1]["kind"] == "budget_spent"
     assert pool.progress(run).open_items == 3
 
@@ -192,7 +197,7 @@ def test_only_what_failed_is_done_again(pool: Pool):
     run = submit(pool, reels)
     assert pool.wait_for_end(run).outcomes == {OutcomeKind.DONE: 1, OutcomeKind.FAILED: 1}
     pool.run("retry", run, "--error", "source_corrupt")
-    until(lambda: len(attempts_of(pool, run, "plan")) == 3, 90, "the second try")
+    until(lambda: len(attempts_of(pool, run, "plan")) == 3, 240, "the second try")
     assert pool.wait_for_end(run).outcomes == {OutcomeKind.DONE: 1, OutcomeKind.FAILED: 1}
     assert "0 videos" in pool.run("retry", run, "--error", "disk_full")
 
@@ -201,7 +206,7 @@ def test_an_asked_for_step_is_done_anew_and_what_does_not_change_is_not(pool: Po
     run = submit(pool, some_reels(pool.archive.folder / "anew", 1, seconds=0.7))
     pool.wait_for_end(run)
     assert "1 videos" in pool.run("retry", run, "--step", "judge", "--reason", "a second opinion")
-    until(lambda: len(attempts_of(pool, run, "judge")) == 2, 90, "the second judgement")
+    until(lambda: len(attempts_of(pool, run, "judge")) == 2, 240, "the second judgement")
     pool.wait_for_end(run)
     assert list(attempts_of(pool, run, "judge")) == ["done", "done"]
     assert attempts_of(pool, run, "publish") == ["done", "reused"]
@@ -218,7 +223,7 @@ def test_housekeeping_leaves_results_and_the_record(pool: Pool):
     run = submit(pool, some_reels(pool.archive.folder / "kept", 1, seconds=1.7))
     pool.wait_for_end(run)
     tags = {"tags": {"all_": [f"run:{run}"]}}
-    until(lambda: all(each["end_time"] for each in flow_runs(pool, tags)), 120, "its flow runs' end")
+    until(lambda: all(each["end_time"] for each in flow_runs(pool, tags)), 240, "its flow runs' end")
     made = [item for item in pool.archive.items() if item.run_id == run]
     outputs = {
         (attempt.step, link.artifact_sha256)

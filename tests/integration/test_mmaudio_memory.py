@@ -36,7 +36,7 @@ pytestmark = [
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def child() -> Iterator[ProcessPoolExecutor]:
     """A process that has nothing in memory but what a test has it do."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

@@ -17,6 +17,7 @@ from db.reopening import reopen_items
 from db.shifts import lease_seconds, live_shifts
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import OutcomeKind
+from flows.threads import VIDEOS_AT_ONCE
 from tasks.verify import verify_books
 from tests.archive import Archive
 from tests.footage import silent_clip
@@ -122,7 +123,7 @@ def test_a_video_that_kills_its_worker_twice_is_set_aside_and_the_others_are_don
 
 
 def test_two_workers_with_the_same_videos_do_each_once(archive: Archive):
-    run_id = archive.register(reels(archive, 6))
+    run_id = archive.register(reels(archive, 3 * VIDEOS_AT_ONCE))
     other = a_worker(archive, run_id)
     while not shards_at_work(archive, run_id):
         assert other.poll() is None

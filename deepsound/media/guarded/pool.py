@@ -57,14 +57,13 @@ def ask(
 
 
 def warm_up() -> None:
-    """Start a guarded process, if none waits yet, so that it is ready when the first file comes.
+    """Have a guarded process wait that will be used, so that it is ready when the first file comes.
 
     Raises DeepSoundError (BAD_SETTINGS) for limits that are none.
     """
     here = environment()
     limits_from(here)
-    if not _idle:
-        _give_back(GuardedProcess(here))
+    _give_back(_borrowed(here))
 
 
 def idle() -> tuple[GuardedProcess, ...]:
