@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -62,7 +63,7 @@ def collect(inputs: Sequence[Location], out: Location) -> Intake:
         elif given.is_dir():
             videos, others = _walk(given, out)
             left_out += others
-            wanted += [_Wanted(video, str(video.relative_to(given).with_suffix("")), {}) for video in videos]
+            wanted += [_Wanted(video, _name_in(given, video), {}) for video in videos]
         elif given.suffix.lower() in (".csv", ".jsonl"):
             wanted += _manifest(given)
         else:
@@ -112,7 +113,8 @@ def refuse_overwriting_sources(sources: Iterable[Source], out: Location) -> None
 
 
 def _resolved(where: Location) -> Location:
-    return where.resolve() if isinstance(where, Path) else where
+    # Path.resolve raises for a link that leads to itself.
+    return Path(os.path.realpath(where)) if isinstance(where, Path) else where
 
 
 def _list(folder: InBucket, out: Location) -> tuple[list[InBucket], list[InBucket]]:
@@ -137,13 +139,27 @@ def _name_below(folder: InBucket, file: InBucket) -> str:
     return str(PurePosixPath(below).with_suffix(""))
 
 
+def _name_in(folder: Path, file: Path) -> str:
+    below = file.relative_to(folder)
+    return str(below.with_suffix("")) if below.name else folder.name
+
+
 def _walk(folder: Path, out: Location) -> tuple[list[Path], list[Path]]:
-    results = out.resolve() if isinstance(out, Path) and out.resolve() != folder.resolve() else None
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
-    if results is not None:
-        files = [path for path in files if not path.resolve().is_relative_to(results)]
-    videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
-    return videos, [path for path in files if path.suffix.lower() not in VIDEO_SUFFIXES]
+    """Videos, and what else is there.
+
+    Among the videos are links that lead nowhere and, last, folders that can't be read: their plan steps say what
+    is wrong, so that nobody misses a reel without a word.
+    """
+    unread: list[Path] = []
+    walked = os.walk(folder, onerror=lambda error: unread.append(Path(error.filename)))
+    files = sorted(Path(place, name) for place, _, names in walked for name in names)
+    seen = [path for path in (*files, *sorted(unread)) if not _hidden(path, folder)]
+    if isinstance(out, Path) and _resolved(out) != _resolved(folder):
+        results = os.path.realpath(out)
+        seen = [path for path in seen if not Path(os.path.realpath(path)).is_relative_to(results)]
+    videos = [path for path in seen if path.suffix.lower() in VIDEO_SUFFIXES or path in unread]
+    taken = set(videos)
+    return videos, [path for path in seen if path not in taken]
 
 
 def _hidden(path: Path, folder: Path) -> bool:

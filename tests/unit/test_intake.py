@@ -1,6 +1,7 @@
 """What a user names becomes sources, each with results of its own, and originals are never touched."""
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,37 @@ def test_what_is_no_video_in_a_folder_is_left_out_and_told(tmp_path: Path):
     intake = collect([tmp_path], tmp_path / "out")
     assert [source.location.name for source in intake.sources] == ["a.mp4"]
     assert [path.name for path in intake.left_out] == ["notes.txt"]
+
+
+def test_a_link_that_leads_nowhere_is_taken_so_that_its_run_accounts_for_it(tmp_path: Path):
+    touch(tmp_path / "a.mp4")
+    for name, target in {"gone.mp4": "moved/gone.mp4", "round.mp4": "round.mp4", "gone.txt": "gone"}.items():
+        (tmp_path / name).symlink_to(target)
+    intake = collect([tmp_path], tmp_path / "out")
+    assert [source.location.name for source in intake.sources] == ["a.mp4", "gone.mp4", "round.mp4"]
+    assert [path.name for path in intake.left_out] == ["gone.txt"]
+    refuse_overwriting_sources(intake.sources, tmp_path / "out")
+
+
+def too_deep(folder: Path) -> Path:
+    """A folder so deep in another that its path is too long to be read by, whoever asks."""
+    inside = os.open(folder, os.O_DIRECTORY)
+    for _ in range(17):
+        folder /= "f" * 250
+        os.mkdir(folder.name, dir_fd=inside)
+        above, inside = inside, os.open(folder.name, os.O_DIRECTORY, dir_fd=inside)
+        os.close(above)
+    os.close(inside)
+    return folder
+
+
+def test_a_folder_that_cannot_be_read_is_taken_so_that_its_run_accounts_for_it(tmp_path: Path):
+    touch(tmp_path / "reels" / "z.mp4")
+    too_deep(tmp_path / "reels")
+    first, second = collect([tmp_path / "reels"], tmp_path / "out").sources
+    assert first.location.name == "z.mp4"
+    assert set(second.location.relative_to(tmp_path / "reels").parts) == {"f" * 250}
+    refuse_overwriting_sources([first, second], tmp_path / "out")
 
 
 def test_results_of_an_earlier_run_inside_the_folder_are_no_sources(tmp_path: Path):
