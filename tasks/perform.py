@@ -84,9 +84,9 @@ def reuse(job: Job, action: Action) -> bool:
         if found is None or not all(job.worker.store.has(made.sha256) for made in found.outputs.values()):
             return False
         found = replace(found, at=_at(action))
+        _claim(job, action)
         if action.step is Step.PUBLISH:
             deliver(job, found)
-        _claim(job, action)
         record = replace(_begun(job, action, inputs, started), reused_attempt_id=found.attempt_id)
         _finish(job, action, record, found)
     except Exception as error:  # noqa: BLE001 - whatever it is, `perform` meets it again and writes it down
@@ -130,6 +130,8 @@ def perform(job: Job, action: Action, prefect: PrefectRun) -> None:
             outputs=made,
         )
         if action.step is Step.PUBLISH:
+            # Whoever was held up for longer than a lease would write over what its successor delivered.
+            _claim(job, action)
             deliver(job, finished)
             fault_point("publish.delivered", job.name)
         record = _completed(_begun(job, action, inputs, started), output, made, prefect)

@@ -1,16 +1,26 @@
 """What is worked on is the file that was registered, byte for byte, or nothing is."""
 
 import os
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from console.settings import settings_from
+from db.engine import Ledger
+from db.records import StepRef
 from db.reopening import reopen_items
+from db.schema import Work
 from db.verify import verify_run
+from db.work import claim
+from deepsound.artifacts.folder import FolderStore
+from deepsound.artifacts.protocol import Artifact
 from deepsound.canonical import sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.pipeline import OutcomeKind
+from deepsound.pipeline import OutcomeKind, Step
 from tasks.job import Job
 from tasks.perform import LAST_TRY, perform, reuse
 from tasks.run import begin_run, load_jobs, unfinished_items
@@ -20,6 +30,8 @@ from tests.footage import silent_clip
 from tests.plugins import install_plugin
 
 LONG_AGO = (1_600_000_000, 1_600_000_000)
+LONG_BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
+OTHER = "worker-2:4711:1"
 
 
 MEANWHILE = """
@@ -145,3 +157,50 @@ def test_what_the_ledger_cannot_hold_of_one_video_is_its_failure_alone(quiet_arc
     assert (attempt.step, attempt.error_code, attempt.seed) == ("generate", "internal", None)
     with quiet_archive.worker.ledger.read() as session:
         assert verify_run(session, run) == []
+
+
+def test_a_worker_that_lost_its_lease_delivers_nothing(quiet_archive: Archive):
+    reel = silent_clip(quiet_archive.folder / "reel.mp4", seconds=0.4)
+    quiet_archive.work_through(quiet_archive.register(reel))
+    with_another_name = quiet_archive.folder / "again.mp4"
+    shutil.copyfile(reel, with_another_name)
+    job = only_job(quiet_archive, quiet_archive.register(with_another_name))
+    while (action := job.next_action()) is not None and action.step is not Step.PUBLISH:
+        assert reuse(job, action)
+    assert action is not None
+    with quiet_archive.worker.ledger.write() as session:
+        assert claim(session, job.item_id, StepRef(Step.PUBLISH), OTHER, 60)
+    assert not reuse(job, action)
+    with pytest.raises(DeepSoundError) as caught:
+        perform(job, action, LAST_TRY)
+    assert caught.value.code is ErrorCode.LEASE_LOST
+    assert [path.name for path in quiet_archive.out.iterdir() if path.stem == "again"] == []
+
+
+class TakenOverMeanwhile(FolderStore):
+    """A store at which a worker is held up for so long that another takes its step."""
+
+    def take_over(self, ledger: Ledger, item: int) -> None:
+        self.ledger, self.item = ledger, item
+
+    def put(self, source: Path, media_type: str) -> Artifact:
+        kept = super().put(source, media_type)
+        with self.ledger.write() as session:
+            session.execute(update(Work).values(lease_until=LONG_BEFORE))
+            claim(session, self.item, StepRef(Step.PUBLISH), OTHER, 60)
+        return kept
+
+
+def test_a_worker_that_lost_its_lease_while_it_worked_delivers_nothing(quiet_archive: Archive):
+    reel = silent_clip(quiet_archive.folder / "reel.mp4", seconds=0.4)
+    job = only_job(quiet_archive, quiet_archive.register(reel))
+    while (action := job.next_action()) is not None and action.step is not Step.PUBLISH:
+        perform(job, action, LAST_TRY)
+    assert action is not None
+    store = TakenOverMeanwhile(quiet_archive.folder / "store")
+    store.take_over(quiet_archive.worker.ledger, job.item_id)
+    job.worker = replace(job.worker, store=store)
+    with pytest.raises(DeepSoundError) as caught:
+        perform(job, action, LAST_TRY)
+    assert caught.value.code is ErrorCode.LEASE_LOST
+    assert not quiet_archive.out.exists()
