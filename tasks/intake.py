@@ -221,9 +221,13 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
             remedy="save it as UTF-8",
         ) from error
     if path.suffix.lower() == ".csv":
-        reader = csv.DictReader(io.StringIO(text, newline=""), restkey="")
-        for row in reader:
-            yield reader.line_num, dict(row)
+        reader, begun = csv.DictReader(io.StringIO(text, newline=""), restkey=""), 1
+        try:
+            for row in reader:
+                yield reader.line_num, dict(row)
+                begun = reader.line_num + 1
+        except csv.Error as error:
+            yield begun, f"{error}; is a quotation mark missing?"
         return
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
@@ -235,6 +239,8 @@ def _json_row(line: str) -> dict[str, object] | str:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         return f"no JSON ({error.msg})"
+    except (ValueError, RecursionError):
+        return "no JSON that can be read (a number is too long, or it is nested too deeply)"
     return row if isinstance(row, dict) else "not a JSON object"
 
 
@@ -243,6 +249,8 @@ def _fault(row: dict[str, object]) -> str:
         return f"unknown column {', '.join(map(repr, unknown))} (known: {', '.join(sorted(_COLUMNS))})"
     if not isinstance(row.get("source"), str) or not row["source"]:
         return "no source"
+    if column := next((str(name) for name, told in row.items() if not _can_be_kept(name, told)), None):
+        return f"its {column} holds characters that neither file names nor texts can"
     seed = row.get("seed")
     if seed not in (None, "") and not _is_seed(str(seed)):
         return f"the seed {str(seed)[:_LONGEST_SHOWN]!r} is no whole number from 0 to {_SEEDS - 1}"
@@ -251,6 +259,15 @@ def _fault(row: dict[str, object]) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _can_be_kept(column: str, told: object) -> bool:
+    # Bytes of a file name that are no text are spelled as surrogates (PEP 383); nothing else may hold any.
+    errors = "surrogateescape" if column in ("source", "output") else "strict"
+    try:
+        return not isinstance(told, str) or b"\0" not in told.encode("utf-8", errors)
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_seed(told: str) -> bool:

@@ -182,3 +182,31 @@ def test_a_seed_that_no_ledger_can_hold_is_named_with_its_line(tmp_path: Path):
     ) as caught:
         collect([manifest], tmp_path / "out")
     assert "line 2:" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("list.jsonl", r'{"source": "a\u0000.mp4"}'),
+        ("list.jsonl", r'{"source": "a\ud800.mp4"}'),
+        ("list.jsonl", r'{"source": "a.mp4", "prompt": "rain\ud800"}'),
+        ("list.jsonl", r'{"source": "a.mp4", "output": "\ud800"}'),
+        ("list.jsonl", '{"source": "a.mp4", "seed": ' + "9" * 5000 + "}"),
+        ("list.jsonl", "[" * 100_000),
+        ("list.csv", "b\x00.mp4"),
+        ("list.csv", f'"{"a" * 140_000}\nb.mp4'),
+    ],
+)
+def test_what_no_file_and_no_ledger_can_hold_is_named_with_its_line(tmp_path: Path, name: str, rows: str):
+    head = "source\na.mp4" if name.endswith(".csv") else '{"source": "a.mp4"}\n'
+    (tmp_path / name).write_text(f"{head}\n{rows}\n", encoding="utf-8")
+    with pytest.raises(DeepSoundError, match="line 3: ") as caught:
+        collect([tmp_path / name], tmp_path / "out")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_file_name_that_is_no_text_may_be_listed(tmp_path: Path):
+    (tmp_path / "list.jsonl").write_text(r'{"source": "reel\udcff.mp4"}', encoding="utf-8")
+    [source] = collect([tmp_path / "list.jsonl"], tmp_path / "out").sources
+    assert os.fsencode(source.location.name) == b"reel\xff.mp4"
