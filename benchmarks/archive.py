@@ -102,7 +102,7 @@ def measure(folder: Path, videos: int) -> dict[str, Any]:
         began = time.monotonic()
         run = str(json.loads(pool.run("submit", reels, "--json"))["run"])
         submitted = time.monotonic() - began
-        pool.worker("cpu", limit=2)
+        pool.worker("followers", limit=2)
         pool.worker("gpu", limit=SHARDS)
         follow(pool, run, watch, {"ledger": ledger_files(folder), "prefect": prefect_files(pool)})
         resumed = time.monotonic()

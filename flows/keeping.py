@@ -17,7 +17,7 @@ from db.progress import run_list
 from db.shifts import live_flow_runs, lost_flow_runs
 from deepsound.errors import DeepSoundError, ErrorCode
 from flows import pool
-from flows.pool import ARCHIVE, CPU, Deployed
+from flows.pool import ARCHIVE, FOLLOWERS, Deployed
 from flows.priority import Priority
 from tasks.place import current_place
 from tasks.worker import Worker, worker_at
@@ -49,19 +49,19 @@ def signs_of_life(session: Session, run: str) -> Signs:
 
 
 async def ensure_followed(worker: Worker, run: str, at: datetime | None = None) -> bool:
-    """Have a worker of the pool `cpu` follow a submitted run, unless one does or is about to; True: a new one.
+    """Have a worker of the pool `followers` follow a submitted run, unless one does or is about to.
 
-    Raises DeepSoundError (ENGINE_NOT_DEPLOYED).
+    Returns whether it is a new one. Raises DeepSoundError (ENGINE_NOT_DEPLOYED).
     """
     order, signs = await asyncio.to_thread(_order, worker, run)
     followed = False
-    for flow_run in await pool.not_ended(ARCHIVE, CPU, run):
+    for flow_run in await pool.not_ended(ARCHIVE, FOLLOWERS, run):
         if signs.are_missing(flow_run):
             await pool.end_vanished(flow_run.id)
         else:
             followed = True
     if not followed:
-        await pool.start(ARCHIVE, CPU, run, {"run": run}, Priority(str(order["priority"])), at)
+        await pool.start(ARCHIVE, FOLLOWERS, run, {"run": run}, Priority(str(order["priority"])), at)
     return not followed
 
 

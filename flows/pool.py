@@ -24,7 +24,9 @@ from flows.priority import Priority
 
 ARCHIVE, SHARD, AGAIN, REPORT = "dub-archive", "dub-shard", "dub-again", "report"
 CPU = "cpu"
-"""The pool of flows that only follow others; shards go to the pool a run asks for."""
+"""The pool of what is done beside the runs; shards go to the pool a run asks for."""
+FOLLOWERS = "followers"
+"""The pool of flows that only follow others, for weeks: where workers have a limit, nothing else would start."""
 
 _OPEN_STATES = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING)
 

@@ -1,7 +1,7 @@
 """Workers to test with: a standing Prefect server, its pools and deployments, and process workers.
 
-`a_pool` is what a test is made of; the fixture `pool` is one on SQLite and a folder, with a worker for each of the
-two work pools.
+`a_pool` is what a test is made of; the fixture `pool` is one on SQLite and a folder, with a worker that follows
+runs and one that does the steps. What else runs in the pool `cpu` needs a worker of its own.
 """
 
 import os
@@ -108,7 +108,7 @@ class Pool:
     def deploy(self) -> None:
         """Our pools and deployments. What can be asked of the server directly is: each `prefect` takes seconds."""
         with httpx.Client(base_url=self.server.api_url) as api:
-            for pool in ("cpu", "gpu"):
+            for pool in ("followers", "cpu", "gpu"):
                 api.post("/work_pools/", json={"name": pool, "type": "process"}).raise_for_status()
             self.prefect("deploy", "--all")
 
@@ -178,6 +178,6 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     folder = tmp_path_factory.mktemp("pool")
     place = Place(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store"))
     with a_pool(folder, place, DEEPSOUND_LEASE_SECONDS="6") as started:
-        started.worker("cpu", limit=3)
+        started.worker("followers", limit=3)
         started.worker("gpu")
         yield started

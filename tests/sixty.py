@@ -60,7 +60,7 @@ class Sixty:
         """Another worker that follows runs, on a machine that is set up otherwise."""
         follower = self.pool.workers.pop(0)
         kill_group(follower)
-        self.pool.worker("cpu", limit=3, **environment)
+        self.pool.worker("followers", limit=3, **environment)
 
     def at_work(self, run: str) -> list[LiveShift]:
         """The workers that do the steps, at this moment."""
@@ -190,7 +190,7 @@ def sixty_videos(folder: Path, s3: S3Server) -> Iterator[Sixty]:
             patch.setenv(name, value)
         place = Place(postgres.url, f"s3://{bucket}/archive")
         with a_pool(folder, place) as pool:
-            pool.worker("cpu", limit=3)
+            pool.worker("followers", limit=3)
             yield Sixty(pool, postgres, gateway, motley, bucket)
 
 

@@ -70,7 +70,7 @@ def test_a_lost_machine_is_replaced_within_two_minutes_of_sweeping(pool: Pool):
     killed = datetime.now(UTC)
     while pool.workers:
         kill_group(pool.workers.pop())
-    pool.worker("cpu", limit=3)
+    pool.worker("followers", limit=3)
     pool.worker("gpu")
     # As its schedule does every minute; oftener here, since what is measured starts at no whole minute.
     wait_for_end(pool, run, 400, meanwhile=lambda: (pool.run("sweep"), time.sleep(10)))

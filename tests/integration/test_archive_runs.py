@@ -150,6 +150,7 @@ def test_a_standing_order_stands_as_asked_and_makes_a_run_of_what_lies_there_whe
     assert (settings["prompt"], settings["seed"]) == ("rain", 7)
 
     silent_clip(reels / "came-later.mp4", seconds=0.9)
+    pool.worker("cpu")
     # As it will be started when it is due, with what stands in the schedule.
     pool.prefect("deployment", "run", "dub-again/cpu", "--params", json.dumps(schedule["parameters"]))
     until(lambda: standing_runs(pool), 240, "the run that was due")
@@ -239,6 +240,7 @@ def test_housekeeping_leaves_results_and_the_record(pool: Pool):
     two_days_ago = time.time() - timedelta(days=2).total_seconds()
     os.utime(half, (two_days_ago, two_days_ago))
 
+    pool.worker("cpu")
     settings = {"DEEPSOUND_RETENTION_DAYS": "0", "DEEPSOUND_PREFECT_DAYS": "0"}
     api = pool.server.api_url
     deployment = httpx.get(f"{api}/deployments/name/housekeeping/cpu").json()["id"]
