@@ -1,7 +1,9 @@
 """How many videos a process drives at once, and the threads that do it."""
 
 import asyncio
+import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -15,6 +17,9 @@ from tasks.job import Job
 
 VIDEOS_AT_ONCE = max(2, os.cpu_count() or 1)
 """On the processor: what one waits for on a disk or a network, another computes."""
+
+_at_work = set[threading.Thread]()
+"""The threads that are in the middle of a step."""
 
 _threads: ContextVar[ThreadPoolExecutor] = ContextVar("threads")
 
@@ -54,6 +59,23 @@ def threads(count: int) -> Iterator[None]:
         _threads.reset(token)
         # A step that hangs was given up by then: nobody waits for its thread.
         pool.shutdown(wait=False)
+        if _is_workers() and _at_work:
+            threading._register_atexit(_end_without_waiting)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _is_workers() -> bool:
+    """Whether this process was started by a Prefect worker for one flow run, and is nobody else's."""
+    return "PREFECT__FLOW_RUN_ID" in os.environ
+
+
+def _end_without_waiting() -> None:
+    """Called when the main thread ends, by when the flow run has ended and Prefect knows how.
+
+    Python would wait for every thread now, and a worker for the process: one that hangs would keep its slot for
+    ever. What `concurrent.futures` waits by is called in the same way, and after this; `atexit` would be too late.
+    """
+    logging.shutdown()
+    os._exit(0)
 
 
 async def on_thread(
@@ -61,6 +83,12 @@ async def on_thread(
 ) -> Result:
     """Run blocking work on one of the `threads`, in this context."""
     context = copy_context()
-    return await asyncio.get_running_loop().run_in_executor(
-        _threads.get(), lambda: context.run(work, *args, **kwargs)
-    )
+
+    def work_here() -> Result:
+        _at_work.add(threading.current_thread())
+        try:
+            return context.run(work, *args, **kwargs)
+        finally:
+            _at_work.discard(threading.current_thread())
+
+    return await asyncio.get_running_loop().run_in_executor(_threads.get(), work_here)

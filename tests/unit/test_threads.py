@@ -1,6 +1,9 @@
 """How many videos a process drives at once, and on which threads."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -91,3 +94,26 @@ def test_as_many_threads_as_videos_work_at_once_each_in_its_own_context() -> Non
             return await asyncio.gather(*(drive(number) for number in range(100)))
 
     assert asyncio.run(shard()) == list(range(100))
+
+
+GIVES_UP = """
+import asyncio, threading
+from flows.threads import on_thread, threads
+
+async def shard():
+    with threads(1):
+        try:
+            await asyncio.wait_for(on_thread(threading.Event().wait), 0.2)
+        except TimeoutError:
+            print("given up", flush=True)
+
+asyncio.run(shard())
+"""
+
+
+def test_a_workers_process_ends_though_a_step_that_was_given_up_hangs() -> None:
+    environment = {**os.environ, "PREFECT__FLOW_RUN_ID": "0b6f0c0e-8a0c-4f4b-9a4e-3c9a7d1d7f55"}
+    done = subprocess.run(
+        [sys.executable, "-c", GIVES_UP], env=environment, capture_output=True, text=True, timeout=15, check=False
+    )
+    assert (done.stdout, done.returncode) == ("given up\n", 0), done.stderr
