@@ -7,6 +7,7 @@ services a single command needs, and ends with its parent whatever happens to th
 Running this module is that server: `python -m flows.engine FD PARENT`.
 """
 
+import http.client
 import os
 import socket
 import subprocess
@@ -14,7 +15,6 @@ import sys
 import threading
 import time
 import tomllib
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -149,7 +149,7 @@ def _answers(api_url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{api_url}/health", timeout=5) as reply:  # noqa: S310 - http only
             return reply.status == 200
-    except (urllib.error.URLError, TimeoutError, ConnectionError):
+    except (OSError, ValueError, http.client.HTTPException):  # nobody there, no URL, no such port
         return False
 
 

@@ -1,0 +1,15 @@
+"""Where Prefect's server is looked for, and what is said where it is not."""
+
+import pytest
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from flows.engine import check_answers
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:port/api", "http://127.0.0.1:99999/api", "http://[::1/api", "prefect"]
+)
+def test_an_address_that_is_none_is_one_clear_line(url: str):
+    with pytest.raises(DeepSoundError, match="does not answer; start it, or unset PREFECT_API_URL") as refused:
+        check_answers(url)
+    assert refused.value.code is ErrorCode.ENGINE_NOT_STARTED
