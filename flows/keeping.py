@@ -48,10 +48,11 @@ def signs_of_life(session: Session, run: str) -> Signs:
     return Signs(live_flow_runs(session, run), lost_flow_runs(session, run))
 
 
-async def ensure_followed(worker: Worker, run: str, at: datetime | None = None) -> bool:
+async def ensure_followed(worker: Worker, run: str) -> bool:
     """Have a worker of the pool `followers` follow a submitted run, unless one does or is about to.
 
-    Returns whether it is a new one. Raises DeepSoundError (ENGINE_NOT_DEPLOYED).
+    It begins at the time that the order asks for. Returns whether it is a new one. Raises DeepSoundError
+    (ENGINE_NOT_DEPLOYED).
     """
     order, signs = await asyncio.to_thread(_order, worker, run)
     followed = False
@@ -61,7 +62,9 @@ async def ensure_followed(worker: Worker, run: str, at: datetime | None = None) 
         else:
             followed = True
     if not followed:
-        await pool.start(ARCHIVE, FOLLOWERS, run, {"run": run}, Priority(str(order["priority"])), at)
+        at, queue = order.get("at"), Priority(str(order["priority"]))
+        due = None if at is None else datetime.fromisoformat(str(at))
+        await pool.start(ARCHIVE, FOLLOWERS, run, {"run": run}, queue, due)
     return not followed
 
 

@@ -75,7 +75,7 @@ def read_sources(
         files = dict(zip(listed, pool.map(read, listed), strict=True))
     _check_ranges(sources, files)
     items = [
-        NewItem(_spelled(source.location), source.output_name, files[source.location], source.overrides)
+        NewItem(spelled(source.location), source.output_name, files[source.location], source.overrides)
         for source in sources
     ]
     return NewRun(name or _name(sources), settings.to_json(), items, worker.workplace.code)
@@ -94,7 +94,8 @@ def _check_ranges(sources: Iterable[Source], files: Mapping[Location, VideoFile 
         raise DeepSoundError(ErrorCode.BAD_SETTINGS, "; ".join(faults), remedy=remedy)
 
 
-def _spelled(where: Location) -> str:
+def spelled(where: Location) -> str:
+    """So that it means the same in any folder."""
     return str(where.absolute() if isinstance(where, Path) else where)
 
 

@@ -12,14 +12,17 @@ from tasks.intake import collect, refuse_overwriting_sources
 from tasks.permission import asked_for
 from tasks.person import this_person
 from tasks.room import check_room
-from tasks.run import read_sources
+from tasks.run import read_sources, spelled
 from tasks.settings import RunSettings, Source
 from tasks.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What an operator hands over. `pool` and `priority` say where its shards run; hours are of workers."""
+    """What an operator hands over. `pool` and `priority` say where its shards run; hours are of workers.
+
+    Nothing starts before `at` (ISO 8601 with its offset; None: at once).
+    """
 
     inputs: Sequence[str]
     settings: RunSettings
@@ -27,16 +30,18 @@ class Submission:
     pool: str
     priority: str
     budget_gpu_hours: float | None
+    at: str | None = None
 
     def to_json(self) -> dict[str, Json]:
         """As the ledger and a schedule keep it."""
         return {
-            "inputs": list(self.inputs),
+            "inputs": [spelled(location(given)) for given in self.inputs],
             "settings": self.settings.to_json(),
             "name": self.name,
             "pool": self.pool,
             "priority": self.priority,
             "budget_gpu_hours": self.budget_gpu_hours,
+            "at": self.at,
         }
 
     @classmethod

@@ -71,7 +71,15 @@ def submit_run(
         db=db,
         store=store,
     )
-    submission = Submission(inputs, settings.for_run(), name, pool, priority.value, budget_gpu_hours)
+    submission = Submission(
+        inputs,
+        settings.for_run(),
+        name,
+        pool,
+        priority.value,
+        budget_gpu_hours,
+        at=None if starts is None else starts.isoformat(),
+    )
     sources = take_stock(submission)
     check_licences(settings, sources)
     reach_server()
@@ -79,7 +87,7 @@ def submit_run(
         _repeat(submission, cron, len(sources), as_json)
         return
     run_id = _register(worker_at(settings.place), submission, sources)
-    _start(worker_at(settings.place), run_id, starts)
+    _start(worker_at(settings.place), run_id)
     if as_json:
         out.file.write(json.dumps({"run": run_id, "items": len(sources)}) + "\n")
         return
@@ -97,11 +105,11 @@ def _register(worker: Worker, submission: Submission, sources: tuple[Source, ...
     return run_id
 
 
-def _start(worker: Worker, run_id: str, starts: datetime | None) -> None:
+def _start(worker: Worker, run_id: str) -> None:
     # Only now: Prefect takes seconds to import, and reads its settings once.
     from flows.keeping import ensure_followed
 
-    ask(ensure_followed(worker, run_id, starts))
+    ask(ensure_followed(worker, run_id))
 
 
 def _repeat(submission: Submission, cron: str, videos: int, as_json: bool) -> None:

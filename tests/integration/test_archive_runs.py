@@ -114,6 +114,10 @@ def test_a_run_that_waits_for_its_time_can_be_cancelled_and_stays_as_it_is(pool:
     starts = datetime.fromisoformat(follower["expected_start_time"])
     assert (follower["state_type"], starts) == ("SCHEDULED", datetime(2099, 12, 1, 22).astimezone())
     assert follower["work_queue_name"] == "normal"
+    httpx.delete(f"{pool.server.api_url}/flow_runs/{follower['id']}").raise_for_status()
+    pool.run("sweep")
+    [follower] = flow_runs(pool, {"tags": {"all_": [f"run:{run}"]}})
+    assert datetime.fromisoformat(follower["expected_start_time"]) == starts, "who sweeps keeps to it too"
     pool.run("cancel", run)
     status = json.loads(pool.run("status", run, "--json"))
     assert (status["state"], status["open"]) == ("cancelled", 2)
