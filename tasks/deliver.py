@@ -1,17 +1,18 @@
 """Published artifacts become files people find: NAME.mp4, NAME.wav, stems, and a sidecar with the reasons."""
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from contextlib import ExitStack
 from hashlib import sha256
+from pathlib import Path, PurePosixPath
 
 from db.records import FinishedStep
-from deepsound.artifacts.location import Location
+from deepsound.artifacts.location import InBucket, Location
 from deepsound.artifacts.protocol import Artifact
 from deepsound.canonical import Json
 from deepsound.errors import DeepSoundError, ErrorCode
 from tasks.job import Job
-from tasks.shelf import Found, find, put, read
+from tasks.shelf import Found, find, put, read, remove
 from tasks.sidecar import NamedFile, NotOursError, named_file, named_in, sidecar_of, speakable, unfinished
 
 
@@ -26,20 +27,23 @@ def deliver(job: Job, published: FinishedStep) -> None:
     """Bring every published file to its place; what already lies there with the right bytes stays.
 
     Nothing is replaced but results of the same video (or of the same part of it), as the sidecar that lies there
-    names them. Before the first file a sidecar without an outcome names what lies there and what will: whoever
-    takes up an interrupted delivery knows its files by that.
+    names them; those that this ending does not put out are removed. Before a file is touched, a sidecar without an
+    outcome names what lies there and what will: whoever takes up an interrupted delivery knows its files by that.
     Raises DeepSoundError (OUTPUT_NOT_WRITABLE, DISK_FULL, STORE_*, ARTIFACT_*).
     """
     targets = delivered_places(job.settings.out, job.name, published)
     said = sidecar_of(job, published, targets)
     earlier = _named_before(targets["sidecar"], said)
     due = _due(published.outputs, targets, {named.file for named in earlier})
+    withdrawn = _withdrawn(earlier, targets)
     with ExitStack() as held:
         kept = {role: held.enter_context(job.worker.store.local(made.sha256)) for role, made in due.items()}
-        if not earlier.issuperset(named_file(targets[role], made.sha256) for role, made in due.items()):
+        if due or withdrawn:
             _write(job, unfinished(said, earlier), targets["sidecar"])
         for role, made in due.items():
             put(kept[role], targets[role], made)
+    for named in withdrawn:
+        remove(_beside(targets["sidecar"], named.file), named.sha256)
     _write(job, said, targets["sidecar"])
 
 
@@ -62,6 +66,26 @@ def _due(made: Mapping[str, Artifact], targets: Mapping[str, Location], ours: Se
         if found is not Found.THE_SAME:
             due[role] = artifact
     return due
+
+
+def _withdrawn(earlier: Iterable[NamedFile], targets: Mapping[str, Location]) -> list[NamedFile]:
+    """What an earlier ending put out and this one does not.
+
+    A sidecar may have been written by anybody, so only files beside it that bear its own name are believed.
+    """
+    names = {PurePosixPath(str(target)).name for target in targets.values()}
+    ours = PurePosixPath(str(targets["sidecar"])).stem + "."
+    return [
+        named
+        for named in earlier
+        if named.file not in names and named.file.startswith(ours) and "/" not in named.file
+    ]
+
+
+def _beside(sidecar: Location, name: str) -> Location:
+    if isinstance(sidecar, Path):
+        return sidecar.with_name(name)
+    return InBucket(sidecar.bucket, str(PurePosixPath(sidecar.key).with_name(name)))
 
 
 def _taken(target: Location, what: str) -> DeepSoundError:

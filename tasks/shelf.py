@@ -76,6 +76,22 @@ def put(source: Path, target: Location, artifact: Artifact) -> None:
         shutil.copyfile(source, temporary)
 
 
+def remove(target: Location, sha256: str) -> None:
+    """Remove what lies there if these are its bytes; anything else stays.
+
+    Raises DeepSoundError (OUTPUT_NOT_WRITABLE, STORE_*).
+    """
+    if not isinstance(target, Path):
+        from deepsound.artifacts.bucket_files import delete, find_hash
+
+        if find_hash(target) == sha256:
+            delete(target)
+        return
+    with writable(target.parent):
+        if target.is_file() and not target.is_symlink() and sha256_file(target) == sha256:
+            target.unlink()
+
+
 @contextmanager
 def writable(folder: Path) -> Iterator[None]:
     """The folder, made if need be; what the system says against writing there becomes one line."""

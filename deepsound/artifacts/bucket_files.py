@@ -116,6 +116,13 @@ def upload(source: Path, file: InBucket, media_type: str, sha256: str) -> None:
         )
 
 
+def delete(file: InBucket) -> None:
+    """Remove an object. Raises DeepSoundError (BAD_SETTINGS, STORE_REFUSED, STORE_UNREACHABLE)."""
+    client, server = _connected()
+    with s3_faults(str(file), server):
+        client.remove_object(file.bucket, file.key)
+
+
 def link_to(file: InBucket) -> str:
     """A URL that shows an object to whoever has it, for as long as S3 allows: 7 days. It holds no secret key.
 

@@ -100,6 +100,10 @@ def sidecar(archive: Archive) -> dict[str, Any]:
     return json.loads((archive.out / "reel.json").read_text(encoding="utf-8"))
 
 
+def delivered(archive: Archive) -> set[str]:
+    return {path.name for path in archive.out.iterdir()}
+
+
 def test_a_person_decides_what_the_judge_could_not_and_only_what_follows_is_done_again(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ):
@@ -109,13 +113,14 @@ def test_a_person_decides_what_the_judge_could_not_and_only_what_follows_is_done
     [result] = archive.dub(clip, generator="soundtrack", reasoner="shrugger", loudness=False)
     assert result.outcome == "needs_review"
     [waiting] = json.loads(review(archive, "--json").stdout)["items"]
-    assert Path(waiting["coarse"]).is_file()
+    coarse = sound_of(Path(waiting["coarse"]))
 
     done = review(archive, waiting["item"], "--verdict", "yes", "--reason", "a man speaks, and nobody is seen")
     assert done.exit_code == 0, done.output
     told = sidecar(archive)
     assert (told["outcome"], told["review"]["verdict"]) == ("done", "yes")
     assert "the voice was removed; reviewed by " in told["why"]
+    assert delivered(archive) == {"reel.json", "reel.mp4", "reel.wav", "reel.voice.wav"}
     assert json.loads(review(archive, "--json").stdout)["items"] == []
     [item] = archive.items()
     separated = next(attempt for attempt in item.attempts if attempt.step == "separate")
@@ -126,8 +131,8 @@ def test_a_person_decides_what_the_judge_could_not_and_only_what_follows_is_done
     assert done.exit_code == 0, done.output
     [item] = archive.items()
     assert [attempt.step for attempt in item.attempts].count("judge") == 1
-    coarse, sound = sound_of(Path(waiting["coarse"])), sound_of(archive.out / "reel.wav")
-    assert np.array_equal(coarse, sound), "the coarse sound is out"
+    assert np.array_equal(coarse, sound_of(archive.out / "reel.wav")), "the coarse sound is out"
+    assert delivered(archive) == {"reel.json", "reel.mp4", "reel.wav"}, "nothing of earlier endings"
     assert sidecar(archive)["review"]["seq"] == 2
     assert [(said.seq, said.verdict) for said in item.reviews] == [(1, "yes"), (2, "no")]
 

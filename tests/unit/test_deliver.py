@@ -1,5 +1,6 @@
 """Delivery: results lie under their names whole or not at all, and what is right already is left alone."""
 
+import hashlib
 import json
 import os
 import resource
@@ -182,6 +183,53 @@ def test_results_of_the_same_video_are_replaced(
     told = contents(out)
     assert json.loads(told.pop("reel.json"))["outcome"] == "done"
     assert told == {"reel.mov": SOUND[::-1], "reel.wav": SOUND, "reel.voice.wav": VOICE}
+
+
+def test_what_an_earlier_ending_put_out_and_this_one_does_not_is_removed(
+    worker: Worker, made: Made, published: FinishedStep, out: Location
+):
+    put(out, "reel.srt", b"somebody's subtitles")
+    put(out, "reel.coarse.wav", b"somebody's sound")
+    deliver(a_job(worker, out, "reel"), published)
+    deliver(a_job(worker, out, "reel"), made({"voice": VOICE}))
+    assert json.loads(contents(out)["reel.json"])["outputs"].keys() == {"voice"}
+    assert contents(out).keys() == {"reel.json", "reel.voice.wav", "reel.srt", "reel.coarse.wav"}
+
+
+def test_a_result_that_somebody_worked_on_is_not_removed(worker: Worker, made: Made, published: FinishedStep, out):
+    deliver(a_job(worker, out, "reel"), published)
+    put(out, "reel.wav", b"edited by hand")
+    deliver(a_job(worker, out, "reel"), made({}))
+    assert contents(out).keys() == {"reel.json", "reel.wav"}
+
+
+def test_what_an_interrupted_delivery_would_have_removed_is_removed_by_the_next(
+    worker: Worker, made: Made, tmp_path: Path
+):
+    out, then = tmp_path / "out", made({"coarse": SOUND})
+    deliver(a_job(worker, out, "reel"), made({"video": b"picture", "audio": b"sound"}))
+    with room_for(100_000), pytest.raises(DeepSoundError):
+        deliver(a_job(worker, out, "reel"), then)
+    assert contents(out).keys() == {"reel.json", "reel.mov", "reel.wav"}
+    deliver(a_job(worker, out, "reel"), then)
+    assert contents(out).keys() == {"reel.json", "reel.coarse.wav"}
+
+
+@pytest.mark.parametrize("named", ["../original.mov", "/etc/hostname", "other.mov", "reel.json", "."])
+def test_a_sidecar_names_nothing_but_files_of_its_own_name(
+    worker: Worker, made: Made, published: FinishedStep, tmp_path: Path, named: str
+):
+    """Whoever may write into the folder may not have files removed elsewhere."""
+    out = tmp_path / "out"
+    deliver(a_job(worker, out, "reel"), published)
+    told = json.loads((out / "reel.json").read_text())
+    for kept in (tmp_path / "original.mov", out / "other.mov"):
+        kept.write_bytes(SOUND)
+    told["outputs"] = {"video": {"file": named, "sha256": hashlib.sha256(SOUND).hexdigest()}}
+    (out / "reel.json").write_text(json.dumps(told))
+    deliver(a_job(worker, out, "reel"), made({}))
+    assert (tmp_path / "original.mov").is_file()
+    assert contents(out).keys() == {"reel.json", "reel.mov", "reel.wav", "reel.voice.wav", "other.mov"}
 
 
 def test_another_part_of_the_same_video_is_another_source(worker: Worker, published: FinishedStep, tmp_path: Path):
