@@ -17,7 +17,7 @@ from db.items import run_ids
 from db.reconcile import Account, Fate, Reconciliation, reconcile_run
 from deepsound.canonical import Json
 from deepsound.errors import DeepSoundError, ErrorCode
-from tasks.deliver import speakable
+from deepsound.plain_text import as_text, speakable
 from tasks.run import no_such_run
 from tasks.verify import Books, verify_books
 from tasks.worker import Worker, reader_at
@@ -128,7 +128,8 @@ def _known_runs(worker: Worker, asked: Sequence[str] | None) -> list[str]:
 def _show_books(run_id: str, books: Books) -> None:
     for finding in books.findings:
         of_item = "" if finding.item_id is None else f"item {finding.item_id}, "
-        out.print(Text(f"{run_id}: {of_item}{finding.row} {finding.problem}: {finding.detail}", style="red"))
+        told = f"{run_id}: {of_item}{finding.row} {finding.problem}: {finding.detail}"
+        out.print(Text(speakable(told), style="red"))
     gone = f"; {books.expired} of them deleted by retention" if books.expired else ""
     found = f"{len(books.findings)} findings" if books.findings else "everything is as it was written"
     out.print(Text(f"run {run_id}: {found}; {books.artifacts or 'no'} artifacts checked{gone}"))
@@ -153,7 +154,7 @@ def _show_reconciliation(run_id: str, reconciled: Reconciliation) -> None:
     for account in reconciled.accounts:
         if account.fate is not Fate.DONE:
             name, why = speakable(account.item.output_name), account.reason or "–"
-            table.add_row(Text(name), account.fate.replace("_", " "), Text(why))
+            table.add_row(Text(name), account.fate.replace("_", " "), Text(speakable(why)))
     if table.row_count:
         out.print(table)
     for problem in reconciled.problems:
@@ -168,7 +169,7 @@ def _reconciliation_json(run_id: str, reconciled: Reconciliation) -> Json:
         "run": run_id,
         "is_clean": reconciled.is_clean,
         "fates": {str(fate): number for fate, number in reconciled.fates.items()},
-        "problems": [speakable(problem) for problem in reconciled.problems],
+        "problems": [as_text(problem) for problem in reconciled.problems],
         "items": [_account_json(account) for account in reconciled.accounts],
     }
 
@@ -176,8 +177,8 @@ def _reconciliation_json(run_id: str, reconciled: Reconciliation) -> Json:
 def _account_json(account: Account) -> Json:
     return {
         "item": account.item.id,
-        "name": speakable(account.item.output_name),
-        "source": speakable(account.item.source),
+        "name": as_text(account.item.output_name),
+        "source": as_text(account.item.source),
         "fate": account.fate,
         "reason": account.reason,
     }

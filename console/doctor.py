@@ -5,12 +5,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from console.settings import Settings, settings_from
 from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, out
@@ -36,15 +37,20 @@ class Finding:
 def doctor() -> None:
     """Check this installation: packages, weights, ledger, store, workflow engine, disk."""
     settings = settings_from()
+    findings = list(examine(settings))
+    out.print(findings_table(findings))
+    raise typer.Exit(EXIT_SOME_FAILED if any(finding.trouble for finding in findings) else EXIT_DONE)
+
+
+def findings_table(findings: Iterable[Finding]) -> Table:
+    """For people: a line for each, and below it what to do where all is not well."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    healthy = True
-    for finding in examine(settings):
-        healthy &= finding.trouble is None
-        table.add_row("[green]ok[/]" if finding.trouble is None else "[red]no[/]", finding.what, finding.detail)
+    for finding in findings:
+        is_well = finding.trouble is None
+        table.add_row(Text("ok", "green") if is_well else Text("no", "red"), finding.what, finding.detail)
         if finding.trouble is not None:
-            table.add_row("", "", f"[red]{finding.trouble}[/]")
-    out.print(table)
-    raise typer.Exit(EXIT_DONE if healthy else EXIT_SOME_FAILED)
+            table.add_row("", "", Text(finding.trouble, "red"))
+    return table
 
 
 def examine(settings: Settings) -> Iterator[Finding]:

@@ -14,8 +14,8 @@ from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, err, out, say
 from deepsound.artifacts.location import location
 from deepsound.media.guarded.pool import warm_up
 from deepsound.pipeline import OutcomeKind
+from deepsound.plain_text import speakable
 from flows.local import drive_run
-from tasks.deliver import speakable
 from tasks.intake import collect, refuse_overwriting_sources
 from tasks.results import ItemResult, read_results
 from tasks.run import begin_run, held_back, unfinished_items

@@ -9,17 +9,17 @@ from rich.tree import Tree
 from db.schema import Attempt, Decision, Effect, Item, Reopening, Review
 from db.standing import links, stand_of
 from deepsound.canonical import Json
-from tasks.deliver import speakable
+from deepsound.plain_text import as_text, speakable
 
 
 def item_tree(item: Item) -> Tree:
     """What was done to it, in order; what was taken back is marked so."""
-    tree = Tree(Text(f"{item.output_name}  (item {item.id} of run {item.run_id})", style="bold"))
-    tree.add(Text(f"source {speakable(item.source)}"))
-    tree.add(Text(f"sha256 {item.video_sha256 or 'none: it could not be read'}"))
-    tree.add(Text(f"settings {json.dumps(item.run.settings, ensure_ascii=False)}"))
+    tree = Tree(_line(f"{item.output_name}  (item {item.id} of run {item.run_id})", "bold"))
+    tree.add(_line(f"source {item.source}"))
+    tree.add(_line(f"sha256 {item.video_sha256 or 'none: it could not be read'}"))
+    tree.add(_line(f"settings {json.dumps(item.run.settings, ensure_ascii=False)}"))
     if item.overrides:
-        tree.add(Text(f"its own {json.dumps(item.overrides, ensure_ascii=False)}"))
+        tree.add(_line(f"its own {json.dumps(item.overrides, ensure_ascii=False)}"))
     standing = {attempt.id for attempt in stand_of(item.attempts, item.reopenings).attempts}
     for link in links(item.attempts, item.reopenings):
         if isinstance(link, Reopening):
@@ -27,8 +27,17 @@ def item_tree(item: Item) -> Tree:
         else:
             _add_attempt(tree, link, stands=link.id in standing)
     for review in item.reviews:
-        tree.add(Text(_ruled(review)))
+        tree.add(_line(_ruled(review)))
     return tree
+
+
+def _line(told: str, style: str = "") -> Text:
+    return Text(speakable(told), style)
+
+
+def _quoted(words: str) -> str:
+    """Words of several lines: what follows the first stands further in, so that none looks like a line of ours."""
+    return "\n    ".join(map(speakable, words.splitlines()))
 
 
 def _ruled(review: Review) -> str:
@@ -42,7 +51,7 @@ def _taken_back(reopening: Reopening) -> Text:
     how = "to be really done again" if reopening.anew else "to be tried again"
     why = f": {reopening.reason}" if reopening.reason else ""
     who = f"by {reopening.by} at {reopening.at:%Y-%m-%d %H:%M:%S} UTC"
-    said = f"  taken back with all that followed, {how}, {who}{why}"
+    said = speakable(f"  taken back with all that followed, {how}, {who}{why}")
     return Text.assemble((reopening.step, "bold"), again, (said, "yellow"))
 
 
@@ -58,14 +67,18 @@ def _add_attempt(tree: Tree, attempt: Attempt, *, stands: bool) -> None:
     )
     branch = tree.add(heading)
     for line in _facts(attempt):
-        branch.add(Text(line))
+        branch.add(_line(line))
+    if attempt.prompt is not None:
+        branch.add(Text(f"asked: {_quoted(attempt.prompt.body)}"))
+    for line in _used(attempt):
+        branch.add(_line(line))
     words = attempt.reused or attempt
     for thought in words.thoughts:
-        branch.add(Text.assemble((thought.stage.upper(), "italic"), " ", thought.text))
+        branch.add(Text.assemble((thought.stage.upper(), "italic"), " ", _quoted(thought.text)))
     for decision in words.decisions:
-        branch.add(Text(_decided(words, decision), style="bold"))
+        branch.add(_line(_decided(words, decision), "bold"))
     for effect in words.effects:
-        branch.add(Text(_changed(effect)))
+        branch.add(_line(_changed(effect)))
 
 
 def _facts(attempt: Attempt) -> Iterator[str]:
@@ -76,8 +89,9 @@ def _facts(attempt: Attempt) -> Iterator[str]:
     yield f"attempt {attempt.id}, key {attempt.step_key}, hash {attempt.hash}"
     for used in attempt.models:
         yield f"model {used.model.name} {used.model.revision}, {used.model.licence}"
-    if attempt.prompt is not None:
-        yield f"asked: {attempt.prompt.body}"
+
+
+def _used(attempt: Attempt) -> Iterator[str]:
     for link in (attempt.reused or attempt).artifacts:
         yield f"{link.direction} {link.role} {link.artifact_sha256} ({link.artifact.size} bytes)"
 
@@ -117,7 +131,7 @@ def item_json(item: Item) -> Json:
         "item": item.id,
         "run": item.run_id,
         "name": item.output_name,
-        "source": speakable(item.source),
+        "source": as_text(item.source),
         "video_sha256": item.video_sha256,
         "settings": item.run.settings,
         "overrides": item.overrides,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from console.pull import pull_models
 from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, complain, err, out
@@ -23,7 +24,7 @@ from deepsound.models import (
 app = typer.Typer(no_args_is_help=True)
 app.command("pull")(pull_models)
 
-_COMMERCIAL = {True: "yes", False: "[red]no[/]", None: "[yellow]ask[/]"}
+_COMMERCIAL = {True: "yes", False: Text("no", "red"), None: Text("ask", "yellow")}
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Models; all, where none is named.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -53,7 +54,7 @@ def check_models(names: Names = None, as_json: AsJson = False) -> None:
     chosen = _chosen(names)
     found: list[tuple[KnownModel, str, Sequence[DeepSoundError]]] = []
     for model in chosen:
-        with err.status(f"reading {model.name}"):
+        with err.status(Text(f"reading {model.name}")):
             found.append((model, *_state(model, is_wanted=bool(names))))
     if as_json:
         _write_json([_checked_json(*one) for one in found])
@@ -85,10 +86,10 @@ def _are_missing(faults: Iterable[DeepSoundError]) -> bool:
 
 
 _STATES = {
-    "whole": "[green]whole[/]",
-    "here": "[yellow]here, no official hash is known[/]",
+    "whole": Text("whole", "green"),
+    "here": Text("here, no official hash is known", "yellow"),
     "not here": "not here",
-    "faulty": "[red]faulty[/]",
+    "faulty": Text("faulty", "red"),
 }
 
 
@@ -112,7 +113,7 @@ def _table_of_models(chosen: Iterable[KnownModel]) -> Table:
         table.add_row(
             model.name,
             model.purpose,
-            "[green]yes[/]" if _is_here(model) else "no",
+            Text("yes", "green") if _is_here(model) else "no",
             _size(model),
             model.licence,
             _COMMERCIAL[model.commercial_use],

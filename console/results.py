@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from console.terminal import err
 from deepsound.canonical import Json
 from deepsound.pipeline import OutcomeKind
-from tasks.deliver import speakable
+from deepsound.plain_text import as_text, speakable
 from tasks.results import ItemResult
 
 
@@ -24,12 +25,12 @@ def summary_table(results: Sequence[ItemResult]) -> Table:
     for result in results:
         table.add_row(
             speakable(result.name),
-            _OUTCOME_SHOWN[result.outcome],
+            Text(*_OUTCOME_SHOWN[result.outcome]),
             result.verdict or "–",
             _number(result.probability, ".2f"),
             _number(result.loudness, ".1f"),
             "reused" if result.was_reused else f"{result.seconds:.1f}",
-            result.why or _where_it_stopped(result),
+            speakable(result.why or _where_it_stopped(result)),
         )
     return table
 
@@ -38,15 +39,15 @@ def show_errors(results: Sequence[ItemResult]) -> None:
     """On stderr, above the table: each video that failed or is still open, in one line."""
     for result in results:
         if result.error is not None:
-            err.print(result.error, style="red", soft_wrap=True, markup=False)
+            err.print(result.error, style="red", soft_wrap=True)
 
 
-_OUTCOME_SHOWN = {
-    OutcomeKind.DONE: "[green]done[/]",
-    OutcomeKind.NEEDS_REVIEW: "[yellow]needs review[/]",
-    OutcomeKind.REMOVED: "[yellow]removed[/]",
-    OutcomeKind.FAILED: "[red]failed[/]",
-    None: "[red]open[/]",
+_OUTCOME_SHOWN: dict[OutcomeKind | None, tuple[str, str]] = {
+    OutcomeKind.DONE: ("done", "green"),
+    OutcomeKind.NEEDS_REVIEW: ("needs review", "yellow"),
+    OutcomeKind.REMOVED: ("removed", "yellow"),
+    OutcomeKind.FAILED: ("failed", "red"),
+    None: ("open", "red"),
 }
 
 
@@ -55,10 +56,10 @@ def _where_it_stopped(result: ItemResult) -> str:
 
 
 def _item_json(result: ItemResult) -> Json:
-    outputs = {role: str(path) for role, path in result.outputs.items()}
+    outputs = {role: as_text(path) for role, path in result.outputs.items()}
     stems = {role: path for role, path in outputs.items() if role not in ("video", "audio", "sidecar")}
     return {
-        "input": speakable(result.source),
+        "input": as_text(result.source),
         "outcome": result.outcome,
         "why": result.why,
         "verdict": result.verdict,

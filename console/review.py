@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from console import options
 from console.run.driving import go_on
@@ -19,7 +18,7 @@ from deepsound.artifacts.location import location
 from deepsound.canonical import Json
 from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
-from tasks.deliver import speakable
+from deepsound.plain_text import as_text, speakable
 from tasks.person import this_person
 from tasks.review import review_item
 from tasks.worker import Worker
@@ -90,9 +89,7 @@ def _table(waiting: Sequence[Waiting]) -> Table:
     for heading in ("item", "video", "why", "to listen to"):
         table.add_column(heading, overflow="fold")
     for each in waiting:
-        table.add_row(
-            str(each.item_id), Text(speakable(each.output_name)), Text(each.why), Text(speakable(_coarse(each)))
-        )
+        table.add_row(str(each.item_id), *map(speakable, (each.output_name, each.why, _coarse(each))))
     return table
 
 
@@ -100,10 +97,10 @@ def _json(waiting: Waiting) -> Json:
     return {
         "item": waiting.item_id,
         "run": waiting.run_id,
-        "name": speakable(waiting.output_name),
-        "source": speakable(waiting.source),
+        "name": as_text(waiting.output_name),
+        "source": as_text(waiting.source),
         "why": waiting.why,
-        "coarse": speakable(_coarse(waiting)),
+        "coarse": as_text(_coarse(waiting)),
     }
 
 

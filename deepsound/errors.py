@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from deepsound.plain_text import speakable
+
 
 class ErrorCode(StrEnum):
     """Every way a step can fail. `is_retryable` decides whether trying the same thing again can help."""
@@ -54,7 +56,7 @@ _RETRYABLE = frozenset(
 class DeepSoundError(Exception):
     """A failure with a code, the thing it concerns, and what to do about it.
 
-    `str(error)` is one line: `where: what; remedy`. The parts hold no secrets.
+    `str(error)` is one plain line: `where: what; remedy`. The parts are kept as they are, and hold no secrets.
     """
 
     def __init__(self, code: ErrorCode, what: str, *, where: str = "", remedy: str = "") -> None:
@@ -64,7 +66,7 @@ class DeepSoundError(Exception):
         self.remedy = remedy
         line = f"{where}: {what}" if where else what
         line = f"{line}; {remedy}" if remedy else line
-        super().__init__(" ".join(line.split()))
+        super().__init__(speakable(" ".join(line.split())))
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (self.code, self.what, self.where, self.remedy)

@@ -13,7 +13,7 @@ from deepsound.canonical import Json
 from deepsound.errors import DeepSoundError, ErrorCode
 from tasks.job import Job
 from tasks.shelf import Found, find, put, read, remove
-from tasks.sidecar import NamedFile, NotOursError, named_file, named_in, sidecar_of, speakable, unfinished
+from tasks.sidecar import NamedFile, NotOursError, named_file, named_in, sidecar_of, unfinished
 
 
 def delivered_places(out: Location, name: str, published: FinishedStep) -> dict[str, Location]:
@@ -92,7 +92,7 @@ def _taken(target: Location, what: str) -> DeepSoundError:
     return DeepSoundError(
         ErrorCode.OUTPUT_NOT_WRITABLE,
         f"{what} and would be lost",
-        where=speakable(target),
+        where=str(target),
         remedy="move it away and run again, or choose another place with -o",
     )
 

@@ -23,7 +23,7 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.memory import is_out_of_memory
 from deepsound.pipeline import Action, OutcomeKind, Step
 from tasks import check_silence, fall_back, generate, judge, plan, publish, separate
-from tasks.deliver import deliver, speakable
+from tasks.deliver import deliver
 from tasks.faults import fault_point
 from tasks.job import Job
 from tasks.permission import check_weights
@@ -194,7 +194,7 @@ def as_failure(error: Exception, job: Job) -> DeepSoundError:
         case _:
             code, what = ErrorCode.INTERNAL, f"{type(error).__name__}: {error}"
             remedy = "please report this with the file, if it can be shared"
-    return DeepSoundError(code, what, where=speakable(job.source), remedy=remedy)
+    return DeepSoundError(code, what, where=str(job.source), remedy=remedy)
 
 
 def _at(action: Action) -> StepRef:
@@ -297,6 +297,6 @@ def _check_deaths(job: Job, action: Action, deaths: int) -> None:
         raise DeepSoundError(
             ErrorCode.QUARANTINED,
             f"{action.step} killed its worker twice and was set aside",
-            where=speakable(job.source),
+            where=str(job.source),
             remedy=f"look at the file, then `deepsound run retry {job.run_id} --error {ErrorCode.QUARANTINED}`",
         )

@@ -9,7 +9,8 @@ from db.records import FinishedStep, StepRef
 from deepsound.artifacts.location import Location
 from deepsound.canonical import Json
 from deepsound.pipeline import OutcomeKind, Step
-from tasks.deliver import delivered_places, speakable
+from deepsound.plain_text import speakable
+from tasks.deliver import delivered_places
 from tasks.run import held_back, no_such_run
 from tasks.settings import RunSettings
 from tasks.worker import Worker

@@ -9,6 +9,7 @@ from db.records import FinishedStep, StepRef
 from deepsound.artifacts.location import Location
 from deepsound.canonical import Json
 from deepsound.pipeline import Step
+from deepsound.plain_text import as_text
 from tasks.job import EXCERPT, PLAN, Job
 
 _EARLIER = "earlier"
@@ -34,7 +35,7 @@ def sidecar_of(job: Job, published: FinishedStep, targets: Mapping[str, Location
     return {
         "run": job.run_id,
         "item": job.item_id,
-        "source": {"path": speakable(job.source), "sha256": job.video_sha256, **_cut(job)},
+        "source": {"path": as_text(job.source), "sha256": job.video_sha256, **_cut(job)},
         "outcome": published.result["outcome"],
         "why": published.result["why"],
         "judgement": None if judged is None else dict(judged.result),
@@ -56,7 +57,7 @@ def unfinished(sidecar: Mapping[str, Json], earlier: Iterable[NamedFile]) -> dic
 
 def named_file(target: Location, sha256: str) -> NamedFile:
     """A result as sidecars name it."""
-    return NamedFile(speakable(PurePosixPath(str(target)).name), sha256)
+    return NamedFile(as_text(PurePosixPath(str(target)).name), sha256)
 
 
 def named_in(body: bytes, sidecar: Mapping[str, Json]) -> frozenset[NamedFile]:
@@ -82,8 +83,3 @@ def _cut(job: Job) -> dict[str, Json]:
     """From when to when the result is of the source, in seconds; nothing where it is all of it."""
     excerpt = job.done[PLAN].result.get(EXCERPT) if job.part is not None else None
     return {"start": excerpt["start"], "end": excerpt["end"]} if isinstance(excerpt, dict) else {}
-
-
-def speakable(name: object) -> str:
-    """File names may hold bytes that are no text, which JSON and terminals can't show."""
-    return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -18,6 +18,7 @@ from db.records import WorkState
 from db.shifts import LiveShift, live_shifts, worker_seconds
 from deepsound.canonical import Json
 from deepsound.pipeline import OutcomeKind, Step
+from deepsound.plain_text import speakable
 from tasks.run import no_such_run
 from tasks.worker import Worker
 
@@ -84,7 +85,7 @@ def show_status(run: options.Run, db: options.Db = None, as_json: options.Json =
     out.print(status_page(status))
     for event in status.events:
         why = f": {event.reason}" if event.reason else ""
-        out.print(f"{event.at.astimezone():%Y-%m-%d %H:%M} {event.kind} by {event.by}{why}", markup=False)
+        out.print(f"{event.at.astimezone():%Y-%m-%d %H:%M} {event.kind} by {event.by}{speakable(why)}")
 
 
 def read_status(worker: Worker, run_id: str) -> RunStatus:

@@ -17,8 +17,8 @@ from deepsound.artifacts.location import Location, location
 from deepsound.artifacts.protocol import Artifact
 from deepsound.media.files import replacing
 from deepsound.pipeline import OutcomeKind, Step
+from deepsound.plain_text import speakable
 from deepsound.spans import Span
-from tasks.deliver import speakable
 from tasks.excerpts import range_of
 from tasks.judge import unseen_voices
 from tasks.results import ItemResult, read_results

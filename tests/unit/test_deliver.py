@@ -17,7 +17,7 @@ from deepsound.artifacts.location import InBucket, Location
 from deepsound.artifacts.protocol import Artifact
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Fallback, Step, VoicePolicy
-from tasks.deliver import deliver, delivered_places, speakable
+from tasks.deliver import deliver, delivered_places
 from tasks.excerpts import TimeRange
 from tasks.job import PLAN, Job
 from tasks.place import Place
@@ -320,7 +320,3 @@ def test_a_source_whose_name_is_no_text_is_spelled_in_the_sidecar(worker, publis
     deliver(job, published)
     sidecar = json.loads((tmp_path / "out" / "reel.json").read_text(encoding="utf-8"))
     assert sidecar["source"]["path"] == "/archive/bobine \\xe9t\\xe9.mov"
-
-
-def test_names_that_are_text_are_spoken_as_they_are():
-    assert speakable("Bobine été 日本") == "Bobine été 日本"

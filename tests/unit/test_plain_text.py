@@ -1,0 +1,59 @@
+"""What is told to people is one line that a terminal shows as it is, whatever a name or a message holds."""
+
+import json
+import os
+import unicodedata
+from copy import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.plain_text import as_text, speakable
+
+ANYTHING = st.text(st.characters(categories=None, exclude_categories=()))
+"""Lone surrogates too: names that are no text hold them."""
+
+
+def is_one_plain_line(told: str) -> bool:
+    told.encode()
+    turned = [letter for letter in told if unicodedata.bidirectional(letter) in _TURNING]
+    return not turned and not any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in told)
+
+
+_TURNING = ("LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI")
+
+
+@given(ANYTHING, ANYTHING, ANYTHING)
+def test_an_error_is_one_plain_line_and_its_parts_are_as_they_were(what: str, where: str, remedy: str):
+    error = DeepSoundError(ErrorCode.SOURCE_CORRUPT, what, where=where, remedy=remedy)
+    assert is_one_plain_line(str(error))
+    assert (error.what, error.where, error.remedy) == (what, where, remedy)
+    assert str(copy(error)) == str(error)
+
+
+@given(ANYTHING)
+def test_a_name_is_spoken_in_one_plain_line(name: str):
+    assert is_one_plain_line(speakable(name))
+    assert speakable(speakable(name)) == speakable(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoken"),
+    [
+        ("Bobine été 日本 \N{CLAPPER BOARD}", "Bobine été 日本 \N{CLAPPER BOARD}"),
+        (os.fsdecode(b"bobine \xe9t\xe9"), r"bobine \xe9t\xe9"),
+        ("reel\n\x1b[31m\x9b", r"reel\n\x1b[31m\x9b"),
+        ("reel\u202e4pm.mov", r"reel\u202e4pm.mov"),
+    ],
+)
+def test_what_a_terminal_does_not_show_is_spelled(name: str, spoken: str):
+    assert speakable(name) == spoken
+
+
+@given(ANYTHING)
+def test_programs_get_a_name_exactly_but_for_what_is_no_text(name: str):
+    assert json.loads(json.dumps(as_text(name), ensure_ascii=False).encode()) == as_text(name)
+    if not any(unicodedata.category(letter) == "Cs" for letter in name):
+        assert as_text(name) == name
