@@ -16,6 +16,7 @@ from deepsound.backends import EMBEDDED, GENERATORS, REASONERS, SEPARATORS
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.licences import LicencePolicy
 from deepsound.pipeline import Fallback, VoicePolicy
+from deepsound.plain_text import as_text
 from tasks.place import Place, default_place
 from tasks.settings import PlanSource, RunSettings, SilenceJudge
 
@@ -51,7 +52,15 @@ class Settings(BaseSettings):
     def out_place(self) -> Location:
         """Where results go. Raises DeepSoundError (BAD_SETTINGS)."""
         place = location(self.out)
-        return place.absolute() if isinstance(place, Path) else place
+        place = place.absolute() if isinstance(place, Path) else place
+        if as_text(place) != str(place):
+            raise DeepSoundError(
+                ErrorCode.BAD_SETTINGS,
+                "results can't go where the name is no UTF-8: the run could not keep it",
+                where=str(place),
+                remedy="rename the folder, or choose another with -o",
+            )
+        return place
 
     def for_run(self) -> RunSettings:
         """What the run keeps of it, frozen."""

@@ -1,6 +1,7 @@
 """Settings: flags over variables over deepsound.toml over defaults; a run keeps them word for word."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,6 +111,13 @@ def test_a_flag_may_be_empty_or_off(here: pytest.MonkeyPatch):
 
 def test_results_go_where_the_command_was_started_wherever_a_worker_runs(here, tmp_path: Path):
     assert settings_from().for_run().out == tmp_path / "deepsound-out"
+
+
+@pytest.mark.parametrize("out", [b"out-\xff", b"s3://bucket/out-\xff"])
+def test_a_place_for_results_that_is_no_text_is_refused_since_no_run_could_keep_it(here, out: bytes):
+    with pytest.raises(DeepSoundError, match=r"out-\\xff.*UTF-8.*-o") as caught:
+        settings_from(out=os.fsdecode(out)).for_run()
+    assert caught.value.code is ErrorCode.BAD_SETTINGS
 
 
 def test_a_run_keeps_no_place_for_its_books_which_may_hold_a_password(here: pytest.MonkeyPatch):
