@@ -6,16 +6,15 @@ Networks are built on the meta device and take over the tensors of the file, so 
 import ctypes
 import gc
 import mmap
-import pickle
 import platform
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType] - untyped
 
 from deepsound.errors import DeepSoundError, ErrorCode
@@ -24,6 +23,10 @@ State = Mapping[str, torch.Tensor]
 Module = TypeVar("Module", bound=torch.nn.Module)
 
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" else None
+_KINDS = frozenset(
+    {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+    | {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+)
 _NAMED = 3  # names listed in a message before "and n more"
 
 
@@ -44,20 +47,19 @@ def read_state(path: Path, *, under: str | None = None) -> dict[str, torch.Tenso
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise _unreadable(path, f"not a whole safetensors file ({error})") from error
+    with _blaming(path, "not a whole safetensors file"):
+        state = load_file(path)
+    return _only_tensors(cast("dict[object, object]", state), path)
 
 
 def _read_torch(path: Path, under: str | None) -> dict[str, torch.Tensor]:
     # A zip's table of contents stands at its end, so a file cut short is no zip any more.
-    if not zipfile.is_zipfile(path):
+    with _blaming(path, "not readable as a torch checkpoint"):
+        is_whole = zipfile.is_zipfile(path)
+    if not is_whole:
         raise _unreadable(path, f"{path.stat().st_size} bytes that are no torch checkpoint, or a truncated one")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
-        raise _unreadable(path, f"not readable as plain tensors ({str(error).splitlines()[0]})") from error
+    with _blaming(path, "not readable as plain tensors"):
+        state: object = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if under is not None and isinstance(state, dict):
         state = cast("dict[object, object]", state).get(under)
     if not isinstance(state, dict):
@@ -67,11 +69,44 @@ def _read_torch(path: Path, under: str | None) -> dict[str, torch.Tensor]:
 
 
 def _only_tensors(state: Mapping[object, object], path: Path) -> dict[str, torch.Tensor]:
-    tensors = {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
-    if len(tensors) != len(state):
-        strange = next(str(name) for name, value in state.items() if not isinstance(value, torch.Tensor))
-        raise _unreadable(path, f"entry {strange!r} is no tensor, where only named tensors are expected")
+    tensors: dict[str, torch.Tensor] = {}
+    for key, value in state.items():
+        # Of a damaged name, what can be written down.
+        name = str(key).encode(errors="backslashreplace").decode()
+        if not isinstance(value, torch.Tensor):
+            raise _unreadable(path, f"entry {name!r} is no tensor, where only named tensors are expected")
+        if strange := _strangeness(value):
+            raise _unreadable(path, f"entry {name!r} {strange}")
+        tensors[name] = value
     return tensors
+
+
+def _strangeness(tensor: torch.Tensor) -> str | None:
+    """What a tensor has that no network's has, or lacks; None for a plain one."""
+    if tensor.is_meta:
+        return "holds no numbers"
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.dtype not in _KINDS:
+        return f"is no plain tensor ({_word(tensor.layout)}, {_word(tensor.dtype)})"
+    # Its memory is given back once it was read, which must not reach beyond it.
+    if tensor.nbytes > tensor.untyped_storage().nbytes() - tensor.storage_offset() * tensor.element_size():
+        return "has more numbers than the file holds of it"
+    return None
+
+
+def _word(kind: torch.layout | torch.dtype) -> str:
+    return str(kind).removeprefix("torch.")
+
+
+@contextmanager
+def _blaming(path: Path, what: str) -> Generator[None]:
+    """Whatever its bytes make a library raise is the file's fault: damaged ones come to light as any error."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        told = str(error).splitlines() or [type(error).__name__]
+        raise _unreadable(path, f"{what} ({told[0]})") from error
 
 
 def _unreadable(path: Path, what: str) -> DeepSoundError:
@@ -79,16 +114,26 @@ def _unreadable(path: Path, what: str) -> DeepSoundError:
 
 
 def load_strict(module: torch.nn.Module, state: State, *, network: str, where: Path) -> None:
-    """Give `module` the tensors of `state`, which must be exactly its own by name and shape.
+    """Give `module` the tensors of `state`, which must be exactly its own by name, shape and kind of number.
 
     Tensors are taken over, not copied: a module on the meta device needs no memory of its own.
-    Raises DeepSoundError MODEL_FAILED, saying what is missing, left over, or of another shape.
+    Raises DeepSoundError MODEL_FAILED, as `check_state` does.
     """
-    expected = module.state_dict()
+    check_state(module.state_dict(), state, network=network, where=where)
+    module.load_state_dict(dict(state), strict=True, assign=True)
+    module.requires_grad_(False)
+
+
+def check_state(expected: State, state: State, *, network: str, where: Path) -> None:
+    """Compare names, shapes and kinds of number; any precision does, and no values are read.
+
+    Raises DeepSoundError MODEL_FAILED, saying what is missing, left over, or of another shape or type.
+    """
     complaints = [
         *_listed("missing", [name for name in expected if name not in state]),
         *_listed("not part of it", [name for name in state if name not in expected]),
         *_listed("of another shape", _misshapen(expected, state)),
+        *_listed("of another type", _mistyped(expected, state)),
     ]
     if complaints:
         raise DeepSoundError(
@@ -97,8 +142,6 @@ def load_strict(module: torch.nn.Module, state: State, *, network: str, where: P
             where=str(where),
             remedy=f"use the official checkpoint of {network}",
         )
-    module.load_state_dict(dict(state), strict=True, assign=True)
-    module.requires_grad_(False)
 
 
 def place(module: Module, device: torch.device, dtype: torch.dtype) -> Module:
@@ -144,6 +187,14 @@ def _misshapen(expected: State, state: State) -> list[str]:
         f"{name} {list(state[name].shape)} for {list(tensor.shape)}"
         for name, tensor in expected.items()
         if name in state and state[name].shape != tensor.shape
+    ]
+
+
+def _mistyped(expected: State, state: State) -> list[str]:
+    return [
+        f"{name} {_word(state[name].dtype)} for {_word(tensor.dtype)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].is_floating_point() != tensor.is_floating_point()
     ]
 
 

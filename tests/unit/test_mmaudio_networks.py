@@ -15,6 +15,7 @@ from deepsound.generation.mmaudio.bigvgan import (
     fold_weight_norm,
     load_bigvgan,
 )
+from deepsound.generation.mmaudio.clip import load_clip
 from deepsound.generation.mmaudio.config import AUDIO_16K, AUDIO_44K, VARIANTS, FlowConfig, lengths_for
 from deepsound.generation.mmaudio.flow import Conditions, FlowNetwork, load_flow
 from deepsound.generation.mmaudio.layers import TimestepEmbedding
@@ -22,6 +23,7 @@ from deepsound.generation.mmaudio.preprocessing import clip_frames, sync_frames
 from deepsound.generation.mmaudio.sampler import draw_noise, sample, unnormalise
 from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAEConfig, load_vae_decoder
 from deepsound.weights import load_strict
+from tests.mmaudio_checkpoints import small_sizes, write_small_files
 from tests.parity.filling import fill, floating_shapes, rand
 
 TINY = FlowConfig(8, 64, 4, 2, 2, clip_dim=24, sync_dim=16, text_dim=20)
@@ -223,3 +225,55 @@ def test_the_sampled_position_moves_with_the_flow() -> None:
     noise = draw_noise([1], LATENTS, 8)
     assert torch.allclose(sampled(network, ["a"], [1]), noise + 0.5, atol=1e-5)
     assert math.isclose(float(noise.std()), 1.0, abs_tol=0.2)
+
+
+TINY_VOCODER = BigVGANConfig(80, (16, 16), second=False, width=64)
+
+
+@pytest.mark.parametrize(
+    ("half", "value"),
+    [
+        ("weight_g", torch.ones(3)),
+        ("weight_g", torch.tensor(1.0)),
+        ("weight_v", torch.ones(2, dtype=torch.int8)),
+        ("weight_v", torch.tensor(1.0)),
+    ],
+)
+def test_halves_of_a_weight_that_do_not_fit_are_named(tmp_path: Path, half: str, value: Tensor) -> None:
+    path = write_small_files(tmp_path).vocoder.path
+    state = torch.load(path)["generator"] | {f"conv_pre.{half}": value}
+    torch.save({"generator": state}, path)
+    with pytest.raises(DeepSoundError, match=r"best_netG\.pt.*missing: conv_pre\.weight") as raised:
+        load_bigvgan(path, TINY_VOCODER)
+    assert raised.value.code is ErrorCode.MODEL_FAILED
+
+
+def test_whole_numbers_in_the_decoder_are_named(tmp_path: Path) -> None:
+    path, config = write_small_files(tmp_path).vae.path, small_sizes().vae
+    state = torch.load(path)
+    name = next(name for name, value in state.items() if name.startswith("decoder.") and value.ndim > 1)
+    torch.save(state | {name: state[name].to(torch.int8)}, path)
+    with pytest.raises(DeepSoundError, match=rf"v1-16\.pth.*of another type: {name} int8 for float32"):
+        load_vae_decoder(path, config)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("transformer.resblocks.0.attn.in_proj_bias", torch.ones(2), r"of another shape: .*in_proj_bias \[2\]"),
+        ("visual.proj", torch.ones(3), r"of another shape: visual\.proj \[3\] for \[16, 24\]"),
+        ("visual.conv1.weight", None, r"missing: visual\.conv1\.weight"),
+        ("visual.transformer.resblocks.0.attn.in_proj_weight", None, r"missing: visual.*0\.attn\.in_proj_weight"),
+        ("visual.blocks.0.norm1.weight", torch.ones(1), r"not part of it: visual\.blocks\.0\.norm1\.weight"),
+    ],
+)
+def test_a_wrong_clip_file_is_told_in_the_names_that_stand_in_it(
+    tmp_path: Path, name: str, value: Tensor | None, told: str
+) -> None:
+    path = write_small_files(tmp_path).clip.path
+    state = torch.load(path) | {name: value}
+    torch.save({name: value for name, value in state.items() if value is not None}, path)
+    with pytest.raises(DeepSoundError, match=told) as raised:
+        load_clip(path, small_sizes().clip)
+    assert str(path) in str(raised.value)
+    assert "self_attn" not in str(raised.value)

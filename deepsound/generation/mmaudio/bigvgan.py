@@ -159,21 +159,30 @@ def load_bigvgan(path: Path, config: BigVGANConfig) -> BigVGAN:
 def fold_weight_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights g · v / ‖v‖ in place of g and v (Salimans & Kingma 2016), norms over all but the first dimension.
 
-    The anti-aliasing filters in the file are left out: they are constants of the architecture.
+    The anti-aliasing filters in the file are left out: they are constants of the architecture. Halves that don't
+    fit each other stay as they are.
     """
     folded: dict[str, Tensor] = {}
     halves: dict[str, dict[str, Tensor]] = {}
     for name, value in state.items():
         suffix = next((suffix for suffix in _FOLDED if name.endswith(suffix)), None)
         if suffix is not None:
-            halves.setdefault(name.removesuffix(suffix), {})[_FOLDED[suffix]] = value
+            halves.setdefault(name.removesuffix(suffix), {})[suffix] = value
         elif not name.endswith(".filter"):
             folded[name] = value
     for stem, half in halves.items():
-        if half.keys() == {"g", "v"}:
-            norm = half["v"].flatten(1).norm(dim=1).view_as(half["g"])
-            folded[f"{stem}.weight"] = half["v"] * (half["g"] / norm)
+        by_letter = {_FOLDED[suffix]: value for suffix, value in half.items()}
+        if len(half) == len(by_letter) == 2 and _fit(by_letter["g"], by_letter["v"]):
+            g, v = by_letter["g"], by_letter["v"]
+            folded[f"{stem}.weight"] = v * (g / v.flatten(1).norm(dim=1).view_as(g))
+        else:
+            folded |= {stem + suffix: value for suffix, value in half.items()}
     return folded
+
+
+def _fit(g: Tensor, v: Tensor) -> bool:
+    rows = (len(v), *[1] * (v.ndim - 1)) if v.ndim > 1 else None
+    return g.shape == rows and g.is_floating_point() and v.is_floating_point()
 
 
 def _conv(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Conv1d:

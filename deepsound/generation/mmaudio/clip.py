@@ -7,7 +7,7 @@ transformers' own. Text features are those of every token, not of the sentence.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, cast
 
@@ -18,8 +18,9 @@ from transformers import CLIPConfig, CLIPModel
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
 from deepsound.generation.mmaudio.attention import attend
-from deepsound.weights import load_strict, read_state
+from deepsound.weights import check_state, load_strict, read_state
 
+_NETWORK = "CLIP ViT-H-14-378"
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 _QUICK = 1.702
@@ -147,8 +148,12 @@ def load_clip(path: Path, config: CLIPConfig | None = None, *, tower: Tower | No
 
 
 def load_open_clip(clip: CLIP, state: Mapping[str, Tensor], where: Path) -> None:
-    """Give `clip`, which may be on the meta device, the tensors of an open_clip state dict."""
-    load_strict(clip.model, from_open_clip(state), network="CLIP ViT-H-14-378", where=where)
+    """Give `clip`, which may be on the meta device, the tensors of an open_clip state dict.
+
+    Raises DeepSoundError MODEL_FAILED that speaks of the file by the names that stand in it.
+    """
+    check_state(_expected(clip), state, network=_NETWORK, where=where)
+    load_strict(clip.model, from_open_clip(state), network=_NETWORK, where=where)
     for embeddings in (clip.model.text_model.embeddings, clip.model.vision_model.embeddings):
         # A constant outside the state dict, which the meta device left empty.
         length = embeddings.position_embedding.num_embeddings
@@ -156,7 +161,7 @@ def load_open_clip(clip: CLIP, state: Mapping[str, Tensor], where: Path) -> None
 
 
 def from_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under transformers' names; names that open_clip doesn't have stay as they are."""
+    """The same tensors under transformers' names. `state` has open_clip's names and shapes, each of them."""
     converted: dict[str, Tensor] = {}
     for name, value in state.items():
         if name in _TRANSPOSED:
@@ -169,13 +174,33 @@ def from_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return converted
 
 
-def _renamed(name: str) -> str:
-    for theirs, ours in _TOWERS:
-        if name.startswith(theirs):
-            layer, _, rest = name.removeprefix(theirs).partition(".")
-            for old, new in _IN_LAYER:
-                if rest.startswith(old):
-                    rest = new + rest.removeprefix(old)
+def _expected(clip: CLIP) -> dict[str, Tensor]:
+    """What an open_clip state dict of this network holds, on the meta device."""
+    theirs = {ours: name for name, ours in (_OUTSIDE | _TRANSPOSED).items()}
+    expected: dict[str, Tensor] = {}
+    for name, value in clip.model.state_dict().items():
+        empty = value.to("meta")
+        if name in _TRANSPOSED.values():
+            expected[theirs[name]] = empty.T
+        elif third := re.fullmatch(r"(.+)self_attn\.[qkv]_proj\.(weight|bias)", name):
+            expected[f"{_renamed(third[1], back=True)}attn.in_proj_{third[2]}"] = torch.cat([empty] * 3)
+        else:
+            expected[theirs.get(name) or _renamed(name, back=True)] = empty
+    return expected
+
+
+def _renamed(name: str, *, back: bool = False) -> str:
+    """A layer's tensor under transformers' name, or `back` under open_clip's; any other name as it is."""
+    for old, new in _either_way(_TOWERS, back):
+        if name.startswith(old):
+            layer, _, rest = name.removeprefix(old).partition(".")
+            for inner, renamed in _either_way(_IN_LAYER, back):
+                if rest.startswith(inner):
+                    rest = renamed + rest.removeprefix(inner)
                     break
-            return f"{ours}{layer}.{rest}"
+            return f"{new}{layer}.{rest}"
     return name
+
+
+def _either_way(names: Iterable[tuple[str, str]], back: bool) -> Iterator[tuple[str, str]]:
+    return ((ours, theirs) if back else (theirs, ours) for theirs, ours in names)

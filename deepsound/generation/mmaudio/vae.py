@@ -217,9 +217,14 @@ def load_vae_decoder(path: Path, config: VAEConfig) -> VAE:
 
 
 def normalised_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Published weights as they are used: each output channel of unit magnitude, over √fan-in (EDM2 eq. 66)."""
+    """Published weights as they are used: each output channel of unit magnitude, over √fan-in (EDM2 eq. 66).
+
+    What is no weight stays as it is.
+    """
     return {
-        name: _normalised(value) if name.endswith(".weight") and value.ndim > 1 else value
+        name: _normalised(value)
+        if name.endswith(".weight") and value.ndim > 1 and value.is_floating_point()
+        else value
         for name, value in state.items()
     }
 
