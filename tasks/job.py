@@ -97,7 +97,8 @@ class Job:
     def generator(self, number: int) -> Generator:
         """The generator of a round: round 2 is made by whoever can answer the `neg` fallback."""
         first = load_generator(self.settings.generator)
-        return first if number == 1 else load_generator(first.regenerates_with or first.name)
+        again = None if number == 1 else first.regenerates_with
+        return first if again is None else load_generator(again)
 
     @property
     def reasoner(self) -> Reasoner:
