@@ -63,14 +63,14 @@ class Generation:
         return sound[:, : round(seconds * self.sizes.audio.sample_rate)].numpy(), reel
 
     def _seen(self, reel: Reel, lengths: Lengths) -> Tensor:
-        pixels = clip_pixels(clip_frames(reel.shown_at(CLIP_RATE, lengths.clip))).to(self.dtype)
+        pixels = clip_pixels(clip_frames(reel.sampled(CLIP_RATE, lengths.clip))).to(self.dtype)
         heads = self.sizes.clip.vision_config.num_attention_heads
         parts = [encoders.clip_pictures(self.clip, few, heads) for few in pixels.split(encoders.AT_ONCE)]
         return torch.cat(parts)[None]
 
     def _moved(self, reel: Reel, lengths: Lengths) -> Tensor:
         segments = lengths.sync // SYNC_STRIDE
-        frames = reel.shown_at(SYNC_RATE, (segments - 1) * SYNC_STRIDE + SYNC_SEGMENT)
+        frames = reel.sampled(SYNC_RATE, (segments - 1) * SYNC_STRIDE + SYNC_SEGMENT)
         pixels = sync_pixels(sync_frames(frames)).to(self.dtype)
         windows = torch.stack([pixels[k * SYNC_STRIDE : k * SYNC_STRIDE + SYNC_SEGMENT] for k in range(segments)])
         heads = self.sizes.synchformer.heads

@@ -29,10 +29,10 @@ class Reel:
     times: NDArray[np.float64]
     rate: Fraction
 
-    def shown_at(self, rate: float, count: int) -> Tensor:
-        """What is on show at 0, 1 / rate, ...: (count, 3, height, width)."""
-        at = np.searchsorted(self.times, np.arange(count) / rate + _INSTANT, side="right") - 1
-        return torch.from_numpy(self.frames[at.clip(min=0)]).permute(0, 3, 1, 2)
+    def sampled(self, rate: float, count: int) -> Tensor:
+        """The first frame at or after 0, 1 / rate, ..., or the last: (count, 3, height, width)."""
+        at = np.searchsorted(self.times, np.arange(count) / rate - _INSTANT)
+        return torch.from_numpy(self.frames[at.clip(max=len(self.times) - 1)]).permute(0, 3, 1, 2)
 
 
 def decode_all(path: Path) -> Reel:

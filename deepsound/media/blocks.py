@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from deepsound.media.footage import shown_at_instant
+from deepsound.media.footage import Choice, instants_by, is_held, shown_at_instant
 from deepsound.media.pictures import Picture, Rgb, Showing, Size
 from deepsound.media.probe import VideoInfo
 from deepsound.media.progress import progressed
@@ -31,18 +31,23 @@ class Viewer(Protocol):
 
 @dataclass(slots=True)
 class Stream:
-    """Frames of one rate (None: all of them) and size (width, height), handed over block by block."""
+    """Frames of one rate (None: all of them), size (width, height) and choice, handed over block by block."""
 
     number: int
     rate: float | None
     size: Size
     viewer: Viewer
+    choice: Choice = Choice.ON_SHOW
+    _instants: int = 0
+    """How many instants the frames taken stand for, where those that follow are chosen."""
     _memory: int | None = None
     _times: list[float] = field(default_factory=list[float])
 
     def wants(self, time: float, until: float) -> bool:
         """Whether it has a use for the frame shown during [time, until)."""
-        return shown_at_instant(self.rate, time, until)
+        if self.rate is None or self.choice is Choice.ON_SHOW:
+            return shown_at_instant(self.rate, time, until)
+        return instants_by(self.rate, time) > self._instants or is_held(time, until)
 
     def take(self, frame: Rgb, time: float) -> None:
         """Add a frame."""
@@ -50,6 +55,8 @@ class Stream:
             self._memory = self.viewer.memory()
         _write(self._memory, frame, len(self._times) * frame.nbytes)
         self._times.append(time)
+        if self.rate is not None:
+            self._instants = instants_by(self.rate, time)
         if len(self._times) >= _BLOCK_FRAMES or len(self._times) * frame.nbytes >= _BLOCK_BYTES:
             self.flush()
 

@@ -17,13 +17,13 @@ from safetensors.numpy import save_file
 from deepsound.canonical import Json, canonical_json
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.files import replacing
-from deepsound.media.footage import Footage, Observation, Observer, shown_size
+from deepsound.media.footage import Choice, Footage, Observation, Observer, shown_size
 from deepsound.media.guarded.pool import ask
 from deepsound.media.guarded.process import Block
 from deepsound.media.probe import VideoInfo, probe
 
-_Stream = tuple[float | None, tuple[int, int]]
-"""What several observers may share: frames a second or all, and their size (width, height)."""
+_Stream = tuple[float | None, tuple[int, int], Choice]
+"""What several observers may share: frames a second or all, their size (width, height), and which are chosen."""
 
 
 def look(path: Path, observers: Sequence[Observer], info: VideoInfo | None = None) -> Footage:
@@ -39,15 +39,16 @@ def look(path: Path, observers: Sequence[Observer], info: VideoInfo | None = Non
     info = info or probe(path)
     watching: dict[_Stream, list[Observer]] = {}
     for observer in observers:
-        size = shown_size(info, observer.sampling.long_side)
-        watching.setdefault((observer.sampling.rate, size), []).append(observer)
+        sampling = observer.sampling
+        stream = sampling.rate, shown_size(info, sampling.long_side), sampling.choice
+        watching.setdefault(stream, []).append(observer)
     watchers = list(watching.values())
 
     def take(block: Block) -> None:
         for observer in watchers[block.stream]:
             observer.see(block.frames(), block.times.copy())
 
-    streams: list[Json] = [[rate, size] for rate, size in watching]
+    streams: list[Json] = [list[Json](stream) for stream in watching]
     shown = _Shown(**cast("Any", ask("show", {"video": path}, {"info": info.to_json(), "streams": streams}, take)))
     if not shown.frames:
         raise _nothing_shown(path)

@@ -6,8 +6,10 @@ more memory than a minute. What the observers keep are small arrays, stored as a
 later steps and every retry.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
@@ -21,19 +23,33 @@ Observation = Mapping[str, NDArray[np.generic]]
 """Named arrays an observer kept, e.g. {"time": (n,), "score": (n,)}."""
 
 
+_HELD_SECONDS = 1.0
+"""A frame shown for longer stands for the time it is shown, whatever is chosen: it is a still picture."""
+
+
+class Choice(StrEnum):
+    """Which frame stands for an instant."""
+
+    ON_SHOW = "on show"
+    """The last that began by then: what a viewer sees."""
+    FOLLOWING = "following"
+    """The first that begins then or later, unless one is held: what networks were trained on."""
+
+
 @dataclass(frozen=True, slots=True)
 class FrameSampling:
     """Which frames an observer sees.
 
-    `rate`: frames a second of presentation time; None is every shown frame. For a rate, the frame shown at
-    k / rate seconds is handed over for k = 0, 1, ...; a frame shown at several of those instants is handed
-    over once, at the first.
+    `rate`: frames a second of presentation time; None is every shown frame. For a rate, the frame that `choice`
+    has stand for k / rate seconds is handed over for k = 0, 1, ...; a frame that stands for several of those
+    instants is handed over once. So is a held one, if others are chosen by those that follow.
     `long_side`: longest side in pixels, aspect kept (rotation and sample aspect ratio applied first);
     smaller frames stay as they are; None is full size.
     """
 
     rate: float | None
     long_side: int | None
+    choice: Choice = Choice.ON_SHOW
 
 
 def shown_size(info: VideoInfo, long_side: int | None) -> tuple[int, int]:
@@ -49,6 +65,26 @@ def shown_at_instant(rate: float | None, time: float, until: float) -> bool:
         return True
     instant = np.ceil((time - _INSTANT) * rate) / rate
     return bool(instant < until - _INSTANT)
+
+
+def instants_by(rate: float, time: float) -> int:
+    """How many of the instants 0, 1 / rate, ... have come by `time`, itself included."""
+    return math.floor((time + _INSTANT) * rate) + 1
+
+
+def instants_before(rate: float, time: float) -> int:
+    """How many of the instants 0, 1 / rate, ... come before `time`."""
+    return math.ceil((time - _INSTANT) * rate)
+
+
+def is_held(time: float, until: float) -> bool:
+    """Whether a frame shown during [time, until) is a still picture, whatever is chosen."""
+    return until - time > _HELD_SECONDS + _INSTANT
+
+
+def longest_step(rate: float) -> float:
+    """Seconds between two frames handed over as `FOLLOWING` at `rate`, beyond which the former was held."""
+    return _HELD_SECONDS + 1 / rate + _INSTANT
 
 
 class Observer(Protocol):

@@ -1,6 +1,7 @@
 """The baseline of the benchmarks and our chain give the same sound, so that their costs can be compared."""
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ def test_the_references_order_of_work_and_ours_make_the_same_sound(tmp_path: Pat
     files = write_small_files(tmp_path)
     flow = torch.load(files.flow.path, weights_only=True)
     torch.save(flow | empty_text(SIZES, files), files.flow.path)
-    clip = write_clip(tmp_path / "ball.mp4", seconds=0.6, frames=bouncing_ball([0.3], (160, 120)))
+    ball = bouncing_ball([0.3], (160, 120))
+    clip = write_clip(tmp_path / "ball.mp4", seconds=0.6, rate=Fraction(30_000, 1001), frames=ball)
     with torch.inference_mode():
         theirs = ReferenceChain(SIZES, files, checkpoint, CHUNKS, torch.float32).run(clip, tmp_path, "a ball", 7)
         networks = Networks(SIZES, files, device="cpu", precision="float32")

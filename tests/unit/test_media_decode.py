@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media import by_decord
 from deepsound.media.decode import load_observations, look, save_observations
-from deepsound.media.footage import FrameSampling, shown_at_instant, shown_size
+from deepsound.media.footage import Choice, FrameSampling, shown_at_instant, shown_size
 from deepsound.media.pictures import Showing
 from deepsound.media.probe import probe
 from tests.clips import clicks, cut_off, edit_list, read_number, scratch, write_clip
+from tests.footage import shipped_clip
+from tests.instants import chosen_by_the_reference, frame_times, taken
 from tests.opens import counted_opens
 
 WHALE = Path(__file__).parents[3] / "shared/media/whale_edit_list.mp4"
@@ -29,9 +32,15 @@ class Witness:
 
     version = "1"
 
-    def __init__(self, rate: float | None = None, long_side: int | None = None, name: str = "witness") -> None:
+    def __init__(
+        self,
+        rate: float | None = None,
+        long_side: int | None = None,
+        name: str = "witness",
+        choice: Choice = Choice.ON_SHOW,
+    ) -> None:
         self.name = name
-        self.sampling = FrameSampling(rate, long_side)
+        self.sampling = FrameSampling(rate, long_side, choice)
         self.frames: list[NDArray[np.uint8]] = []
         self.times: list[float] = []
         self.largest_block = 0
@@ -115,6 +124,35 @@ def test_sampling_picks_exactly_the_frames_on_show_at_an_instant(steps: list[flo
             continue
         expected = bool(((instants >= begin) & (instants < end)).any())
         assert shown_at_instant(rate, begin, end) == expected
+
+
+@given(frame_times, st.sampled_from([8, 25]))
+def test_the_following_frames_are_those_the_reference_chooses(times: list[Fraction], rate: int) -> None:
+    assert taken(times, rate) == sorted(set(chosen_by_the_reference(times, rate)))
+
+
+def test_a_frame_that_is_shown_for_long_is_handed_over_though_another_began_at_no_later_instant() -> None:
+    times = [Fraction(n, 30) for n in range(31)] + [Fraction(5), Fraction(151, 30)]
+    assert chosen_by_the_reference(times, 8)[-3:] == [31, 31, 31]
+    assert taken(times, 8)[-3:] == [27, 30, 31]
+    assert taken(times[:-1], 8, ends=10.0)[-1] == 31
+
+
+def test_both_of_mmaudios_rates_see_the_references_frames_of_a_real_clip_in_one_decoding() -> None:
+    clip = shipped_clip("carphone_pristine.mp4")  # 29.97 frames a second
+    with av.open(str(clip)) as container:
+        times = [frame.pts * frame.time_base for frame in container.decode(video=0)]
+    eight, twenty_five = (Witness(rate, None, str(rate), Choice.FOLLOWING) for rate in (8.0, 25.0))
+    on_show, every = Witness(25.0, None, "on show"), Witness(name="every")
+    info = probe(clip)
+    with counted_opens(clip) as opens:
+        look(clip, [eight, twenty_five, on_show, every], info)
+        assert opens() == 1
+    for seen in (eight, twenty_five):
+        numbers = chosen_by_the_reference(times, int(seen.sampling.rate or 0))
+        assert seen.times == pytest.approx([float(times[number]) for number in numbers])
+        assert np.array_equal(seen.frames, [every.frames[number] for number in numbers])
+    assert on_show.times != twenty_five.times
 
 
 def test_frames_are_scaled_to_the_long_side_and_never_enlarged(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from threading import Barrier
@@ -17,13 +18,14 @@ from numpy.typing import NDArray
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.mmaudio.backend import MMAudio, _shown
 from deepsound.generation.mmaudio.config import AUDIO_16K, AUDIO_44K, AudioFormat
-from deepsound.generation.mmaudio.networks import Files, Precision, Weights
+from deepsound.generation.mmaudio.networks import Files, Networks, Precision, Weights
 from deepsound.generation.mmaudio.observers import CLIP_OBSERVATION, SyncObserver
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
 from deepsound.generation.mmaudio.windows import blend, plan_windows
 from deepsound.generation.protocol import GenerationRequest
 from deepsound.media.decode import look
 from tests.clips import write_clip
+from tests.instants import RATES, chosen_by_the_reference, frame_times, taken
 from tests.mmaudio_checkpoints import LETTERS, small_networks, write_small_files
 
 RATE = 16_000
@@ -35,8 +37,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 @pytest.fixture(scope="module")
-def generator(files: Files) -> MMAudio:
-    return MMAudio(small_networks(files))
+def networks(files: Files) -> Networks:
+    return small_networks(files)
+
+
+@pytest.fixture(scope="module")
+def generator(networks: Networks) -> MMAudio:
+    return MMAudio(networks)
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +220,58 @@ def test_bfloat16_makes_nearly_the_same_sound(
     assert halved.version != generator.version
     first = generated(generator, request_for, tmp_path)
     assert distance(first, generated(halved, request_for, tmp_path)) < 0.5
+
+
+@given(frame_times)
+def test_clip_is_shown_the_references_frames(times: list[Fraction]) -> None:
+    kept = taken(times, 8)
+    seen = {
+        "time": np.array([float(times[number]) for number in kept]),
+        "feature": np.array(kept, np.float32)[:, None],
+    }
+    [window] = plan_windows(min(float(times[-1]) + 0.04, 10.0), AUDIO_16K)
+    chosen = chosen_by_the_reference(times, 8)
+    chosen += [chosen[-1]] * window.lengths.clip
+    assert _shown(seen, window)[:, 0].tolist() == chosen[: window.lengths.clip]
+
+
+@pytest.mark.parametrize("rate", [*RATES, None])
+def test_synchformer_is_shown_the_references_frames(networks: Networks, rate: Fraction | None) -> None:
+    """Of a varying rate too. In as many blocks as frames, or in one."""
+    varying = [Fraction(n * n % 97, 90) for n in range(12)]
+    times = sorted(set(varying)) if rate is None else [n / rate for n in range(int(rate * Fraction(9, 8)))]
+    pictures = np.random.default_rng(1).integers(0, 256, (len(times), 24, 32, 3), np.uint8)
+    chosen = chosen_by_the_reference(times, 25)
+    kept = taken(times, 25)
+    theirs = tokens_of(networks, pictures[chosen], np.arange(len(chosen)) / 25)
+    ours = tokens_of(networks, pictures[kept], np.array([float(times[number]) for number in kept]))
+    assert np.array_equal(ours, theirs)
+
+
+def tokens_of(networks: Networks, frames: NDArray[np.uint8], times: NDArray[np.float64]) -> NDArray[np.generic]:
+    observer = SyncObserver(networks)
+    observer.see(frames, times)
+    return observer.finish()["token"]
+
+
+def test_windows_are_shown_the_nearest_pictures_that_clip_saw() -> None:
+    seen = {"time": np.arange(160) / 8, "feature": np.arange(160, dtype=np.float32)[:, None]}
+    first, second, third = plan_windows(20.0, AUDIO_16K)
+    assert (first.seconds, second.seconds, third.seconds) == pytest.approx((0.0, 6.4, 12.16))
+    assert _shown(seen, first)[:3, 0].tolist() == [0, 1, 2]
+    assert _shown(seen, second)[:3, 0].tolist() == [51, 52, 53]
+    assert _shown(seen, third)[:3, 0].tolist() == [97, 98, 99]
+
+
+def test_a_picture_held_for_long_is_what_both_networks_see_until_the_next(networks: Networks) -> None:
+    times, numbers = np.array([0.0, 0.125, 3.0, 3.125]), np.array([0, 1, 2, 3])
+    [window] = plan_windows(3.25, AUDIO_16K)
+    seen = {"time": times, "feature": numbers[:, None].astype(np.float32)}
+    assert _shown(seen, window)[:, 0].tolist() == [0] + 23 * [1] + [2, 3]
+    pictures = np.random.default_rng(1).integers(0, 256, (4, 24, 32, 3), np.uint8)
+    at = np.arange(79) / 25
+    shown = np.where(at == 0, 0, np.where(at < 3 - 1e-6, 1, np.where(at < 3.001, 2, 3)))
+    assert np.array_equal(tokens_of(networks, pictures, times), tokens_of(networks, pictures[shown], at))
 
 
 def test_synchronisation_tokens_do_not_depend_on_the_blocks(generator: MMAudio, files: Files) -> None:

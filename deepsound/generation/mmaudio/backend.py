@@ -30,7 +30,7 @@ from deepsound.generation.mmaudio.windows import Window, blend, plan_windows, sa
 from deepsound.generation.protocol import Generated, GenerationRequest
 from deepsound.identity import ModelIdentity
 from deepsound.media.audio import Block, write_float_wav
-from deepsound.media.footage import Observation, Observer
+from deepsound.media.footage import Observation, Observer, longest_step
 from deepsound.media.shots import CUTS_OBSERVATION, CutObserver
 
 _INSTANT = 1e-6
@@ -83,7 +83,7 @@ class MMAudio:
         self._text_features = lru_cache(maxsize=_KEPT_TEXTS)(self._read_text)
         # Whatever changes the samples belongs to the version, and so to the step key.
         bounds = "/shots" if self._shots else ""
-        self.version = f"3/{STEPS} steps/guidance {GUIDANCE}/{self._networks.precision}{bounds}"
+        self.version = f"4/{STEPS} steps/guidance {GUIDANCE}/{self._networks.precision}{bounds}"
 
     @property
     def at_once(self) -> int:
@@ -228,10 +228,15 @@ def _kept(request: GenerationRequest, name: str) -> Observation:
 
 
 def _shown(seen: Observation, window: Window) -> NDArray[np.float32]:
-    """Features (clip frames, clip_dim) of what is on show 8 times a second, all of the window's own part."""
-    times = seen["time"]
-    instants = window.seconds + np.arange(window.lengths.clip) / CLIP_RATE
-    at = np.searchsorted(times, instants + _INSTANT, side="right") - 1
+    """Features (clip frames, clip_dim) of what CLIP saw from the instant nearest to the window's start on.
+
+    All are of the window's own part, and the last one stands for any after it.
+    """
+    times = seen["time"].astype(np.float64)
+    instants = (round(window.seconds * CLIP_RATE) + np.arange(window.lengths.clip)) / CLIP_RATE
+    at = np.searchsorted(times, instants - _INSTANT).clip(max=len(times) - 1)
+    step = times[at] - times[(at - 1).clip(min=0)]
+    at -= (step > longest_step(CLIP_RATE)) & (instants < times[at] - _INSTANT)
     first, stop = np.searchsorted(times, np.array([window.part.start, window.part.end]) - _INSTANT)
     last = max(stop - 1, 0)
     return seen["feature"][at.clip(min(first, last), last)].astype(np.float32)

@@ -1,10 +1,12 @@
 """What MMAudio sees of a video: CLIP features 8 times a second, Synchformer tokens from 25 frames a second.
 
-Both are computed while the video is decoded, and only the features are kept. A frame stays on show until the
-next: instant k of a rate shows the last frame that started by k / rate.
+Both are computed while the video is decoded, and only the features are kept. As in training, the first frame
+that begins at k / rate or later stands for instant k of a rate; one that is held stands for the time it is shown.
 """
 # Torch's own annotations leave these partly unknown.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import math
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from torch import Tensor
 from deepsound.generation.mmaudio.config import CLIP_RATE, SYNC_RATE, SYNC_SEGMENT, SYNC_STRIDE
 from deepsound.generation.mmaudio.networks import Networks
 from deepsound.generation.mmaudio.preprocessing import clip_frames, clip_pixels, sync_frames, sync_pixels
-from deepsound.media.footage import FrameSampling, Observation
+from deepsound.media.footage import Choice, FrameSampling, Observation, instants_before, instants_by, longest_step
 
 CLIP_OBSERVATION = "mmaudio-clip"
 SYNC_OBSERVATION = "mmaudio-sync"
@@ -22,7 +24,6 @@ SYNC_OBSERVATION = "mmaudio-sync"
 _AT_ONCE = 2
 """Frames or segments in one pass. With more, buffers outgrow what the C library keeps for the next layer, and a
 CPU spends its time mapping them anew."""
-_INSTANT = 1e-6
 
 Floats = NDArray[np.float32]
 
@@ -32,11 +33,11 @@ class ClipObserver:
 
     name = CLIP_OBSERVATION
     # The networks' own preprocessing resizes, so frames come in full size.
-    sampling = FrameSampling(rate=CLIP_RATE, long_side=None)
+    sampling = FrameSampling(rate=CLIP_RATE, long_side=None, choice=Choice.FOLLOWING)
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
-        self.version = f"2/{networks.precision}/{networks.sha256(networks.files.clip)[:16]}"
+        self.version = f"3/{networks.precision}/{networks.sha256(networks.files.clip)[:16]}"
         self._times: list[NDArray[np.float64]] = []
         self._features: list[Floats] = []
 
@@ -64,12 +65,12 @@ class SyncObserver:
     """
 
     name = SYNC_OBSERVATION
-    sampling = FrameSampling(rate=SYNC_RATE, long_side=None)
+    sampling = FrameSampling(rate=SYNC_RATE, long_side=None, choice=Choice.FOLLOWING)
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
-        self.version = f"2/{networks.precision}/{networks.sha256(networks.files.synchformer)[:16]}"
-        self._held: Tensor | None = None
+        self.version = f"3/{networks.precision}/{networks.sha256(networks.files.synchformer)[:16]}"
+        self._last: tuple[float, Tensor] | None = None
         self._instants = 0
         self._waiting: list[Tensor] = []
         self._tokens: list[Floats] = []
@@ -78,26 +79,28 @@ class SyncObserver:
         """Take a block: RGB (n, height, width, 3), and presentation times (n,) in seconds."""
         self._networks.watched_with(self)
         for frame, time in zip(_channels_first(frames).split(1), times.tolist(), strict=True):
-            if self._held is not None:
-                self._hold_until(self._held, time)
-            self._held = sync_frames(frame)[0]
+            picture = sync_frames(frame)[0]
+            if self._last is not None and time - self._last[0] > longest_step(SYNC_RATE):
+                self._show(self._last[1], instants_before(SYNC_RATE, time))
+            self._show(picture, instants_by(SYNC_RATE, time))
+            self._last = time, picture
             if len(self._waiting) >= SYNC_SEGMENT + (_AT_ONCE - 1) * SYNC_STRIDE:
                 self._encode()
 
     def finish(self) -> Observation:
         """Tokens of all segments; at least one where anything was seen."""
-        if self._held is not None:
-            self._waiting.append(self._held)
-            missing = max(SYNC_SEGMENT - len(self._waiting), -len(self._waiting) % SYNC_STRIDE)
-            self._waiting.extend([self._held] * missing)
-            self._encode()
+        if self._last is not None:
+            strides = max(math.ceil((self._instants - SYNC_SEGMENT) / SYNC_STRIDE), 0)
+            self._show(self._last[1], SYNC_SEGMENT + strides * SYNC_STRIDE)
+            if len(self._waiting) >= SYNC_SEGMENT:
+                self._encode()
         self._networks.watched(self)
         return {"token": np.concatenate(self._tokens)}
 
-    def _hold_until(self, frame: Tensor, time: float) -> None:
-        """Show `frame` at every instant before `time`."""
-        while self._instants / SYNC_RATE < time - _INSTANT:
-            self._waiting.append(frame)
+    def _show(self, picture: Tensor, instants: int) -> None:
+        """Let `picture` stand for all that is left of the first `instants`."""
+        while self._instants < instants:
+            self._waiting.append(picture)
             self._instants += 1
 
     def _encode(self) -> None:

@@ -10,6 +10,7 @@ from deepsound.media.blocks import Stream, show
 from deepsound.media.cutting import cut_out
 from deepsound.media.describing import describe
 from deepsound.media.extraction import extract
+from deepsound.media.footage import Choice
 from deepsound.media.guarded.faults import fault_point
 from deepsound.media.guarded.line import Line
 from deepsound.media.guarded.wire import Message
@@ -22,8 +23,11 @@ def _describe(request: Message, line: Line) -> dict[str, Json]:  # noqa: ARG001 
 
 
 def _show(request: Message, line: Line) -> dict[str, Json]:
-    wanted = cast("list[tuple[float | None, list[int]]]", request["streams"])
-    streams = [Stream(number, rate, (size[0], size[1]), line) for number, (rate, size) in enumerate(wanted)]
+    wanted = cast("list[tuple[float | None, list[int], str]]", request["streams"])
+    streams = [
+        Stream(number, rate, (size[0], size[1]), line, Choice(choice))
+        for number, (rate, size, choice) in enumerate(wanted)
+    ]
     showing = show(_path(request, "video"), _info(request), streams)
     return {"decoder": showing.decoder, "frames": showing.frames, "damaged": showing.damaged}
 
