@@ -1,6 +1,8 @@
 """MMAudio from checkpoint files to a sound file, with small networks in the published layout."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -272,6 +274,26 @@ def test_a_picture_held_for_long_is_what_both_networks_see_until_the_next(networ
     at = np.arange(79) / 25
     shown = np.where(at == 0, 0, np.where(at < 3 - 1e-6, 1, np.where(at < 3.001, 2, 3)))
     assert np.array_equal(tokens_of(networks, pictures, times), tokens_of(networks, pictures[shown], at))
+
+
+def test_a_picture_held_for_ten_minutes_costs_no_more_than_one_held_for_two_seconds(networks: Networks) -> None:
+    pictures = np.random.default_rng(1).integers(0, 256, (3, 24, 32, 3), np.uint8)
+    with passes_of(networks.synchformer) as sizes:
+        tokens = tokens_of(networks, pictures, np.array([0.0, 0.04, 600.0]))
+    assert max(sizes) <= 2
+    assert sum(sizes) < 8
+    assert len(tokens) == 1875
+    assert np.array_equal(tokens[3], tokens[-4])
+    assert not np.array_equal(tokens[0], tokens[3])
+
+
+@contextmanager
+def passes_of(network: torch.nn.Module) -> Iterator[list[int]]:
+    """Filled with the batch size of each pass."""
+    sizes: list[int] = []
+    hook = network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    yield sizes
+    hook.remove()
 
 
 def test_synchronisation_tokens_do_not_depend_on_the_blocks(generator: MMAudio, files: Files) -> None:

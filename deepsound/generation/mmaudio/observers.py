@@ -7,6 +7,7 @@ that begins at k / rate or later stands for instant k of a rate; one that is hel
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
+from collections import deque
 
 import numpy as np
 import torch
@@ -61,7 +62,8 @@ class ClipObserver:
 class SyncObserver:
     """Keeps `token` (segments, 8, sync_dim): segment k covers 16 frames from k · 0.32 s on.
 
-    The last frame is held until its segment is full.
+    The last frame is held until its segment is full. While a picture is held, its segments are all the same, and
+    encoded once.
     """
 
     name = SYNC_OBSERVATION
@@ -72,6 +74,7 @@ class SyncObserver:
         self.version = f"3/{networks.precision}/{networks.sha256(networks.files.synchformer)[:16]}"
         self._last: tuple[float, Tensor] | None = None
         self._instants = 0
+        self._recent: deque[Tensor] = deque(maxlen=SYNC_SEGMENT + SYNC_STRIDE)
         self._waiting: list[Tensor] = []
         self._tokens: list[Floats] = []
 
@@ -84,35 +87,45 @@ class SyncObserver:
                 self._show(self._last[1], instants_before(SYNC_RATE, time))
             self._show(picture, instants_by(SYNC_RATE, time))
             self._last = time, picture
-            if len(self._waiting) >= SYNC_SEGMENT + (_AT_ONCE - 1) * SYNC_STRIDE:
-                self._encode()
 
     def finish(self) -> Observation:
         """Tokens of all segments; at least one where anything was seen."""
         if self._last is not None:
             strides = max(math.ceil((self._instants - SYNC_SEGMENT) / SYNC_STRIDE), 0)
             self._show(self._last[1], SYNC_SEGMENT + strides * SYNC_STRIDE)
-            if len(self._waiting) >= SYNC_SEGMENT:
-                self._encode()
+            self._encode()
         self._networks.watched(self)
         return {"token": np.concatenate(self._tokens)}
 
     def _show(self, picture: Tensor, instants: int) -> None:
         """Let `picture` stand for all that is left of the first `instants`."""
         while self._instants < instants:
-            self._waiting.append(picture)
+            self._recent.append(picture)
             self._instants += 1
+            if self._instants >= SYNC_SEGMENT and (self._instants - SYNC_SEGMENT) % SYNC_STRIDE == 0:
+                self._complete()
+
+    def _complete(self) -> None:
+        """The last frames make up a segment."""
+        shown = list(self._recent)
+        if len(shown) == self._recent.maxlen and all(picture is shown[0] for picture in shown):
+            # The segment before was this picture and nothing else, too.
+            self._encode()
+            self._tokens.append(self._tokens[-1][-1:])
+            return
+        self._waiting.append(torch.stack(shown[-SYNC_SEGMENT:]))
+        if len(self._waiting) == _AT_ONCE:
+            self._encode()
 
     def _encode(self) -> None:
-        """Run all full segments; what the next ones share with them stays."""
-        starts = range(0, len(self._waiting) - SYNC_SEGMENT + 1, SYNC_STRIDE)
-        segments = [torch.stack(self._waiting[start : start + SYNC_SEGMENT]) for start in starts]
-        for few in torch.stack(segments).split(_AT_ONCE):
+        """Run the segments that wait."""
+        if self._waiting:
             with self._networks.turn():
                 encoder = self._networks.synchformer
-                tokens = encoder(sync_pixels(few).to(self._networks.device, _type(encoder)))
+                pixels = sync_pixels(torch.stack(self._waiting))
+                tokens = encoder(pixels.to(self._networks.device, _type(encoder)))
                 self._tokens.append(tokens.float().cpu().numpy())
-        del self._waiting[: len(segments) * SYNC_STRIDE]
+            self._waiting.clear()
 
 
 def _channels_first(frames: NDArray[np.uint8]) -> Tensor:
