@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from deepsound.canonical import Json, canonical_json
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.files import replacing
-from deepsound.media.footage import Choice, Footage, Observation, Observer, shown_size
+from deepsound.media.footage import Choice, Footage, Observation, Observer, SeesTheEnd, shown_size
 from deepsound.media.guarded.pool import ask
 from deepsound.media.guarded.process import Block
 from deepsound.media.probe import VideoInfo, probe
@@ -52,6 +52,9 @@ def look(path: Path, observers: Sequence[Observer], info: VideoInfo | None = Non
     shown = _Shown(**cast("Any", ask("show", {"video": path}, {"info": info.to_json(), "streams": streams}, take)))
     if not shown.frames:
         raise _nothing_shown(path)
+    for observer in observers:
+        if isinstance(observer, SeesTheEnd):
+            observer.shown_until(info.duration)
     kept = {observer.name: observer.finish() for observer in observers}
     return Footage(info, kept, shown.decoder, shown.frames, _damage(info, shown))
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,6 +111,15 @@ class Observer(Protocol):
 
     def finish(self) -> Observation:
         """What it kept, once the last frame was seen."""
+        ...
+
+
+@runtime_checkable
+class SeesTheEnd(Protocol):
+    """What an observer may be besides: one for which the last frame counts for as long as it is on show."""
+
+    def shown_until(self, time: float) -> None:
+        """The last frame is on show until `time`, in seconds. Called once, before `finish`."""
         ...
 
 

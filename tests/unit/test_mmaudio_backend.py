@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from threading import Barrier
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -21,12 +22,12 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.mmaudio.backend import MMAudio, _shown
 from deepsound.generation.mmaudio.config import AUDIO_16K, AUDIO_44K, AudioFormat
 from deepsound.generation.mmaudio.networks import Files, Networks, Precision, Weights
-from deepsound.generation.mmaudio.observers import CLIP_OBSERVATION, SyncObserver
+from deepsound.generation.mmaudio.observers import CLIP_OBSERVATION, SYNC_OBSERVATION, SyncObserver
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
 from deepsound.generation.mmaudio.windows import blend, plan_windows
 from deepsound.generation.protocol import GenerationRequest
 from deepsound.media.decode import look
-from tests.clips import write_clip
+from tests.clips import edit_list, write_clip
 from tests.instants import RATES, chosen_by_the_reference, frame_times, taken
 from tests.mmaudio_checkpoints import LETTERS, small_networks, write_small_files
 
@@ -274,6 +275,21 @@ def test_a_picture_held_for_long_is_what_both_networks_see_until_the_next(networ
     at = np.arange(79) / 25
     shown = np.where(at == 0, 0, np.where(at < 3 - 1e-6, 1, np.where(at < 3.001, 2, 3)))
     assert np.array_equal(tokens_of(networks, pictures, times), tokens_of(networks, pictures[shown], at))
+
+
+def test_a_picture_held_until_the_end_is_seen_as_held(networks: Networks, tmp_path: Path) -> None:
+    """A title after something that moved: the motion is not repeated for as long as the title stays."""
+    moving = np.random.default_rng(1).integers(0, 256, (20, 24, 32, 3), np.uint8)
+    clip = write_clip(tmp_path / "clip.mp4", size=(32, 24), frames=moving, times=(np.arange(20) / 25).tolist())
+    with av.open(str(clip)) as container:
+        *_, last = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
+    footage = look(edit_list(clip, [(0.76 + 5.0, 0.0)]), MMAudio(networks).observers())
+    assert footage.info.duration == pytest.approx(0.76 + 5.0)
+    tokens = footage.observations[SYNC_OBSERVATION]["token"]
+    still = tokens_of(networks, np.asarray([last]), np.zeros(1))
+    assert len(tokens) == 17
+    assert not np.allclose(tokens[2], still[0], atol=1e-3)
+    assert np.allclose(tokens[3:], still, atol=1e-5)
 
 
 def test_a_picture_held_for_ten_minutes_costs_no_more_than_one_held_for_two_seconds(networks: Networks) -> None:

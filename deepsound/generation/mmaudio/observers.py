@@ -62,8 +62,8 @@ class ClipObserver:
 class SyncObserver:
     """Keeps `token` (segments, 8, sync_dim): segment k covers 16 frames from k · 0.32 s on.
 
-    The last frame is held until its segment is full. While a picture is held, its segments are all the same, and
-    encoded once.
+    The last frame is held until the video's end, and its segment's. Segments of a held picture are all the same,
+    and encoded once.
     """
 
     name = SYNC_OBSERVATION
@@ -87,6 +87,11 @@ class SyncObserver:
                 self._show(self._last[1], instants_before(SYNC_RATE, time))
             self._show(picture, instants_by(SYNC_RATE, time))
             self._last = time, picture
+
+    def shown_until(self, time: float) -> None:
+        """The last frame is on show until `time`, in seconds."""
+        if self._last is not None:
+            self._show(self._last[1], instants_before(SYNC_RATE, time))
 
     def finish(self) -> Observation:
         """Tokens of all segments; at least one where anything was seen."""
