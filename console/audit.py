@@ -15,11 +15,13 @@ from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, out, say
 from db.audit import find_items, item_evidence
 from db.items import run_ids
 from db.reconcile import Account, Fate, Reconciliation, reconcile_run
+from db.verify import Finding
 from deepsound.canonical import Json
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.plain_text import as_text, speakable
 from tasks.run import no_such_run
-from tasks.verify import Books, verify_books
+from tasks.seal import PUBLIC, kept_seals, seal_lines, trusted_keys
+from tasks.verify import Books, verify_books, verify_seals
 from tasks.worker import Worker, reader_at
 
 app = typer.Typer(no_args_is_help=True)
@@ -79,18 +81,37 @@ def verify(
     db: Annotated[str | None, typer.Option(help="URL of the ledger's database.")] = None,
     store: Annotated[str | None, typer.Option(help="Artifact store: a folder, or s3://bucket/prefix.")] = None,
     rows: Annotated[bool, typer.Option("--rows", help="The ledger's rows alone; no artifact is read.")] = False,
+    seals: Annotated[
+        Path | None, typer.Option(help="What `audit seals` printed, kept outside the ledger.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Find every row and artifact that was changed, is missing or was added. Exit code 1 if there is any."""
     worker = reader_at(settings_from(db=db, store=store).place)
-    books = {run_id: verify_books(worker, run_id, rows_only=rows) for run_id in _known_runs(worker, runs)}
+    of_seals = verify_seals(worker, [] if seals is None else kept_seals(seals))
+    known = _known_runs(worker, runs, may_be_none=bool(of_seals))
+    books = {run_id: verify_books(worker, run_id, rows_only=rows) for run_id in known}
     if as_json:
-        found = {"runs": [_books_json(run_id, each) for run_id, each in books.items()]}
+        of_runs = [_books_json(run_id, each) for run_id, each in books.items()]
+        found = {"runs": of_runs, "seals": [_finding_json(each) for each in of_seals]}
         out.file.write(json.dumps(found, ensure_ascii=False) + "\n")
     else:
         for run_id, each in books.items():
             _show_books(run_id, each)
-    raise typer.Exit(EXIT_SOME_FAILED if any(each.findings for each in books.values()) else EXIT_DONE)
+        for finding in of_seals:
+            out.print(Text(f"{finding.row} {finding.problem}: {finding.detail}", style="red"))
+        _note_unsealed([*books.values()])
+    found_any = of_seals or any(each.findings for each in books.values())
+    raise typer.Exit(EXIT_SOME_FAILED if found_any else EXIT_DONE)
+
+
+@app.command("seals")
+def print_seals(
+    db: Annotated[str | None, typer.Option(help="URL of the ledger's database.")] = None,
+) -> None:
+    """Print every seal, a line of JSON each: kept elsewhere, they show what is taken from the ledger's end."""
+    for line in seal_lines(reader_at(settings_from(db=db).place)):
+        out.file.write(line + "\n")
 
 
 @app.command("reconcile")
@@ -113,13 +134,13 @@ def reconcile(
     raise typer.Exit(EXIT_DONE if all(each.is_clean for each in accounts.values()) else EXIT_SOME_FAILED)
 
 
-def _known_runs(worker: Worker, asked: Sequence[str] | None) -> list[str]:
+def _known_runs(worker: Worker, asked: Sequence[str] | None, *, may_be_none: bool = False) -> list[str]:
     with worker.ledger.read() as session:
         known = run_ids(session)
     for run_id in asked or ():
         if run_id not in known:
             raise no_such_run(run_id, worker)
-    if not known:
+    if not known and not may_be_none:
         what, remedy = "there is no run in this ledger", "check --db and DEEPSOUND_DB"
         raise DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=worker.ledger.url, remedy=remedy)
     return list(asked or known)
@@ -135,16 +156,26 @@ def _show_books(run_id: str, books: Books) -> None:
     out.print(Text(f"run {run_id}: {found}; {books.artifacts or 'no'} artifacts checked{gone}"))
 
 
+def _note_unsealed(books: Sequence[Books]) -> None:
+    sealed = sum(each.is_sealed for each in books)
+    if sealed < len(books):
+        say(f"{len(books) - sealed} of {len(books)} runs are not sealed as they stand: see docs/ledger.md")
+    if sealed and not trusted_keys():
+        say(f"whose seals these are is not known: {PUBLIC} names no key")
+
+
 def _books_json(run_id: str, books: Books) -> Json:
     return {
         "run": run_id,
-        "findings": [
-            {"item": each.item_id, "row": each.row, "problem": each.problem, "detail": each.detail}
-            for each in books.findings
-        ],
+        "findings": [_finding_json(each) for each in books.findings],
         "artifacts": books.artifacts,
         "expired": books.expired,
+        "is_sealed": books.is_sealed,
     }
+
+
+def _finding_json(finding: Finding) -> Json:
+    return {"item": finding.item_id, "row": finding.row, "problem": finding.problem, "detail": finding.detail}
 
 
 def _show_reconciliation(run_id: str, reconciled: Reconciliation) -> None:

@@ -81,6 +81,11 @@ def own_hash(row: Row) -> str:
     return sha256_json(_content(row, "id", "hash"))
 
 
+def seal_hash(seal: Row) -> str:
+    """Hash of all a seal says: what its signature is of, and how the next seal names it."""
+    return sha256_json(_content(seal, "id", "signature"))
+
+
 def digests(
     owned: Mapping[str, Sequence[Row]], artifacts: Mapping[str, Row], hashes: Mapping[int, str]
 ) -> dict[str, str]:

@@ -425,7 +425,10 @@ class Review(Base):
 
 
 class Seal(Base):
-    """The signed Merkle root over the chains of a closed run, and where outside the ledger it is witnessed."""
+    """The signed Merkle root over the chains of a closed run; see `seals`.
+
+    `witness` says what the root is over: how long each chain was and its last hash, and the seal before this one.
+    """
 
     __tablename__ = "seal"
 

@@ -40,7 +40,7 @@ def verify_item(session: Session, item_id: int) -> list[Finding]:
     """Check an item, its video, its chain of attempts and all that belongs to them. Empty: all as written.
 
     Rows cut off the end of a chain show as long as the to-do list still knows of them; beyond that it takes
-    the run's seal.
+    the run's seal, see `seal_checks`.
     """
     return list(_check_items(session, [item_id]))
 

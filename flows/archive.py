@@ -31,6 +31,7 @@ from flows.shard import SHARD_SIZE, dub_shard, this_flow_run
 from flows.showing import RunArtifacts
 from tasks.place import current_place
 from tasks.run import no_such_run, unfinished_items
+from tasks.seal import seal_if_closed
 from tasks.shift import on_shift
 from tasks.worker import Worker, worker_at
 
@@ -52,6 +53,7 @@ async def dub_archive(run: str) -> list[str]:
     order = await patiently(_order, worker, run)
     if order is not None:
         await _follow(worker, run, order)
+        await patiently(seal_if_closed, worker, run)
         return []
     return await _drive_here(worker, run)
 

@@ -10,7 +10,8 @@ from db.progress import runs_of_late
 from db.reconcile import reconcile_run
 from deepsound.errors import DeepSoundError, ErrorCode
 from tasks.place import current_place
-from tasks.verify import verify_books
+from tasks.seal import seal_if_closed
+from tasks.verify import verify_books, verify_seals
 from tasks.worker import Worker, worker_at
 
 LATELY = timedelta(days=7)
@@ -18,7 +19,8 @@ LATELY = timedelta(days=7)
 
 @flow(name="audit", flow_run_name="audit of {run}", validate_parameters=False)
 async def audit(run: str | None = None) -> None:
-    """Verify and reconcile; the flow run fails where a book is not as it was written.
+    """Verify and reconcile, and seal closed runs that are in order; the flow run fails where a book is not as it
+    was written.
 
     Raises DeepSoundError (ARTIFACT_DAMAGED) then. Videos that are still open are counted and no fault.
     """
@@ -26,7 +28,12 @@ async def audit(run: str | None = None) -> None:
     runs = [run] if run is not None else await asyncio.to_thread(_runs_of_late, worker)
     problems: list[str] = []
     for each in runs:
-        problems += await asyncio.to_thread(_problems, worker, each)
+        found = await asyncio.to_thread(_problems, worker, each)
+        problems += found
+        if not found:
+            # Where nobody did as the run ended: it went on by itself, or there was no key where it ended.
+            await asyncio.to_thread(seal_if_closed, worker, each)
+    problems += [f"{each.row}: {each.detail}" for each in await asyncio.to_thread(verify_seals, worker)]
     clean = f"{len(runs)} runs: every row and artifact as written"
     said = "\n".join(f"- {problem}" for problem in problems) or clean
     await acreate_markdown_artifact(said, key="audit", description="what the last audit found")

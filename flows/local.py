@@ -15,6 +15,7 @@ from tasks.job import Job
 from tasks.perform import reuse
 from tasks.place import Place, working_at
 from tasks.run import load_jobs, may_go_on, unfinished_items
+from tasks.seal import seal_if_closed, seal_key
 from tasks.shift import on_shift
 from tasks.worker import Worker
 
@@ -22,12 +23,18 @@ SERVER_STARTS = "starting the workflow engine (Prefect) for this command; the fi
 
 
 def drive_run(worker: Worker, place: Place, run_id: str, say: Callable[[str], None]) -> None:
-    """Bring every item of a run to its end, unless it was paused or cancelled.
+    """Bring every item of a run to its end, and seal it; a run that was paused or cancelled stays as it is.
 
     Raises DeepSoundError where nothing can run at all.
     """
     if not may_go_on(worker, run_id):
         return
+    seal_key()  # Before hours of work: one that is none would otherwise be found out after them.
+    _drive(worker, place, run_id, say)
+    seal_if_closed(worker, run_id)
+
+
+def _drive(worker: Worker, place: Place, run_id: str, say: Callable[[str], None]) -> None:
     jobs = load_jobs(worker, run_id, unfinished_items(worker, run_id))
     if not jobs:
         return

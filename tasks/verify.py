@@ -1,12 +1,15 @@
 """Checks a run's books: rows against their hashes, and the bytes of its artifacts against theirs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from db.audit import KeptArtifact, run_artifacts
 from db.expiry import expired
+from db.seal_checks import check_kept, check_order, check_seals
 from db.verify import Finding, Problem, verify_run
+from tasks.seal import trusted_keys
 from tasks.worker import Worker
 
 _READING_AT_ONCE = 4
@@ -14,27 +17,44 @@ _READING_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What was found wrong, how many artifacts were read, and how many retention had deleted on purpose."""
+    """What was found wrong, how many artifacts were read, how many retention had deleted on purpose, and whether
+    a seal holds the run as it stands.
+    """
 
     findings: Sequence[Finding]
     artifacts: int
     expired: int
+    is_sealed: bool
 
 
 def verify_books(worker: Worker, run_id: str, *, rows_only: bool = False) -> Books:
     """Check everything a run wrote and, unless `rows_only`, the bytes of all it refers to.
 
-    Raises DeepSoundError (LEDGER_*, STORE_*).
+    Raises DeepSoundError (LEDGER_*, STORE_*, BAD_SETTINGS for keys of seals that are none).
     """
+    trusted = trusted_keys()
     with worker.ledger.read() as session:
         findings = verify_run(session, run_id)
+        sealed = check_seals(session, run_id, trusted)
+        findings += sealed.findings
         artifacts = [] if rows_only else run_artifacts(session, run_id)
         gone = expired(session, [artifact.sha256 for artifact in artifacts])
     with ThreadPoolExecutor(_READING_AT_ONCE) as pool:
         intact = list(pool.map(lambda artifact: worker.store.is_intact(artifact.sha256), artifacts))
     damaged = [artifact for artifact, is_whole in zip(artifacts, intact, strict=True) if not is_whole]
     findings += _findings(worker, damaged, gone)
-    return Books(findings, len(artifacts), len([each for each in damaged if each.sha256 in gone]))
+    lost_on_purpose = len([each for each in damaged if each.sha256 in gone])
+    return Books(findings, len(artifacts), lost_on_purpose, sealed.is_sealed)
+
+
+def verify_seals(worker: Worker, kept: Sequence[Mapping[str, Any]] = ()) -> list[Finding]:
+    """Check that no seal of the ledger is gone, by those that followed it and by those `kept` outside.
+
+    Raises DeepSoundError (LEDGER_*, BAD_SETTINGS for keys of seals that are none).
+    """
+    trusted = trusted_keys()
+    with worker.ledger.read() as session:
+        return [*check_order(session), *check_kept(session, kept, trusted)]
 
 
 def _findings(worker: Worker, damaged: Sequence[KeptArtifact], gone: set[str]) -> Iterator[Finding]:

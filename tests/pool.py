@@ -17,6 +17,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from db.progress import RunProgress, run_progress
 from tasks.place import Place
@@ -158,6 +160,14 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+def a_seal_key(folder: Path) -> str:
+    """A new one, in a file."""
+    key, file = Ed25519PrivateKey.generate(), folder / "seal.pem"
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    file.chmod(0o400)
+    return str(file)
+
+
 @contextmanager
 def a_pool(folder: Path, place: Place, **environment: str) -> Iterator[Pool]:
     """A server and our deployments; the test starts what workers it wants."""
@@ -177,7 +187,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     """One for all tests of a module: starting it takes as long as many of them."""
     folder = tmp_path_factory.mktemp("pool")
     place = Place(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store"))
-    with a_pool(folder, place, DEEPSOUND_LEASE_SECONDS="6") as started:
+    with a_pool(folder, place, DEEPSOUND_LEASE_SECONDS="6", DEEPSOUND_SEAL_KEY=a_seal_key(folder)) as started:
         started.worker("followers", limit=3)
         started.worker("gpu")
         yield started

@@ -54,6 +54,7 @@ def test_an_archive_is_handed_over_and_found_done(pool: Pool):
     assert (status["name"], status["open"], status["outcomes"]) == ("four reels", 0, {"done": 3, "failed": 1})
     assert status["worker_hours"] > 0
     assert "four reels" in pool.run("list")
+    until(lambda: verify_books(pool.archive.worker, run, rows_only=True).is_sealed, 60, "the run's seal")
     pool.run("watch", run, expect=1)
     api = pool.server.api_url
     assert "broken" in report_of(pool, run)

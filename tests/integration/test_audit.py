@@ -1,5 +1,6 @@
 """What an auditor gets to see: everything that was done to a video, from whatever is known of it."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from db.expiry import note_expired
 from db.reopening import reopen_items
 from deepsound.canonical import sha256_file
 from deepsound.pipeline import Step
+from tasks.place import working_at
 from tests.archive import Archive
 from tests.footage import narrated_clip, silent_clip
+from tests.pool import a_seal_key
 
 pytestmark = pytest.mark.integration
 
@@ -92,7 +95,9 @@ def test_the_report_shows_the_sounds_the_words_and_the_hashes(narrated: Archive)
         assert f"<figcaption>{link}</figcaption>" in text
 
 
-def test_what_was_taken_back_is_shown_with_who_did_it_and_why_and_the_books_stay_in_order(archive: Archive):
+def test_what_was_taken_back_is_shown_with_who_did_it_and_why_and_the_books_stay_in_order(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+):
     archive.dub(silent_clip(archive.folder / "ball.mp4", seconds=0.4))
     [item] = archive.items()
     with archive.worker.ledger.write() as session:
@@ -110,6 +115,15 @@ def test_what_was_taken_back_is_shown_with_who_did_it_and_why_and_the_books_stay
     [checked] = json.loads(audit(archive, "verify", "--json", "--store", archive.place.store))["runs"]
     assert (checked["run"], checked["findings"], checked["expired"]) == (item.run_id, [], 0)
     assert checked["artifacts"] == 4, "observations, coarse audio, video and sound"
+    assert not checked["is_sealed"]
+    # Only now: Prefect reads its settings once, and the fixture has told it where its server is.
+    from flows.audit import audit as nightly_audit
+
+    monkeypatch.setenv("DEEPSOUND_SEAL_KEY", a_seal_key(archive.folder))
+    with working_at(archive.place):
+        asyncio.run(nightly_audit())
+    [checked] = json.loads(audit(archive, "verify", "--json", "--store", archive.place.store))["runs"]
+    assert (checked["findings"], checked["is_sealed"]) == ([], True)
 
 
 def test_artifacts_that_are_gone_or_damaged_are_named_and_what_retention_deleted_is_not(archive: Archive):

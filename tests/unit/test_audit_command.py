@@ -1,4 +1,4 @@
-"""`deepsound audit` and `deepsound run`, as typed, where there is nothing to read."""
+"""`deepsound audit` and `deepsound run`, as typed: where there is nothing to read, and with seals."""
 
 import sqlite3
 import sys
@@ -7,9 +7,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from console.app import main
 from db.engine import open_ledger
+from deepsound.errors import DeepSoundError
+from flows.local import drive_run
+from tasks.place import Place
+from tasks.worker import worker_at
+from tests.ledger_samples import a_run, begin, dub
 
 Typed = Callable[..., tuple[int, str, list[str]]]
 
@@ -83,3 +90,105 @@ def test_nothing_to_check_does_not_pass(typed: Typed, tmp_path: Path, check: str
     code, _, [complaint] = typed("audit", check, "nonesuch", "--db", url)
     assert code == 2
     assert "there is no run nonesuch" in complaint
+
+
+class Sealing:
+    """A ledger of runs that were sealed with a key in a file as they ended."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.url, self.folder, self._patch = f"sqlite:///{folder / 'ledger.sqlite3'}", folder, monkeypatch
+        self.key = self.new_key("seal")
+        monkeypatch.setenv("DEEPSOUND_SEAL_KEY", str(self.key))
+        self.runs = [self.end_a_run(), self.end_a_run()]
+        monkeypatch.delenv("DEEPSOUND_SEAL_KEY")
+        self.trust("seal")
+
+    def new_key(self, name: str) -> Path:
+        key = Ed25519PrivateKey.generate()
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        (self.folder / f"{name}.pub.pem").write_bytes(public)
+        file = self.folder / f"{name}.pem"
+        file.write_bytes(private)
+        file.chmod(0o400)
+        return file
+
+    def trust(self, *names: str) -> None:
+        both = b"".join((self.folder / f"{name}.pub.pem").read_bytes() for name in names)
+        (self.folder / "trusted.pem").write_bytes(both)
+        self._patch.setenv("DEEPSOUND_SEAL_PUBLIC_KEY", str(self.folder / "trusted.pem"))
+
+    def end_a_run(self) -> str:
+        place = Place(self.url, str(self.folder / "store"))
+        worker = worker_at(place)
+        run_id, [item] = begin(worker.ledger, a_run("a.mp4"))
+        dub(worker.ledger, item)
+        drive_run(worker, place, run_id, print)
+        return run_id
+
+    def remove_the_last_run(self) -> None:
+        with closing(sqlite3.connect(self.folder / "ledger.sqlite3")) as connection:
+            for table, condition in (("run", "id = ?"), ("item", "run_id = ?"), ("seal", "run_id = ?")):
+                connection.execute(f"DROP TRIGGER {table}_refuses_delete")
+                connection.execute(f"DELETE FROM {table} WHERE {condition}", (self.runs[-1],))  # noqa: S608
+            connection.commit()
+
+
+@pytest.fixture
+def sealing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sealing:
+    return Sealing(tmp_path, monkeypatch)
+
+
+def test_a_run_is_sealed_as_it_ends_and_verifies(typed: Typed, sealing: Sealing):
+    code, out, notes = typed("audit", "verify", "--rows", "--db", sealing.url)
+    assert (code, notes) == (0, [])
+    assert out.count("everything is as it was written") == 2
+
+
+def test_an_unsealed_run_is_a_note_and_so_is_a_seal_of_nobody_known(
+    typed: Typed, sealing: Sealing, monkeypatch: pytest.MonkeyPatch
+):
+    sealing.end_a_run()
+    monkeypatch.delenv("DEEPSOUND_SEAL_PUBLIC_KEY")
+    code, _, notes = typed("audit", "verify", "--rows", "--db", sealing.url)
+    assert code == 0
+    assert notes[0].startswith("1 of 3 runs are not sealed as they stand")
+    assert "DEEPSOUND_SEAL_PUBLIC_KEY" in notes[1]
+
+
+def test_a_wrong_key_is_told_and_an_old_one_may_be_trusted_too(typed: Typed, sealing: Sealing):
+    sealing.new_key("new")
+    sealing.trust("new")
+    code, out, _ = typed("audit", "verify", "--rows", "--db", sealing.url)
+    assert code == 1
+    assert "seal 1 changed: it is signed by another key" in out
+    sealing.trust("new", "seal")
+    assert typed("audit", "verify", "--rows", "--db", sealing.url)[0] == 0
+
+
+def test_a_run_taken_from_the_end_shows_against_what_was_kept_outside(typed: Typed, sealing: Sealing):
+    code, printed, _ = typed("audit", "seals", "--db", sealing.url)
+    assert (code, printed.count("\n")) == (0, 2)
+    kept = sealing.folder / "kept.jsonl"
+    kept.write_text(printed)
+    check = ("audit", "verify", "--rows", "--db", sealing.url, "--seals", str(kept))
+    assert typed(*check)[0] == 0
+    sealing.remove_the_last_run()
+    code, out, _ = typed(*check)
+    assert code == 1
+    assert f"run {sealing.runs[-1]} missing" in out
+    kept.write_text("{}\n")
+    code, _, [complaint] = typed(*check)
+    assert code == 2
+    assert "line 1 of" in complaint
+
+
+def test_a_key_that_others_may_read_seals_nothing(sealing: Sealing, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DEEPSOUND_SEAL_KEY", str(sealing.key))
+    sealing.key.chmod(0o644)
+    with pytest.raises(DeepSoundError, match="others than its owner"):
+        sealing.end_a_run()
+    sealing.key.chmod(0o600)
+    sealing.key.write_text("no key")
+    with pytest.raises(DeepSoundError, match="holds no Ed25519 key"):
+        sealing.end_a_run()

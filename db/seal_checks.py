@@ -1,0 +1,128 @@
+"""Holds what is in the ledger today against its seals, and against seals that were kept outside."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.chain import seal_hash
+from db.schema import Run, Seal, row_values
+from db.seals import Head, ItemChain, Witness, event_chain, head_of, item_chains, signed_bytes
+from db.verify import Finding, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class SealedBooks:
+    """What seals say of a run, and whether the last of them holds all of it."""
+
+    findings: Sequence[Finding]
+    is_sealed: bool
+
+
+def check_seals(session: Session, run_id: str, trusted: Collection[str]) -> SealedBooks:
+    """Hold a run against its seals. `trusted`: public keys (hex) that seals may be signed by; none: any."""
+    run = session.get(Run, run_id)
+    findings: list[Finding] = []
+    witnesses: dict[str, Witness] = {}
+    for seal in session.scalars(select(Seal).where(Seal.run_id == run_id).order_by(Seal.id)):
+        name = f"seal {seal.id}"
+        try:
+            witnesses[name] = _believed(row_values(seal), trusted)
+        except ValueError as error:
+            findings.append(Finding(None, name, Problem.CHANGED, str(error)))
+    if run is None or not witnesses:
+        return SealedBooks(findings, is_sealed=False)
+    events, chains = event_chain(session, run), {chain.ordinal: chain for chain in item_chains(session, run_id)}
+    for name, witness in witnesses.items():
+        if (lack := _lack(witness.events, events)) is not None:
+            detail = f"its name, time of registration or events are not those of {name}: {lack}"
+            findings.append(Finding(None, f"run {run_id}", Problem.CHANGED, detail))
+        findings += _check_items(witness, name, chains)
+    last = [*witnesses.values()][-1]
+    heads = {ordinal: head_of(chain.hashes) for ordinal, chain in chains.items()}
+    return SealedBooks(findings, is_sealed=last.events == head_of(events) and last.items == heads)
+
+
+def check_order(session: Session) -> list[Finding]:
+    """Whether each seal of the ledger follows the one it names, so that none, and no run with its seals, is gone.
+
+    What was taken away from the end shows only against seals kept outside.
+    """
+    findings: list[Finding] = []
+    before: tuple[str, str] | None = None
+    runs = set(session.scalars(select(Run.id)))
+    for seal in session.scalars(select(Seal).order_by(Seal.id)).yield_per(1):
+        findings += _missing_run(runs, seal.run_id, f"seal {seal.id}")
+        try:
+            named = Witness.from_text(seal.witness or "").previous
+        except ValueError:
+            named = before  # Its own check says that it was changed.
+        if named != before:
+            gone = "no seal" if named is None else f"a seal of run {named[0]}"
+            detail = f"it follows {gone}, which is not the one before it now"
+            findings.append(Finding(None, f"what seal {seal.id} follows", Problem.MISSING, detail))
+            if named is not None:
+                findings += _missing_run(runs, named[0], f"seal {seal.id}, as the run sealed before,")
+        before = (seal.run_id, seal_hash(row_values(seal)))
+        session.expunge(seal)
+    return findings
+
+
+def check_kept(session: Session, kept: Iterable[Mapping[str, Any]], trusted: Collection[str]) -> Iterator[Finding]:
+    """Whether seals that were kept outside, as rows of `seal`, are all in the ledger."""
+    runs = set(session.scalars(select(Run.id)))
+    present = {seal_hash(row_values(seal)) for seal in session.scalars(select(Seal)).yield_per(1)}
+    for row in kept:
+        name = f"seal of run {row['run_id']} of {row['created_at']:%Y-%m-%d %H:%M:%S} (kept outside)"
+        try:
+            _believed(row, trusted)
+        except ValueError as error:
+            yield Finding(None, name, Problem.CHANGED, str(error))
+            continue
+        if seal_hash(row) not in present:
+            yield Finding(None, name, Problem.MISSING, "the ledger does not have it")
+            yield from _missing_run(runs, str(row["run_id"]), "a seal kept outside")
+
+
+def _missing_run(runs: Collection[str], run_id: str, named_by: str) -> Iterator[Finding]:
+    if run_id not in runs:
+        yield Finding(None, f"run {run_id}", Problem.MISSING, f"{named_by} names it")
+
+
+def _believed(row: Mapping[str, Any], trusted: Collection[str]) -> Witness:
+    """What a seal is of. Raises ValueError, which says why, where it is not to be believed."""
+    if trusted and row["public_key"] not in trusted:
+        raise ValueError(f"it is signed by another key, {row['public_key']}")
+    try:
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(row["public_key"]))
+        key.verify(bytes.fromhex(row["signature"]), signed_bytes(seal_hash(row)))
+    except InvalidSignature as error:
+        raise ValueError("its signature does not hold") from error
+    witness = Witness.from_text(row["witness"] or "")
+    if (witness.root, len(witness.items)) != (row["merkle_root"], row["items"]):
+        raise ValueError("its root is not that of the chains it names")
+    return witness
+
+
+def _check_items(witness: Witness, name: str, chains: Mapping[int, ItemChain]) -> Iterator[Finding]:
+    for ordinal, head in witness.items.items():
+        chain = chains.get(ordinal)
+        if chain is None:
+            yield Finding(None, f"item at place {ordinal} of the list", Problem.MISSING, f"{name} names it")
+        elif (lack := _lack(head, chain.hashes)) is not None:
+            problem = Problem.MISSING if len(chain.hashes) <= head.links else Problem.CHANGED
+            detail = f"its chain is not the one of {name}: {lack}"
+            yield Finding(chain.item_id, f"item {chain.item_id}", problem, detail)
+    for ordinal in chains.keys() - witness.items.keys():
+        yield Finding(chains[ordinal].item_id, f"item {chains[ordinal].item_id}", Problem.ADDED, f"after {name}")
+
+
+def _lack(sealed: Head, hashes: Sequence[str]) -> str | None:
+    """Why a chain is not what was sealed of it; None: it is, or has grown since."""
+    if len(hashes) <= sealed.links:
+        return f"{len(hashes) - 1} of {sealed.links} links are there"
+    return None if hashes[sealed.links] == sealed.hash else f"link {sealed.links} is another"
