@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, ScalarSelect, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from db.expiry import last_used
 from db.records import Direction
 from db.schema import Artifact, Attempt, AttemptArtifact, Expiry, Item, Video, Work
 from db.work import IS_OPEN
@@ -16,8 +17,8 @@ def expendable(session: Session, before: datetime, limit: int) -> list[str]:
     """SHA-256 of artifacts that were made before a time, that no result consists of, and that no item needs which
     is open, waits for a person, or ended since; not those whose bytes are gone already. At most `limit`.
     """
-    gone = exists().where(Expiry.artifact_sha256 == Artifact.sha256, Expiry.at >= _last_made())
-    spare = select(Artifact.sha256).where(_last_made() < before, ~_is_needed(before), ~gone)
+    gone = exists().where(Expiry.artifact_sha256 == Artifact.sha256, Expiry.at >= last_used())
+    spare = select(Artifact.sha256).where(last_used() < before, ~_is_needed(before), ~gone)
     return list(session.scalars(spare.order_by(Artifact.sha256).limit(limit)))
 
 
@@ -26,7 +27,7 @@ def written_off(session: Session, before: datetime, number: int) -> Sequence[str
     deleted it.
     """
     spare = select(Expiry.artifact_sha256).join(Artifact, Artifact.sha256 == Expiry.artifact_sha256)
-    spare = spare.where(Expiry.at >= _last_made(), ~_is_needed(before))
+    spare = spare.where(Expiry.at >= last_used(), ~_is_needed(before))
     return session.scalars(spare.order_by(Expiry.id.desc()).limit(number)).all()
 
 
@@ -50,12 +51,6 @@ def unknown(session: Session, hashes: Sequence[str]) -> set[str]:
     artifacts = session.scalars(select(Artifact.sha256).where(Artifact.sha256.in_(hashes)))
     videos = session.scalars(select(Video.sha256).where(Video.sha256.in_(hashes)))
     return {*hashes} - {*artifacts} - {*videos}
-
-
-def _last_made() -> ScalarSelect[datetime]:
-    """When the last attempt ended that made or read an artifact."""
-    ended = select(func.max(Attempt.ended_at)).join(AttemptArtifact, AttemptArtifact.attempt_id == Attempt.id)
-    return ended.where(AttemptArtifact.artifact_sha256 == Artifact.sha256).correlate(Artifact).scalar_subquery()
 
 
 def _is_needed(before: datetime) -> ColumnElement[bool]:

@@ -37,13 +37,16 @@ def verify_books(worker: Worker, run_id: str, *, rows_only: bool = False) -> Boo
         findings = verify_run(session, run_id)
         sealed = check_seals(session, run_id, trusted)
         findings += sealed.findings
-        artifacts = [] if rows_only else run_artifacts(session, run_id)
+        artifacts = run_artifacts(session, run_id)
         gone = expired(session, [artifact.sha256 for artifact in artifacts])
+        findings += gone.findings
+    if rows_only:
+        artifacts = []
     with ThreadPoolExecutor(_READING_AT_ONCE) as pool:
         intact = list(pool.map(lambda artifact: worker.store.is_intact(artifact.sha256), artifacts))
     damaged = [artifact for artifact, is_whole in zip(artifacts, intact, strict=True) if not is_whole]
-    findings += _findings(worker, damaged, gone)
-    lost_on_purpose = len([each for each in damaged if each.sha256 in gone])
+    findings += _findings(worker, damaged, gone.artifacts)
+    lost_on_purpose = len([each for each in damaged if each.sha256 in gone.artifacts])
     return Books(findings, len(artifacts), lost_on_purpose, sealed.is_sealed)
 
 
@@ -57,7 +60,7 @@ def verify_seals(worker: Worker, kept: Sequence[Mapping[str, Any]] = ()) -> list
         return [*check_order(session), *check_kept(session, kept, trusted)]
 
 
-def _findings(worker: Worker, damaged: Sequence[KeptArtifact], gone: set[str]) -> Iterator[Finding]:
+def _findings(worker: Worker, damaged: Sequence[KeptArtifact], gone: frozenset[str]) -> Iterator[Finding]:
     for artifact in damaged:
         row = f"artifact {artifact.sha256} ({artifact.role} of {artifact.step})"
         if worker.store.has(artifact.sha256):
