@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Exists, and_, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from db.expiry import last_used
@@ -39,7 +39,7 @@ def spare_sources(session: Session, before: datetime, limit: int, after: str = "
     attempt = aliased(Attempt)
     ended_since = exists().where(attempt.item_id == Item.id, attempt.ended_at >= before)
     is_open = exists().where(Work.item_id == Item.id, IS_OPEN)
-    waits = exists().where(attempt.item_id == Item.id, attempt.outcome == OutcomeKind.NEEDS_REVIEW.value)
+    waits = _waits(attempt).where(attempt.item_id == Item.id)
     needed = exists().where(Item.video_sha256 == Video.sha256, or_(ended_since, is_open, waits)).correlate(Video)
     known = exists().where(Artifact.sha256 == Video.sha256)
     asked = select(Video.sha256).where(Video.sha256 > after, ~needed, ~known).order_by(Video.sha256)
@@ -66,5 +66,12 @@ def _is_live(attempt: type[Attempt], before: datetime) -> ColumnElement[bool]:
     """Whether an attempt ended since a time, or its item is open or waits for a person."""
     sibling = aliased(Attempt)
     is_open = exists().where(Work.item_id == attempt.item_id, IS_OPEN).correlate(attempt)
-    waits = exists().where(sibling.item_id == attempt.item_id, sibling.outcome == OutcomeKind.NEEDS_REVIEW.value)
-    return or_(attempt.ended_at >= before, is_open, waits.correlate(attempt))
+    waits = _waits(sibling).where(sibling.item_id == attempt.item_id).correlate(attempt)
+    return or_(attempt.ended_at >= before, is_open, waits)
+
+
+def _waits(attempt: type[Attempt]) -> Exists:
+    """Whether an attempt, the last of its item, leaves it to a person; what was reviewed is open or goes on."""
+    later = aliased(Attempt)
+    is_last = ~exists().where(later.item_id == attempt.item_id, later.seq > attempt.seq).correlate(attempt)
+    return exists().where(attempt.outcome == OutcomeKind.NEEDS_REVIEW.value, is_last)
