@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader
 from db.audit import item_evidence
 from db.records import FinishedStep, StepRef
 from db.schema import Attempt, Item
+from db.standing import stand_of
 from deepsound.artifacts.location import Location, location
 from deepsound.artifacts.protocol import Artifact
 from deepsound.media.files import replacing
@@ -47,6 +48,14 @@ class SoundShown:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptShown:
+    """One attempt, or the one it reused, whose words are shown; `stands`: nobody took it back."""
+
+    said: Attempt
+    stands: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ClipShown:
     """One video: the result, players before and after, sounds, and the attempts with their words."""
 
@@ -55,7 +64,7 @@ class ClipShown:
     before: str | None
     after: str | None
     sounds: Sequence[SoundShown]
-    attempts: Sequence[Attempt]
+    attempts: Sequence[AttemptShown]
 
 
 def write_report(worker: Worker, run_ids: Sequence[str], target: Path, *, done_too: bool = True) -> None:
@@ -100,10 +109,16 @@ def _clips(worker: Worker, run_id: str, results: Sequence[ItemResult], folder: P
             before=_link(location(result.source), folder, _part(item)),
             after=_after(result, folder),
             sounds=_sounds(worker, job.done),
-            attempts=[attempt.reused or attempt for attempt in item.attempts],
+            attempts=list(_attempts(item)),
         )
         for result, item, job in zip(results, items, jobs, strict=True)
     ]
+
+
+def _attempts(item: Item) -> Iterator[AttemptShown]:
+    standing = {attempt.id for attempt in stand_of(item.attempts, item.reopenings).attempts}
+    for attempt in item.attempts:
+        yield AttemptShown(attempt.reused or attempt, attempt.id in standing)
 
 
 def _after(result: ItemResult, folder: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,11 @@ def test_what_was_taken_back_is_shown_with_who_did_it_and_why_and_the_books_stay
     judged = [attempt for attempt in shown["attempts"] if attempt["step"] == "judge"]
     assert [(attempt["status"], attempt["stands"]) for attempt in judged] == [("done", False), ("done", True)]
     assert shown["reopenings"][0]["by"] == "kim@desk"
+    page = archive.folder / "report.html"
+    audit(archive, "report", item.run_id, "-o", page, "--store", archive.place.store)
+    rows = re.findall(r"<td>(\w[\w ]*?)( \(taken back\))?</td>", page.read_text(encoding="utf-8"))
+    assert [step for step, back in rows if back] == ["judge", "publish"]
+    assert {"judge", "publish"} < {step for step, back in rows if not back}
     assert "1 video: 1 done" in audit(archive, "reconcile", item.run_id)
     [checked] = json.loads(audit(archive, "verify", "--json", "--store", archive.place.store))["runs"]
     assert (checked["run"], checked["findings"], checked["expired"]) == (item.run_id, [], 0)
