@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from db.records import NewItem
 from deepsound.artifacts.location import InBucket, Location, location
+from deepsound.artifacts.protocol import ArtifactStore
 from deepsound.errors import DeepSoundError, ErrorCode
 from tasks.excerpts import range_of
 
@@ -17,20 +18,21 @@ _SOUND_BYTES_PER_SECOND = 3 * 48_000 * 2 * 4
 _GIGABYTE = 10**9
 
 
-def check_room(items: Iterable[NewItem], store: str, out: Location) -> None:
-    """Raise DeepSoundError (DISK_FULL) where results and intermediates of these videos will not fit.
+def check_room(items: Iterable[NewItem], store: ArtifactStore, out: Location) -> None:
+    """Raise DeepSoundError (DISK_FULL) where these videos, their results and intermediates will not fit.
 
     A folder is measured by its disk; a bucket by DEEPSOUND_STORE_QUOTA_GB, where that is set, since S3 has no
     question for what is left. The estimate is of sizes and durations, and meant to be generous.
     """
     items = list(items)
-    sources = sum({item.video.sha256: item.video.size for item in items if item.video}.values())
+    sizes = {item.video.sha256: item.video.size for item in items if item.video}
+    sources = sum(size for sha256, size in sizes.items() if not store.has(sha256))
     shares = [(item, _share(item)) for item in items if item.video]
     pictures = sum(share * item.video.size for item, share in shares if item.video)
     excerpts = sum(share * item.video.size for item, share in shares if item.video and range_of(item.overrides))
     sounds = sum(_duration(item) * share for item, share in shares) * _SOUND_BYTES_PER_SECOND
-    # The store holds each picture as source, as excerpt if it is one, and under its new sound.
-    _check(_place(store), int(sources + excerpts + pictures + sounds), "the store")
+    # The store will hold each picture as source, as excerpt if it is one, and under its new sound.
+    _check(_place(store.url), int(sources + excerpts + pictures + sounds), "the store")
     _check(out, int(pictures + sounds / 2), "the results")
 
 

@@ -3,9 +3,10 @@
 import mimetypes
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -28,6 +29,8 @@ from tasks.worker import Worker
 _SOURCES_AT_ONCE = 4
 _ITEMS_AT_ONCE = 500
 
+_Answer = TypeVar("_Answer")
+
 
 def begin_run(
     worker: Worker, settings: RunSettings, sources: Sequence[Source], on_read: Callable[[Source], None]
@@ -37,7 +40,7 @@ def begin_run(
     Returns its id, and whether it is taken up again. `on_read` is called as each source has been hashed.
     Raises DeepSoundError (LEDGER_*, STORE_*).
     """
-    run = read_sources(worker, settings, sources, on_read, keep=False)
+    run = read_sources(worker, settings, sources, on_read)
     with worker.ledger.write() as session:
         open_run = queries.find_open_run(session, run.settings_sha256, run.manifest_sha256)
         if open_run is None:
@@ -52,33 +55,65 @@ def read_sources(
     sources: Sequence[Source],
     on_read: Callable[[Source], None],
     *,
-    keep: bool,
     name: str | None = None,
 ) -> NewRun:
     """What there is to register of a run: every source is hashed and probed, once however often it is listed.
 
-    With `keep`, and wherever a source lies in a bucket, its bytes go into the store, for workers on machines that
-    do not see it. Raises DeepSoundError (BAD_SETTINGS for parts that a video does not have, STORE_*, and what the
-    bucket of a source says).
+    Where a source lies in a bucket, its bytes go into the store at once. Raises DeepSoundError (BAD_SETTINGS for
+    parts that a video does not have, STORE_*, and what the bucket of a source says).
     """
-    listed: dict[Location, list[Source]] = {}
-    for source in sources:
-        listed.setdefault(source.location, []).append(source)
 
     def read(where: Location) -> VideoFile | None:
-        file = _video(worker, where, keep) if isinstance(where, Path) else _downloaded(worker, where)
-        for source in listed[where]:
-            on_read(source)
-        return file
+        return _video(where) if isinstance(where, Path) else _downloaded(worker, where)
 
-    with ThreadPoolExecutor(_SOURCES_AT_ONCE) as pool:
-        files = dict(zip(listed, pool.map(read, listed), strict=True))
+    files = _of_each(sources, read, on_read)
     _check_ranges(sources, files)
     items = [
         NewItem(spelled(source.location), source.output_name, files[source.location], source.overrides)
         for source in sources
     ]
     return NewRun(name or _name(sources), settings.to_json(), items, worker.workplace.code)
+
+
+def keep_sources(
+    worker: Worker, run: NewRun, sources: Sequence[Source], on_kept: Callable[[Source], None]
+) -> NewRun:
+    """Put the bytes of a run's sources into the store, for workers on machines that do not see them.
+
+    Returns the run as it is to be registered: with what was stored, if a source was changed since it was read.
+    Raises DeepSoundError (STORE_*, DISK_FULL).
+    """
+    files = _files(sources, run)
+
+    def keep(where: Location) -> VideoFile | None:
+        file = files[where]
+        return _kept(worker, where, file) if isinstance(where, Path) and file is not None else file
+
+    kept = _of_each(sources, keep, on_kept)
+    items = [replace(item, video=kept[source.location]) for source, item in zip(sources, run.items, strict=True)]
+    return replace(run, items=items)
+
+
+def _files(sources: Sequence[Source], run: NewRun) -> dict[Location, VideoFile | None]:
+    return {source.location: item.video for source, item in zip(sources, run.items, strict=True)}
+
+
+def _of_each(
+    sources: Iterable[Source], ask: Callable[[Location], _Answer], on_answer: Callable[[Source], None]
+) -> dict[Location, _Answer]:
+    """Ask once about each place, some at a time, however often it is listed."""
+    listed: dict[Location, list[Source]] = {}
+    for source in sources:
+        listed.setdefault(source.location, []).append(source)
+
+    def answer(where: Location) -> _Answer:
+        answered = ask(where)
+        for source in listed[where]:
+            on_answer(source)
+        return answered
+
+    with ThreadPoolExecutor(_SOURCES_AT_ONCE) as pool:
+        return dict(zip(listed, pool.map(answer, listed), strict=True))
 
 
 def _check_ranges(sources: Iterable[Source], files: Mapping[Location, VideoFile | None]) -> None:
@@ -181,20 +216,34 @@ def _downloaded(worker: Worker, file: InBucket) -> VideoFile | None:
             if error.code is ErrorCode.SOURCE_MISSING:
                 return None
             raise
-        return _video(worker, local, keep=True)
+        read = _video(local)
+        return None if read is None else _kept(worker, local, read)
 
 
-def _video(worker: Worker, path: Path, keep: bool) -> VideoFile | None:
+def _video(path: Path) -> VideoFile | None:
     """None where there is nothing to read; the plan step then says why."""
     try:
         if not path.is_file():
             return None
         size = path.stat().st_size
-        media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        sha256 = worker.store.put(path, media_type).sha256 if keep else source_sha256(path)
+        sha256 = source_sha256(path)
     except OSError:
         return None
+    media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     return VideoFile(sha256, size, media_type, _probed(path))
+
+
+def _kept(worker: Worker, path: Path, file: VideoFile) -> VideoFile | None:
+    """A file as the store has it now; None where it is gone since it was read."""
+    try:
+        kept = worker.store.put(path, file.media_type)
+    except DeepSoundError as error:
+        if error.code is ErrorCode.SOURCE_MISSING:
+            return None
+        raise
+    return (
+        file if kept.sha256 == file.sha256 else VideoFile(kept.sha256, kept.size, file.media_type, _probed(path))
+    )
 
 
 def _probed(path: Path) -> Mapping[str, Json] | None:

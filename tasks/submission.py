@@ -6,13 +6,15 @@ from typing import Any
 
 from db import queries, writes
 from db.control import EventKind, note_event
+from db.items import item_ends
+from db.records import NewItem, NewRun
 from deepsound.artifacts.location import location
 from deepsound.canonical import Json
 from tasks.intake import collect, refuse_overwriting_sources
 from tasks.permission import asked_for
 from tasks.person import this_person
 from tasks.room import check_room
-from tasks.run import read_sources, spelled
+from tasks.run import keep_sources, read_sources, spelled
 from tasks.settings import RunSettings, Source
 from tasks.worker import Worker
 
@@ -69,12 +71,14 @@ def submit(
 ) -> tuple[str, bool]:
     """Put the sources into the store, the run and its order into the ledger; all of it or nothing.
 
-    Returns the run's id, and whether an unfinished run of the same settings and list is taken up again.
-    Raises DeepSoundError (DISK_FULL, LEDGER_*, STORE_*).
+    `on_read` is called as each source was read, and once more as it is stored. Returns the run's id, and whether
+    an unfinished run of the same settings and list is taken up again. Raises DeepSoundError (DISK_FULL before
+    anything is stored where it can be told, LEDGER_*, STORE_*).
     """
     settings = submission.settings
-    run = read_sources(worker, settings, sources, on_read, keep=True, name=submission.name)
-    check_room(run.items, worker.store.url, settings.out)
+    run = read_sources(worker, settings, sources, on_read, name=submission.name)
+    check_room(_left_to_do(worker, run), worker.store, settings.out)
+    run = keep_sources(worker, run, sources, on_read)
     with worker.ledger.write() as session:
         open_run = queries.find_open_run(session, run.settings_sha256, run.manifest_sha256)
         run_id = open_run or writes.register_run(session, run)
@@ -82,3 +86,12 @@ def submit(
         del details["settings"]  # They stand in the run, word for word.
         note_event(session, run_id, EventKind.SUBMITTED, by=this_person(), details=details)
     return run_id, open_run is not None
+
+
+def _left_to_do(worker: Worker, run: NewRun) -> Sequence[NewItem]:
+    """What has not ended of a run, if it was submitted before."""
+    with worker.ledger.read() as session:
+        open_run = queries.find_open_run(session, run.settings_sha256, run.manifest_sha256)
+        ends = [] if open_run is None else item_ends(session, open_run)
+    ended = {end.item.output_name for end in ends if end.outcome is not None}
+    return [item for item in run.items if item.output_name not in ended]

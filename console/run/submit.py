@@ -98,7 +98,7 @@ def submit_run(
 
 def _register(worker: Worker, submission: Submission, sources: tuple[Source, ...]) -> str:
     with Progress(console=err, transient=True) as progress:
-        reading = progress.add_task("reading", total=len(sources))
+        reading = progress.add_task("reading and storing", total=2 * len(sources))
         run_id, resumed = submit(worker, submission, sources, lambda _: progress.advance(reading))
     if resumed:
         say(f"going on with run {run_id}, which was not finished")

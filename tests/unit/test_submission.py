@@ -1,25 +1,64 @@
-"""What an order keeps: enough to be carried out later, by somebody else, elsewhere."""
+"""What is submitted fits, or is refused before anything is stored; and once it is registered, the store has it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from console.settings import settings_from
-from tasks.submission import Submission
+from deepsound.artifacts.bucket_files import bytes_used
+from deepsound.artifacts.location import InBucket
+from deepsound.errors import DeepSoundError, ErrorCode
+from tasks.perform import LAST_TRY, perform
+from tasks.place import Place
+from tasks.run import load_jobs, unfinished_items
+from tasks.settings import Source
+from tasks.submission import Submission, submit, take_stock
+from tests.archive import Archive
+from tests.footage import silent_clip
+from tests.s3 import S3Server, a_bucket_name
+
+MEGABYTE = 10**6
 
 
-def test_inputs_of_an_order_mean_the_same_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    inputs = ["reels", "/archive/list.csv", "s3://reels/1950s"]
-    order = Submission(inputs, settings_from(out="out").for_run(), None, "cpu", "normal", None)
-    assert order.to_json()["inputs"] == [str(tmp_path / "reels"), "/archive/list.csv", "s3://reels/1950s"]
-
-
-def test_an_order_keeps_from_when_on_and_one_that_was_kept_without_is_for_at_once():
-    asked = Submission(
-        ["reels"], settings_from().for_run(), None, "cpu", "normal", None, at="2099-12-01T21:00:00+00:00"
+def submitted(archive: Archive, *reels: Path, on_read: Callable[[Source], None] = lambda _: None) -> str:
+    order = Submission(
+        [str(reel) for reel in reels], settings_from(out=str(archive.out)).for_run(), None, "cpu", "normal", None
     )
-    kept = asked.to_json()
-    assert Submission.from_json(kept).at == "2099-12-01T21:00:00+00:00"
-    del kept["at"]
-    assert Submission.from_json(kept).at is None
+    return submit(archive.worker, order, take_stock(order), on_read)[0]
+
+
+def a_reel(path: Path) -> Path:
+    """0.4 s of picture in a megabyte; what is made of it takes another, and half of one for its sound."""
+    with silent_clip(path, seconds=0.4).open("ab") as file:
+        file.write(path.name.encode() * (MEGABYTE // len(path.name)))
+    return path
+
+
+@pytest.fixture
+def bucket(moto: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InBucket:
+    for name, value in moto.environment(tmp_path / "cache").items():
+        monkeypatch.setenv(name, value)
+    return InBucket(a_bucket_name(), "archive")
+
+
+def test_what_the_store_has_and_what_is_done_needs_no_room(
+    bucket: InBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    archive = Archive(tmp_path, Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(bucket)))
+    reels = [a_reel(tmp_path / f"{name}.mp4") for name in "ab"]
+    monkeypatch.setenv("DEEPSOUND_STORE_QUOTA_GB", "0.0045")
+    with pytest.raises(DeepSoundError, match="the store may need") as caught:
+        submitted(archive, *reels)
+    assert caught.value.code is ErrorCode.DISK_FULL
+    assert bytes_used(bucket) == 0, "it was refused before anything was stored"
+    monkeypatch.setenv("DEEPSOUND_STORE_QUOTA_GB", "0.0055")
+    run = submitted(archive, *reels)
+    assert bytes_used(bucket) > 2 * MEGABYTE
+    assert submitted(archive, *reels) == run, "its sources are there, so there is room for the rest"
+    first, _ = load_jobs(archive.worker, run, unfinished_items(archive.worker, run))
+    while (action := first.next_action()) is not None:
+        perform(first, action, LAST_TRY)
+    left = 1.6 * MEGABYTE
+    monkeypatch.setenv("DEEPSOUND_STORE_QUOTA_GB", f"{(bytes_used(bucket) + left) / 10**9:f}")
+    assert submitted(archive, *reels) == run, "there is room for the one that is not done"
