@@ -94,6 +94,22 @@ def keep_sources(
     return replace(run, items=items)
 
 
+def restore_sources(worker: Worker, run: NewRun, sources: Sequence[Source]) -> None:
+    """Store again what is gone of them. Raises DeepSoundError (STORE_*, DISK_FULL, and what a bucket says)."""
+    files = _files(sources, run)
+
+    def restore(where: Location) -> None:
+        file = files[where]
+        if file is None or worker.store.has(file.sha256):
+            return
+        if isinstance(where, Path):
+            _kept(worker, where, file)
+        else:
+            _downloaded(worker, where)
+
+    _of_each(sources, restore, lambda _: None)
+
+
 def _files(sources: Sequence[Source], run: NewRun) -> dict[Location, VideoFile | None]:
     return {source.location: item.video for source, item in zip(sources, run.items, strict=True)}
 

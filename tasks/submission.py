@@ -14,7 +14,7 @@ from tasks.intake import collect, refuse_overwriting_sources
 from tasks.permission import asked_for
 from tasks.person import this_person
 from tasks.room import check_room
-from tasks.run import keep_sources, read_sources, spelled
+from tasks.run import keep_sources, read_sources, restore_sources, spelled
 from tasks.settings import RunSettings, Source
 from tasks.worker import Worker
 
@@ -85,6 +85,8 @@ def submit(
         details = submission.to_json()
         del details["settings"]  # They stand in the run, word for word.
         note_event(session, run_id, EventKind.SUBMITTED, by=this_person(), details=details)
+    # Until now no row knew them, so housekeeping may have taken for orphans what was stored long before.
+    restore_sources(worker, run, sources)
     return run_id, open_run is not None
 
 

@@ -1,6 +1,7 @@
 """What is submitted fits, or is refused before anything is stored; and once it is registered, the store has it."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from deepsound.artifacts.location import InBucket
 from deepsound.errors import DeepSoundError, ErrorCode
 from tasks.perform import LAST_TRY, perform
 from tasks.place import Place
+from tasks.retention import sweep_orphans
 from tasks.run import load_jobs, unfinished_items
 from tasks.settings import Source
 from tasks.submission import Submission, submit, take_stock
@@ -62,3 +64,21 @@ def test_what_the_store_has_and_what_is_done_needs_no_room(
     left = 1.6 * MEGABYTE
     monkeypatch.setenv("DEEPSOUND_STORE_QUOTA_GB", f"{(bytes_used(bucket) + left) / 10**9:f}")
     assert submitted(archive, *reels) == run, "there is room for the one that is not done"
+
+
+def test_sources_that_housekeeping_took_for_orphans_are_stored_again(quiet_archive: Archive):
+    reels = [
+        silent_clip(quiet_archive.folder / f"{name}.mp4", seconds=s)
+        for name, s in {"one": 0.4, "two": 0.5}.items()
+    ]
+    submitted(quiet_archive, reels[0])
+    swept: list[int] = []
+
+    def clear_up(source: Source) -> None:
+        if source.output_name == "two":
+            swept.append(sweep_orphans(quiet_archive.worker, timedelta(0)))
+
+    run = submitted(quiet_archive, *reels, on_read=clear_up)
+    assert sum(swept) == 1
+    jobs = load_jobs(quiet_archive.worker, run, unfinished_items(quiet_archive.worker, run))
+    assert all(quiet_archive.worker.store.has(job.registered) for job in jobs)
