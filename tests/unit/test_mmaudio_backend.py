@@ -337,7 +337,14 @@ def test_footage_that_was_not_looked_at_is_refused(
 
 def test_the_ledger_learns_every_checkpoint(generator: MMAudio, files: Files) -> None:
     named = {name for identity in generator.models for name in identity.files}
-    assert named == {file.path.name for file in files.weights()}
+    assert named == {file.path.name for file in files.weights()} | {files.vocabulary.name}
+
+
+def test_another_vocabulary_is_another_generator(files: Files, tmp_path: Path) -> None:
+    changed = tmp_path / files.vocabulary.name
+    changed.write_text(files.vocabulary.read_text("utf-8").replace("<|endoftext|>", "<|end|>"), "utf-8")
+    others = MMAudio(small_networks(replace(files, vocabulary=changed))).models
+    assert list(others) != list(MMAudio(small_networks(files)).models)
 
 
 def test_a_checkpoint_of_another_network_is_named(

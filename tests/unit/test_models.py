@@ -123,11 +123,39 @@ def a_set_of_the_right_sizes(folder, name):
                 made.truncate(file.size or 1)
 
 
-def the_failure_of(models):
+def the_failure_of(models, code=ErrorCode.MODEL_FAILED):
     with pytest.raises(DeepSoundError) as caught:
         models()
-    assert caught.value.code is ErrorCode.MODEL_FAILED
+    assert caught.value.code is code
     return str(caught.value)
+
+
+@pytest.mark.parametrize("index", range(6), ids=["flow", "vae", "vocoder", "synchformer", "clip", "vocabulary"])
+def test_whatever_file_of_a_generators_set_is_missing_the_set_is_pulled(folder, index):
+    a_set_of_the_right_sizes(folder, "mmaudio-small-16k")
+    files = [(model, file) for model in with_needs("mmaudio-small-16k") for file in model.files]
+    model, file = files[index]
+    (folder / file.path).unlink()
+    told = the_failure_of(MMAudioSmall16k, ErrorCode.MODEL_MISSING)
+    pulled = "`deepsound models pull mmaudio-small-16k`"
+    for part in (str(folder / file.path), model.source, model.licence, pulled):
+        assert part in told
+
+
+def test_of_a_set_of_which_more_is_missing_it_is_said_how_much(folder):
+    told = the_failure_of(MMAudioSmall16k, ErrorCode.MODEL_MISSING)
+    assert "mmaudio_small_16k.pth" in told
+    assert "and 5 other files" in told
+    assert "`deepsound models pull mmaudio-small-16k`" in told
+
+
+def test_a_file_of_a_set_that_is_cut_short_is_pulled_with_the_set(folder):
+    a_set_of_the_right_sizes(folder, "mmaudio-small-16k")
+    with (folder / known_model("synchformer").files[0].path).open("r+b") as file:
+        file.truncate(7)
+    told = the_failure_of(MMAudioSmall16k)
+    assert "synchformer_state_dict.pth: 7 bytes" in told
+    assert "`deepsound models pull mmaudio-small-16k`" in told
 
 
 def test_a_generator_refuses_a_file_of_the_right_size_with_other_bytes(folder):

@@ -30,14 +30,12 @@ from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerCon
 from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAE_44K, VAEConfig, load_vae_decoder
 from deepsound.identity import ModelIdentity
 from deepsound.memory import is_out_of_memory
-from deepsound.models import checked_sha256, find_file, known_model
+from deepsound.models import KnownModel, checked_sha256, find_set
 from deepsound.weights import give_back_memory, place
 
 Precision = Literal["float32", "bfloat16"]
 Part = TypeVar("Part", bound=nn.Module)
 
-_CLIP = "dfn5b-clip-vit-h-14-378"
-_VOCABULARY = "tokenizer.json"
 _LOOKING = frozenset({"clip", "synchformer"})
 _SOUNDING = frozenset({"reader", "flow", "vae", "vocoder"})
 
@@ -124,7 +122,7 @@ class Networks:
 
     @property
     def identities(self) -> Sequence[ModelIdentity]:
-        """All weight files; hashes are remembered from process to process.
+        """All weight files and CLIP's vocabulary; hashes are remembered from process to process.
 
         Raises DeepSoundError MODEL_FAILED for a file that is not the published one.
         """
@@ -133,15 +131,14 @@ class Networks:
 
     @cached_property
     def _hashed(self) -> Sequence[ModelIdentity]:
-        return tuple(
-            ModelIdentity(
-                file.name,
-                "1",
-                file.licence,
-                {file.path.name: checked_sha256(file.path, file.published, file.name)},
-            )
-            for file in self.files.weights()
-        )
+        return tuple(ModelIdentity(one.name, "1", one.licence, self._hashes(one)) for one in self.files.weights())
+
+    def _hashes(self, weights: Weights) -> dict[str, str]:
+        hashes = {weights.path.name: checked_sha256(weights.path, weights.published, weights.name)}
+        if weights == self.files.clip:
+            # Published with it, and what prompts mean depends on it.
+            hashes[self.files.vocabulary.name] = checked_sha256(self.files.vocabulary, None, weights.name)
+        return hashes
 
     def sha256(self, weights: Weights) -> str:
         """SHA-256 of one of the weight files."""
@@ -253,19 +250,18 @@ def official_networks(
         vae=VAE_16K if small else VAE_44K,
         vocoder=BIGVGAN_16K if small else BIGVGAN_44K,
     )
-    clip = _known(_CLIP)
+    # In the catalogue's order.
+    flow, vae, vocoder, synchformer, (clip, (seeing, vocabulary)) = find_set(name)
     files = Files(
-        flow=_known(name),
-        clip=clip,
-        synchformer=_known("synchformer"),
-        vae=_known("mmaudio-vae-16k" if small else "mmaudio-vae-44k"),
-        vocoder=_known("mmaudio-vocoder-16k" if small else "bigvgan-v2-44khz-128band-512x"),
-        vocabulary=clip.path.with_name(_VOCABULARY),
+        flow=_weights(*flow),
+        clip=_weights(clip, (seeing,)),
+        synchformer=_weights(*synchformer),
+        vae=_weights(*vae),
+        vocoder=_weights(*vocoder),
+        vocabulary=vocabulary,
     )
     return Networks(sizes, files, device=device, precision=precision, lean=lean)
 
 
-def _known(name: str) -> Weights:
-    model = known_model(name)
-    file = model.files[0]
-    return Weights(name, model.licence, find_file(model, file), file.sha256)
+def _weights(model: KnownModel, paths: tuple[Path, ...]) -> Weights:
+    return Weights(model.name, model.licence, paths[0], model.files[0].sha256)
