@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -139,6 +139,26 @@ def test_economical_windows_hear_nearly_everything_once(seconds: float, chunks: 
     np.testing.assert_allclose(np.concatenate([*blocks, mix[:, :0]], axis=1), mix, atol=1e-5)
     assert len(heard) == chunks
     assert sum(heard) <= 1.35 * length + 441
+
+
+@given(length=st.integers(1, 3000))
+@example(881)
+@example(882)
+@settings(max_examples=15, deadline=None)
+def test_a_sound_of_any_shortness_comes_out_as_long(length: int) -> None:
+    mix = wave(length).numpy()
+
+    def estimate(chunks: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return small_network()(torch.from_numpy(chunks)).numpy()
+
+    for windows in (reference_windows, economical_windows):
+        chunking = windows(length, replace(SMALL, chunk=4410))
+        voice = np.concatenate(
+            [*voice_blocks(lambda a, b: mix[:, a:b], length, [(0, length)], estimate, chunking)], 1
+        )
+        assert voice.shape == mix.shape
+        assert np.isfinite(voice).all()
 
 
 @pytest.mark.parametrize("lengths", [1, 2, 3])

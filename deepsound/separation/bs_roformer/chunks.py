@@ -50,7 +50,9 @@ def economical_windows(length: int, config: BSRoformerConfig) -> Chunking:
     """
     if length <= config.chunk * 3 // 2:
         # One frame more than the mix, so that the window's closing fade never reaches 0 within it.
-        whole = (length // config.hop + 1) * config.hop
+        frames = length // config.hop + 1
+        # The first window is centred on the first sample, and mirrors half of itself out of the chunk.
+        whole = max(frames, config.window // 2 // config.hop + 1) * config.hop
         return Chunking(whole, whole, 1)
     return Chunking(config.chunk, config.chunk - config.chunk // 10, 1)
 
