@@ -26,9 +26,10 @@ def delivered_places(out: Location, name: str, published: FinishedStep) -> dict[
 def deliver(job: Job, published: FinishedStep) -> None:
     """Bring every published file to its place; what already lies there with the right bytes stays.
 
-    Nothing is replaced but results of the same video (or of the same part of it), as the sidecar that lies there
-    names them; those that this ending does not put out are removed. Before a file is touched, a sidecar without an
-    outcome names what lies there and what will: whoever takes up an interrupted delivery knows its files by that.
+    Nothing is replaced but results of the same video or of the same file (and of the same part of it), as the
+    sidecar that lies there names them; those that this ending does not put out are removed. Before a file is
+    touched, a sidecar without an outcome names what lies there and what will: whoever takes up an interrupted
+    delivery knows its files by that.
     Raises DeepSoundError (OUTPUT_NOT_WRITABLE, DISK_FULL, STORE_*, ARTIFACT_*).
     """
     targets = delivered_places(job.settings.out, job.name, published)

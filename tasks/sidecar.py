@@ -61,7 +61,10 @@ def named_file(target: Location, sha256: str) -> NamedFile:
 
 
 def named_in(body: bytes, sidecar: Mapping[str, Json]) -> frozenset[NamedFile]:
-    """The files that an earlier sidecar names. Raises NotOursError where its source is not that of `sidecar`."""
+    """The files that an earlier sidecar names. Raises NotOursError where its source is not that of `sidecar`.
+
+    A source is known by its bytes, or by its path: who digitises a reel anew wants its results replaced.
+    """
     try:
         told = json.loads(body)
         theirs = told["source"]
@@ -72,7 +75,7 @@ def named_in(body: bytes, sidecar: Mapping[str, Json]) -> frozenset[NamedFile]:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise NotOursError("a file that is no result of this video lies here") from error
     ours = sidecar["source"]
-    if not isinstance(ours, dict) or sha256 != ours["sha256"]:
+    if not isinstance(ours, dict) or (sha256 != ours["sha256"] and path != ours["path"]):
         raise NotOursError(f"results of another video, {path}, lie here")
     if part != (ours.get("start"), ours.get("end")):
         raise NotOursError("results of another part of this video lie here")

@@ -28,10 +28,10 @@ MANY = 24
 
 
 def some_reels(folder: Path, count: int, seconds: float = 0.5) -> Path:
-    """Reels that differ, so that none is found done."""
+    """Reels that differ, so that none is found done, and whose names do, so that none is in the way of another."""
     folder.mkdir(parents=True)
     for number in range(count):
-        silent_clip(folder / f"reel-{number}.mp4", seconds=seconds + number / 25)
+        silent_clip(folder / f"{folder.name}-{number}.mp4", seconds=seconds + number / 25)
     return folder
 
 
@@ -48,8 +48,8 @@ def test_an_archive_is_handed_over_and_found_done(pool: Pool):
     progress = pool.wait_for_end(run)
     assert progress.outcomes == {OutcomeKind.DONE: 3, OutcomeKind.FAILED: 1}
     assert progress.errors == {"source_not_media": 1}
-    delivered = sorted(path.name for path in (pool.archive.out).rglob("reel-*.mp4"))
-    assert delivered == ["reel-0.mp4", "reel-1.mp4", "reel-2.mp4"]
+    delivered = sorted(path.name for path in (pool.archive.out).rglob("handed-over-*.mp4"))
+    assert delivered == ["handed-over-0.mp4", "handed-over-1.mp4", "handed-over-2.mp4"]
     status = json.loads(pool.run("status", run, "--json"))
     assert (status["name"], status["open"], status["outcomes"]) == ("four reels", 0, {"done": 3, "failed": 1})
     assert status["worker_hours"] > 0
@@ -198,8 +198,8 @@ def test_a_spent_budget_pauses_the_run_in_order(pool: Pool):
 
 def test_only_what_failed_is_done_again(pool: Pool):
     reels = some_reels(pool.archive.folder / "retried", 2)
-    whole = (reels / "reel-1.mp4").read_bytes()
-    (reels / "reel-1.mp4").write_bytes(whole[:200])
+    whole = (reels / "retried-1.mp4").read_bytes()
+    (reels / "retried-1.mp4").write_bytes(whole[:200])
     run = submit(pool, reels)
     assert pool.wait_for_end(run).outcomes == {OutcomeKind.DONE: 1, OutcomeKind.FAILED: 1}
     pool.run("retry", run, "--error", "source_corrupt")

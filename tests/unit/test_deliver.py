@@ -42,13 +42,13 @@ def job(worker: Worker, tmp_path: Path) -> Job:
     return a_job(worker, tmp_path / "out", "reel")
 
 
-def a_job(worker: Worker, out: Location, name: str, video: str = "0" * 64) -> Job:
+def a_job(worker: Worker, out: Location, name: str, video: str = "0" * 64, folder: Path = Path("/archive")) -> Job:
     settings = RunSettings(
         "foley", "evidence", "mix-minus", Fallback.NEG, VoicePolicy.VOICE_OVER, "", "", 42, loudness=True, out=out
     )
     judged = FinishedStep(StepRef(Step.JUDGE), 7, "evidence", {"verdict": "yes"}, 0.9, (), {})
     return Job(
-        worker, run_id="run", item_id=1, source=Path("/archive") / f"{name}.mov", output_name=name,
+        worker, run_id="run", item_id=1, source=folder / f"{name}.mov", output_name=name,
         video_sha256=video, settings=settings, done={judged.at: judged},
     )  # fmt: skip
 
@@ -167,18 +167,27 @@ def test_a_file_of_somebody_else_is_left_as_it_is(
 def test_results_of_another_video_are_left_as_they_are(
     worker: Worker, published: FinishedStep, made: Made, out: Location
 ):
-    deliver(a_job(worker, out, "reel", video="1" * 64), made({"video": b"other", "audio": b"other sound"}))
+    other = a_job(worker, out, "reel", video="1" * 64, folder=Path("/elsewhere"))
+    deliver(other, made({"video": b"other", "audio": b"other sound"}))
     before = contents(out)
-    with pytest.raises(DeepSoundError, match=r"reel\.json.*another video, /archive/reel\.mov") as caught:
+    with pytest.raises(DeepSoundError, match=r"reel\.json.*another video, /elsewhere/reel\.mov") as caught:
         deliver(a_job(worker, out, "reel"), published)
     assert caught.value.code is ErrorCode.OUTPUT_NOT_WRITABLE
     assert contents(out) == before
 
 
-def test_results_of_the_same_video_are_replaced(
-    worker: Worker, made: Made, published: FinishedStep, out: Location
+@pytest.mark.parametrize(
+    ("folder", "video"),
+    [(Path("/archive"), "0" * 64), (Path("/moved"), "0" * 64), (Path("/archive"), "1" * 64)],
+    ids=["the same", "moved", "digitised anew"],
+)
+def test_results_of_the_same_video_and_of_the_same_file_are_replaced(
+    worker: Worker, made: Made, published: FinishedStep, out: Location, folder: Path, video: str
 ):
-    deliver(a_job(worker, out, "reel"), made({"video": b"of other settings", "audio": b"of other settings"}))
+    deliver(
+        a_job(worker, out, "reel", video, folder),
+        made({"video": b"of other settings", "audio": b"of other settings"}),
+    )
     deliver(a_job(worker, out, "reel"), published)
     told = contents(out)
     assert json.loads(told.pop("reel.json"))["outcome"] == "done"
