@@ -226,7 +226,7 @@ def attempts_of(pool: Pool, run: str, step: str) -> list[str]:
 
 def test_housekeeping_leaves_results_and_the_record(pool: Pool):
     """Last: it has Prefect forget what the others looked at."""
-    run = submit(pool, some_reels(pool.archive.folder / "kept", 1, seconds=1.7))
+    run = submit(pool, some_reels(pool.archive.folder / "kept", 1, seconds=2.3))
     pool.wait_for_end(run)
     tags = {"tags": {"all_": [f"run:{run}"]}}
     until(lambda: all(each["end_time"] for each in flow_runs(pool, tags)), 240, "its flow runs' end")

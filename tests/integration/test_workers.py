@@ -123,7 +123,7 @@ def test_a_video_that_kills_its_worker_twice_is_set_aside_and_the_others_are_don
 
 
 def test_two_workers_with_the_same_videos_do_each_once(archive: Archive):
-    run_id = archive.register(reels(archive, 3 * VIDEOS_AT_ONCE))
+    run_id = archive.register(reels(archive, 8 * VIDEOS_AT_ONCE))
     other = a_worker(archive, run_id)
     while not shards_at_work(archive, run_id):
         assert other.poll() is None

@@ -1,6 +1,5 @@
 """Who makes the sound of round 2, the `neg` fallback: the generator itself, unless it names another."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ def job_with(generator: str, folder: Path) -> Job:
     worker = worker_at(Place(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store")))
     return Job(
         worker, run_id="run", item_id=1, source=folder / "reel.mov", output_name="reel",
-        video_sha256=None, settings=settings, registered_at=datetime.now(UTC), done={},
+        video_sha256=None, settings=settings, done={},
     )  # fmt: skip
 
 
