@@ -4,7 +4,7 @@
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +20,7 @@ from deepsound.media.files import replacing
 from deepsound.media.footage import Choice, Footage, Observation, Observer, SeesTheEnd, shown_size
 from deepsound.media.guarded.pool import ask
 from deepsound.media.guarded.process import Block
+from deepsound.media.mapped import mapped
 from deepsound.media.probe import VideoInfo, probe
 
 _Stream = tuple[float | None, tuple[int, int], Choice]
@@ -100,7 +101,7 @@ def save_observations(observations: Mapping[str, Observation], target: Path) -> 
     for name, observation in observations.items():
         if "/" in name:
             raise ValueError(f"an observer's name holds no slash: {name!r}")
-        arrays |= {f"{name}/{key}": np.ascontiguousarray(array) for key, array in observation.items()}
+        arrays |= {f"{name}/{key}": np.asarray(array, order="C") for key, array in observation.items()}
     metadata = {"observers": canonical_json(list[Json](sorted(observations)))}
     with replacing(target) as partial:
         try:
@@ -115,33 +116,17 @@ def _as_of_system(error: SafetensorError) -> Exception:
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else error
 
 
-class _Stored(Mapping[str, NDArray[np.generic]]):
-    """An observer's arrays in an open file, each read whenever it is asked for: those of a long video are many."""
-
-    def __init__(self, file: Any, prefix: str, keys: Collection[str]) -> None:
-        self._file, self._prefix, self._keys = file, prefix, frozenset(keys)
-
-    def __getitem__(self, key: str) -> NDArray[np.generic]:
-        if key not in self._keys:
-            raise KeyError(key)
-        return self._file.get_tensor(self._prefix + key)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._keys))
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-
 def load_observations(path: Path) -> Mapping[str, Observation]:
-    """Open what `save_observations` stored; the file may be deleted then, its bytes stay until the last is let go.
+    """Map what `save_observations` stored; the file may be deleted then, its bytes stay until the last is let go.
 
+    What is looked at is read from the disk: the observations of a long video are many. What is written to an array
+    stays with it.
     Raises DeepSoundError (ARTIFACT_MISSING, ARTIFACT_DAMAGED).
     """
     try:
-        file = safe_open(path, framework="numpy")
-        names: list[str] = json.loads(file.metadata()["observers"])
-        keys = [key.partition("/") for key in file.keys()]  # noqa: SIM118 - it is no mapping
+        with safe_open(path, framework="numpy") as file:
+            names: list[str] = json.loads(file.metadata()["observers"])
+        arrays = _mapped(path)
     except FileNotFoundError as error:
         raise DeepSoundError(
             ErrorCode.ARTIFACT_MISSING, "the stored observations are gone", where=str(path), remedy="run again"
@@ -150,7 +135,30 @@ def load_observations(path: Path) -> Mapping[str, Observation]:
         raise DeepSoundError(
             ErrorCode.ARTIFACT_DAMAGED, "not stored observations", where=str(path), remedy="run the step again"
         ) from error
+    keys = [key.partition("/") for key in arrays]
     return {
-        name: _Stored(file, f"{name}/", [array for observer, _, array in keys if observer == name])
+        name: {array: arrays[f"{name}/{array}"] for observer, _, array in keys if observer == name}
         for name in names
     }
+
+
+def _mapped(path: Path) -> dict[str, NDArray[np.generic]]:
+    """The arrays of a whole safetensors file by key: its header, after its length, says where each is.
+
+    The library maps a file for torch only, which a worker without neural networks never loads.
+    """
+    with path.open("rb") as file:
+        data = mapped(file)
+    first = 8 + int.from_bytes(data[:8].tobytes(), "little")
+    header: dict[str, Any] = json.loads(data[8:first].tobytes())
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for key, told in header.items():
+        if key != "__metadata__":
+            start, stop = told["data_offsets"]
+            arrays[key] = data[first + start : first + stop].view(_dtype(told["dtype"])).reshape(told["shape"])
+    return arrays
+
+
+def _dtype(name: str) -> np.dtype[np.generic]:
+    """NumPy's type of the name that safetensors has for it, as F32 or BOOL."""
+    return np.dtype(np.bool_) if name == "BOOL" else np.dtype(f"<{name[0].lower()}{int(name[1:]) // 8}")

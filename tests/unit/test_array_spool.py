@@ -25,6 +25,17 @@ def test_arrays_come_back_in_order_with_their_types_and_shapes(put: list[np.ndar
         assert is_now.tobytes() == was.tobytes()
 
 
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.sampled_from([np.uint8, np.float32, np.float64]))
+def test_alike_arrays_come_back_as_one(lengths: list[int], dtype: type[np.generic]) -> None:
+    put = [np.arange(length * 15).reshape(length, 3, 5).astype(dtype) for length in lengths]
+    spool = ArraySpool()
+    for array in put:
+        spool.put(array)
+    joined = spool.joined()
+    assert joined.dtype == dtype
+    assert np.array_equal(joined, np.concatenate(put))
+
+
 def test_what_is_written_to_one_of_them_stays_there() -> None:
     spool = ArraySpool()
     spool.put(np.zeros(8, np.uint8)[::2])
