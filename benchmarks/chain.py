@@ -102,15 +102,15 @@ def prepare(way: str, weights: Path, variant: str, clip: Path, folder: Path, con
         files = filled_files(weights, variant)
         chain = ReferenceChain(sizes_of(variant), files, checkpoint, config, torch.bfloat16)
     else:
-        windows = "economical" if "economical" in way else "reference"
-        separator = BSRoformerSeparator(checkpoint, windows=windows, config=config, device="cpu")
+        mode = "economical" if "economical" in way else "reference"
+        separator = BSRoformerSeparator(checkpoint, mode=mode, config=config, device="cpu")
         chain = OurChain(networks(weights, variant, "bfloat16"), separator)
     return lambda: chain.run(clip, folder, PROMPT, SEED)
 
 
 def prepare_separation(weights: Path, folder: Path, config: BSRoformerConfig) -> Work:
     """Our voice in the reference's coarse sound, so that a separator is compared and not what it is given."""
-    separator = BSRoformerSeparator(filled_separator(weights), windows="reference", config=config, device="cpu")
+    separator = BSRoformerSeparator(filled_separator(weights), config=config, device="cpu")
     voice = folder / "apart.wav"
 
     def work() -> NDArray[np.float32]:

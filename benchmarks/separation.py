@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -31,11 +31,11 @@ from deepsound.separation.bs_roformer.separator import BSRoformerSeparator
 from deepsound.weights import read_state
 
 REFERENCE, SAME = "reference", "ours, same chunks"
-WAYS: Mapping[str, tuple[str, Literal["float32", "bfloat16"]]] = {
-    SAME: ("reference", "float32"),
-    "ours, economical": ("economical", "float32"),
-    "same chunks, bfloat16": ("reference", "bfloat16"),
-    "economical, bfloat16": ("economical", "bfloat16"),
+WAYS = {
+    SAME: "reference",
+    "ours, economical": "economical",
+    "same chunks, bfloat16": "bfloat16",
+    "economical, bfloat16": "bfloat16-economical",
 }
 TOLERANCE = 1e-4
 
@@ -89,8 +89,7 @@ def prepare(way: str, weights: Path, mix: Path, config: BSRoformerConfig) -> Wor
         state = read_state(checkpoint)
         sound, _ = soundfile.read(mix, dtype="float32")
         return lambda: demix(state, config, np.ascontiguousarray(sound.T)).T
-    windows, precision = WAYS[way]
-    separator = BSRoformerSeparator(checkpoint, windows=windows, config=config, device="cpu", precision=precision)
+    separator = BSRoformerSeparator(checkpoint, mode=WAYS[way], config=config, device="cpu")
 
     def work() -> Any:
         separator.separate(mix, voice, mix.with_name("background.wav"), None)

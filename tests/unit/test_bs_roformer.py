@@ -188,7 +188,7 @@ def test_the_files_hold_what_the_chunked_network_says(separator: BSRoformerSepar
 
 
 def test_economical_windows_are_chosen_by_name_and_said(checkpoint: Path, tmp_path: Path) -> None:
-    thrifty = BSRoformerSeparator(checkpoint, windows="economical", config=SMALL, device="cpu")
+    thrifty = BSRoformerSeparator(checkpoint, mode="economical", config=SMALL, device="cpu")
     mix, voice, _ = stems(thrifty, mix_file(tmp_path, 0.73))
     expected = demixed(small_network(), mix.T, economical_windows(len(mix), SMALL)).numpy()
     np.testing.assert_allclose(voice.T, expected, atol=1e-6)
@@ -199,9 +199,34 @@ def test_economical_windows_are_chosen_by_name_and_said(checkpoint: Path, tmp_pa
 
 
 def test_windows_nobody_knows_are_refused_with_those_there_are() -> None:
-    with pytest.raises(DeepSoundError, match="bs-roformer:reference or bs-roformer:economical") as caught:
+    with pytest.raises(DeepSoundError, match="bs-roformer:economical, bs-roformer:bfloat16, ") as caught:
         load_separator("bs-roformer:thrifty")
     assert caught.value.code is ErrorCode.BAD_SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "version"),
+    [
+        ("", "bs-roformer", "1/reference windows/float32"),
+        ("float32", "bs-roformer", "1/reference windows/float32"),
+        ("reference", "bs-roformer", "1/reference windows/float32"),
+        ("bfloat16", "bs-roformer:bfloat16", "1/reference windows/bfloat16"),
+        ("economical", "bs-roformer:economical", "1/economical windows/float32"),
+        ("bfloat16-economical", "bs-roformer:bfloat16-economical", "1/economical windows/bfloat16"),
+    ],
+)
+def test_precision_and_windows_are_named_after_the_colon(
+    checkpoint: Path, mode: str, name: str, version: str
+) -> None:
+    separator = BSRoformerSeparator(checkpoint, mode=mode, config=SMALL, device="cpu")
+    assert (separator.name, separator.version) == (name, version)
+
+
+def test_the_command_reaches_every_mode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DEEPSOUND_MODELS", str(tmp_path))
+    with pytest.raises(DeepSoundError) as caught:
+        load_separator("bs-roformer:bfloat16-economical")
+    assert caught.value.code is ErrorCode.MODEL_MISSING, "the name is understood"
 
 
 def test_the_weights_licence_holds_whatever_the_windows() -> None:
@@ -268,7 +293,7 @@ def test_chunks_that_share_a_pass_come_out_as_alone(
 
 
 def test_bfloat16_is_near_float32(checkpoint: Path, tmp_path: Path) -> None:
-    half = BSRoformerSeparator(checkpoint, config=SMALL, device="cpu", precision="bfloat16")
+    half = BSRoformerSeparator(checkpoint, mode="bfloat16", config=SMALL, device="cpu")
     mix, voice, background = stems(half, mix_file(tmp_path, 0.5))
     expected = demixed(small_network(), mix.T, CHUNKS).numpy().T
     assert np.linalg.norm(voice - expected) < 0.05 * np.linalg.norm(expected)

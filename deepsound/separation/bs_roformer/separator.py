@@ -6,7 +6,6 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 from uuid import uuid4
 
 import numpy as np
@@ -26,8 +25,9 @@ from deepsound.media.audio import (
     write_float_wav,
 )
 from deepsound.models import checked_sha256, find_file, known_model
-from deepsound.separation.bs_roformer.chunks import WINDOWS, Samples, Windows, voice_blocks
+from deepsound.separation.bs_roformer.chunks import WINDOWS, Samples, voice_blocks
 from deepsound.separation.bs_roformer.config import EP_317, SAMPLE_RATE, BSRoformerConfig
+from deepsound.separation.bs_roformer.modes import mode_named
 from deepsound.separation.bs_roformer.network import BSRoformer
 from deepsound.separation.envelope import touched_spans
 from deepsound.separation.protocol import Separated
@@ -36,7 +36,6 @@ from deepsound.spans import Span
 from deepsound.weights import load_strict, read_state
 
 _MODEL = "bs-roformer"
-_REFERENCE = "reference"
 _AT_ONCE = {"cuda": 4}
 """Chunks in one pass. Elsewhere one: a batch costs a CPU more per chunk, and its multiple in memory."""
 # Resampling the voice back to the mix's rate looks this far beyond a span's edges.
@@ -47,31 +46,31 @@ class BSRoformerSeparator:
     """BS-RoFormer `ep_317_sdr_12.9755` from its official checkpoint, by default the one in the models folder.
 
     Any sample rate and channels in, the same out; inside it is 44.1 kHz. A mono mix is heard as two equal
-    channels and their mean taken; beyond stereo each channel is separated alone. `windows` is a name of
-    `chunks.WINDOWS`. `precision` is that of the matrix products; the spectrogram, norms and rotary angles stay
-    float32. Chunks of calls from several threads share passes: 4 on a GPU, 1 on a CPU.
+    channels and their mean taken; beyond stereo each channel is separated alone. `mode` is one of
+    `modes.MODES`; in bfloat16 are the matrix products, while spectrogram, norms and rotary angles stay float32.
+    Chunks of calls from several threads share passes: 4 on a GPU, 1 on a CPU.
     """
 
     def __init__(
         self,
         checkpoint: Path | None = None,
         *,
-        windows: str = _REFERENCE,
+        mode: str = "",
         config: BSRoformerConfig = EP_317,
         device: str | None = None,
-        precision: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
-        self._windows = _named_windows(windows)
+        chosen = mode_named(mode)
+        self._windows = WINDOWS[chosen.windows]
         official = known_model(_MODEL)
         self._checkpoint = checkpoint or find_file(official, official.files[0])
         self._published = official.files[0].sha256 if checkpoint is None else None
         self._config = config
-        self.name = _MODEL if windows == _REFERENCE else f"{_MODEL}:{windows}"
+        self.name = f"{_MODEL}{chosen.suffix}"
         # Whatever changes the samples belongs to the version, and so to the step key.
-        self.version = f"1/{windows} windows/{precision}"
-        self._notes: dict[str, Json] = {"windows": windows, "precision": precision}
+        self.version = f"1/{chosen.windows} windows/{chosen.precision}"
+        self._notes: dict[str, Json] = {"windows": chosen.windows, "precision": chosen.precision}
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._precision = precision
+        self._precision = chosen.precision
         self._passes = Batcher(
             self._run,
             Limits(_AT_ONCE.get(self._device.type, 1)),
@@ -142,7 +141,8 @@ class BSRoformerSeparator:
                     ErrorCode.OUT_OF_MEMORY,
                     f"{chunks[0].shape[-1]} samples do not fit the {self._device.type}",
                     where=self.name,
-                    remedy="free memory on the device, or separate on the CPU",
+                    remedy="free memory on the device, or "
+                    f"name it {_MODEL}:bfloat16; CUDA_VISIBLE_DEVICES= leaves it to the CPU",
                 ) from error
 
     @cached_property
@@ -151,17 +151,6 @@ class BSRoformerSeparator:
             network = BSRoformer(self._config)
         load_strict(network, read_state(self._checkpoint), network="BS-RoFormer", where=self._checkpoint)
         return network.float().eval().to(self._device)
-
-
-def _named_windows(name: str) -> Windows:
-    if name not in WINDOWS:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
-            "knows no such windows",
-            where=f"separator {_MODEL!r}",
-            remedy=f"name it as {' or '.join(f'{_MODEL}:{known}' for known in WINDOWS)}",
-        )
-    return WINDOWS[name]
 
 
 @contextmanager
