@@ -30,7 +30,7 @@ from deepsound.generation.mmaudio.bigvgan import fold_weight_norm, load_bigvgan
 from deepsound.generation.mmaudio.config import lengths_for
 from deepsound.generation.mmaudio.flow import Conditions, FlowNetwork
 from deepsound.generation.mmaudio.networks import Networks, Precision, Sizes
-from deepsound.generation.mmaudio.sampler import draw_noise, sample
+from deepsound.generation.mmaudio.sampler import GUIDANCE, draw_noise, euler, guided_flow
 from deepsound.generation.protocol import GenerationRequest
 from deepsound.media.decode import look
 from deepsound.weights import read_state
@@ -98,10 +98,7 @@ def prepare_batch(weights: Path, variant: str, at_once: int, seconds: float) -> 
     spans = [slice(start, start + at_once) for start in range(0, CLIPS_AT_ONCE, at_once)]
 
     def work() -> Any:
-        made = [
-            sample(network, noise[span], _rows(conditions, span), _rows(empty, span), steps=FEW_STEPS)
-            for span in spans
-        ]
+        made = [_few_steps(network, noise[span], _rows(conditions, span), _rows(empty, span)) for span in spans]
         return torch.cat(made).numpy()
 
     return work
@@ -136,7 +133,7 @@ def _part(loaded: Networks, dtype: torch.dtype, part: str, seconds: float) -> Ca
         case "flow":
             network = loaded.flow
             noise, conditions, empty = _flow_inputs(network, loaded.sizes, seconds, 1)
-            return lambda: sample(network, noise, conditions, empty, steps=FEW_STEPS)
+            return lambda: _few_steps(network, noise, conditions, empty)
         case "CLIP":
             clip, pixels = loaded.clip, rand("benchmark/clip", (4, 3, 384, 384)).mul(0.25).add(0.5).clamp(0, 1)
             return lambda: clip.pictures(pixels.to(dtype))
@@ -283,6 +280,11 @@ def _flow_inputs(
         conditions = network.conditions(clip, sync, text, lengths.latent)
         empty = network.empty_conditions(lengths.clip, lengths.sync, network.empty_text(clips), lengths.latent)
     return draw_noise(range(clips), lengths.latent, config.latent_dim), conditions, empty
+
+
+def _few_steps(network: FlowNetwork, noise: Tensor, conditions: Conditions, empty: Conditions) -> Tensor:
+    both = conditions.joined(empty)
+    return euler(noise, lambda x, now: guided_flow(network, x, now, both, GUIDANCE), steps=FEW_STEPS)
 
 
 def _rows(conditions: Conditions, span: slice) -> Conditions:

@@ -11,7 +11,7 @@ from benchmarks.filled import networks, sizes_of
 from deepsound.generation.mmaudio.config import lengths_for
 from deepsound.generation.mmaudio.flow import Conditions, FlowNetwork
 from deepsound.generation.mmaudio.networks import Networks
-from deepsound.generation.mmaudio.sampler import draw_noise, sample, unnormalise
+from deepsound.generation.mmaudio.sampler import GUIDANCE, draw_noise, euler, guided_flow, unnormalise
 
 BATCHES = (1, 8)
 LARGEST = "large-44k-v2"
@@ -35,16 +35,16 @@ def rates(weights: Path) -> Mapping[str, float | str]:
 
 def _sounding(loaded: Networks, variant: str, batch: int) -> Callable[[], Tensor]:
     flow, vae, vocoder = loaded.flow, loaded.vae, loaded.vocoder
-    noise, (wanted, empty) = _inputs(flow, variant, batch)
+    noise, both = _inputs(flow, variant, batch)
 
     def sounds() -> Tensor:
-        latents = unnormalise(flow, sample(flow, noise, wanted, empty))
+        latents = unnormalise(flow, euler(noise, lambda x, now: guided_flow(flow, x, now, both, GUIDANCE)))
         return torch.cat(list(vocoder.in_pieces(vae.decode(latents.transpose(1, 2)))), dim=-1)
 
     return sounds
 
 
-def _inputs(flow: FlowNetwork, variant: str, batch: int) -> tuple[Tensor, tuple[Conditions, Conditions]]:
+def _inputs(flow: FlowNetwork, variant: str, batch: int) -> tuple[Tensor, Conditions]:
     lengths, like = lengths_for(SECONDS, sizes_of(variant).audio), flow.empty_clip_feat
     config = flow.config
     clip = torch.randn(batch, lengths.clip, config.clip_dim).to(like) / config.clip_dim**0.5
@@ -52,7 +52,8 @@ def _inputs(flow: FlowNetwork, variant: str, batch: int) -> tuple[Tensor, tuple[
     text = flow.empty_text(batch)
     wanted = flow.conditions(clip, sync, text, lengths.latent)
     empty = flow.empty_conditions(lengths.clip, lengths.sync, text, lengths.latent)
-    return draw_noise(range(batch), lengths.latent, config.latent_dim), (wanted, empty)
+    noise = draw_noise(range(batch), lengths.latent, config.latent_dim)
+    return noise.to(like.device), wanted.joined(empty)
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -144,17 +145,18 @@ def check_state(expected: State, state: State, *, network: str, where: Path) -> 
         )
 
 
-def place(module: Module, device: torch.device, dtype: torch.dtype) -> Module:
+def place(module: Module, device: torch.device, dtype: torch.dtype, *, exact: tuple[str, ...] = ()) -> Module:
     """`module`, as `load_strict` left it, on a device and in a type; nothing else may hold its tensors.
 
-    It goes layer by layer, so that of a mapped file no more than one layer is in memory at a time.
+    It goes tensor by tensor, so that of a mapped file no more than one is in memory at a time. Those whose names
+    begin with one of `exact` stay in float32.
     """
-    for part in reversed(list(module.modules())):
-        mapped = [parameter.data for parameter in part.parameters(recurse=False)]
-        part.to(device, dtype)
-        for old, new in zip(mapped, part.parameters(recurse=False), strict=True):
-            if new.data_ptr() != old.data_ptr():
-                _unmap_pages(old)
+    for name, tensor in chain(module.named_parameters(), module.named_buffers()):
+        kind = torch.float32 if name.startswith(exact) else dtype
+        mapped = tensor.data
+        tensor.data = mapped.to(device, kind if mapped.is_floating_point() else mapped.dtype)
+        if tensor.data_ptr() != mapped.data_ptr():
+            _unmap_pages(mapped)
     return module
 
 

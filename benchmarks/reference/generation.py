@@ -22,14 +22,14 @@ from deepsound.generation.mmaudio.config import (
     Lengths,
     lengths_for,
 )
-from deepsound.generation.mmaudio.flow import Conditions, FlowNetwork, load_flow
+from deepsound.generation.mmaudio.flow import EXACT, Conditions, FlowNetwork, load_flow
 from deepsound.generation.mmaudio.networks import Files, Sizes
 from deepsound.generation.mmaudio.preprocessing import clip_frames, clip_pixels, sync_frames, sync_pixels
 from deepsound.generation.mmaudio.sampler import GUIDANCE, STEPS, draw_noise
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
 from deepsound.generation.mmaudio.vae import load_vae_decoder
 from deepsound.media.probe import probe
-from deepsound.weights import read_state
+from deepsound.weights import place, read_state
 
 
 class Generation:
@@ -43,7 +43,7 @@ class Generation:
         self.synchformer = _typed(
             {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}, dtype
         )
-        self.flow = load_flow(files.flow.path, sizes.flow).to(dtype)
+        self.flow = place(load_flow(files.flow.path, sizes.flow), torch.device("cpu"), dtype, exact=EXACT)
         self.vae = load_vae_decoder(files.vae.path, sizes.vae).to(dtype)
         self.vocoder = _typed(fold_weight_norm(read_state(files.vocoder.path, under="generator")), dtype)
 

@@ -16,10 +16,11 @@ import torch
 
 from deepsound.generation.mmaudio.backend import MMAudio
 from deepsound.generation.mmaudio.bigvgan import BigVGANConfig
-from deepsound.generation.mmaudio.config import SYNC_RATE, SYNC_STRIDE, FlowConfig
+from deepsound.generation.mmaudio.config import AUDIO_44K, SYNC_RATE, SYNC_STRIDE, FlowConfig
 from deepsound.generation.mmaudio.flow import FlowNetwork
 from deepsound.generation.mmaudio.networks import Files, Networks, Sizes
 from deepsound.generation.mmaudio.observers import CLIP_OBSERVATION, SYNC_OBSERVATION
+from deepsound.generation.mmaudio.windows import blend, plan_windows
 from deepsound.generation.protocol import GenerationRequest
 from deepsound.media.decode import look
 from deepsound.media.footage import Footage
@@ -173,6 +174,24 @@ def peak_of(work: Callable[[], object]) -> int:
 def test_memory_is_flat(child: ProcessPoolExecutor, tmp_path: Path, peaks: Callable[[Path], list[int]]) -> None:
     short, long = child.submit(peaks, tmp_path).result()
     assert long - short < 48 * MIB, f"{short / MIB:.0f}, then {long / MIB:.0f} MiB"
+
+
+def bytes_of_blending() -> tuple[int, int]:
+    """How large the mel of ten minutes is, and the most that blending it from windows adds."""
+    torch.set_num_threads(1)
+    windows = plan_windows(600.0, AUDIO_44K)
+    parts = [torch.ones(1, 2 * window.lengths.latent, 128) for window in windows[:1]] * len(windows)
+    give_back_memory()
+    before = memory("VmRSS")
+    made: list[torch.Tensor] = []
+    peak = peak_of(lambda: made.append(blend(windows, parts, scale=2)))
+    return made[0].nbytes, peak - before
+
+
+def test_blending_needs_no_second_copy(child: ProcessPoolExecutor) -> None:
+    size, added = child.submit(bytes_of_blending).result()
+    assert size > 24 * MIB
+    assert added < 1.5 * size, f"{added / MIB:.0f} for {size / MIB:.0f} MiB"
 
 
 # Nothing between two requests

@@ -10,7 +10,7 @@ from torch import Tensor
 from deepsound.generation.mmaudio.config import VARIANTS, FlowConfig, Lengths, lengths_for
 from deepsound.generation.mmaudio.flow import Conditions, FlowNetwork
 from deepsound.generation.mmaudio.layers import Rotation, rotation
-from deepsound.generation.mmaudio.sampler import guide, sample, unnormalise
+from deepsound.generation.mmaudio.sampler import euler, guided_flow, unnormalise
 from deepsound.weights import load_strict
 from tests.parity.filling import Filled, fill, floating_shapes, rand
 from tests.parity.golden import Comparison, Golden, compare, compare_digest
@@ -107,18 +107,15 @@ class _Run:
         latent, time = self.inputs["latent"], torch.tensor([_TIME])
         if "cfg" in name:
             both = self.conditions["cond"].joined(self.conditions["neg"])
-            return guide(self.network(latent.expand(2, -1, -1), time.expand(2), both), _GUIDANCE)
+            return guided_flow(self.network, latent, time, both, _GUIDANCE)
         kind = next((kind for kind in ("neg", "empty") if kind in name), "cond")
         return self.network(latent, time, self.conditions[kind])
 
     def _sampled(self) -> Tensor:
         if "sampled" not in self.inputs:
-            self.inputs["sampled"] = sample(
-                self.network,
-                self.inputs["latent"],
-                self.conditions["cond"],
-                self.conditions["neg"],
-                guidance=_GUIDANCE,
+            both = self.conditions["cond"].joined(self.conditions["neg"])
+            self.inputs["sampled"] = euler(
+                self.inputs["latent"], lambda x, now: guided_flow(self.network, x, now, both, _GUIDANCE)
             )
         return self.inputs["sampled"]
 

@@ -1,5 +1,6 @@
 """MMAudio from checkpoint files to a sound file, with small networks in the published layout."""
 
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,12 +18,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.mmaudio.backend import MMAudio, _shown
 from deepsound.generation.mmaudio.config import AUDIO_16K, AUDIO_44K, AudioFormat
 from deepsound.generation.mmaudio.networks import Files, Networks, Precision, Weights
-from deepsound.generation.mmaudio.observers import CLIP_OBSERVATION, SYNC_OBSERVATION, SyncObserver
+from deepsound.generation.mmaudio.observers import (
+    _AT_ONCE,
+    CLIP_OBSERVATION,
+    SYNC_OBSERVATION,
+    ClipObserver,
+    SyncObserver,
+)
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
 from deepsound.generation.mmaudio.windows import blend, plan_windows
 from deepsound.generation.protocol import GenerationRequest
@@ -312,6 +321,50 @@ def passes_of(network: torch.nn.Module) -> Iterator[list[int]]:
     hook.remove()
 
 
+@pytest.mark.parametrize("observer", [ClipObserver, SyncObserver])
+def test_on_a_gpu_more_share_a_pass_as_far_as_memory_goes(
+    networks: Networks, monkeypatch: pytest.MonkeyPatch, observer: type[ClipObserver | SyncObserver]
+) -> None:
+    pictures = np.random.default_rng(1).integers(0, 256, (160, 24, 32, 3), np.uint8)
+    network = networks.clip.model.vision_model.embeddings if observer is ClipObserver else networks.synchformer
+
+    def kept() -> NDArray[np.generic]:
+        seeing = observer(networks)
+        for start in range(0, 160, 32):
+            seeing.see(pictures[start : start + 32], np.arange(start, start + 32) / 25)
+        return max(seeing.finish().values(), key=lambda array: array.ndim)
+
+    def fits(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if len(inputs[0]) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with passes_of(network) as sizes:
+        few = kept()
+    assert max(sizes) == 2
+    monkeypatch.setitem(_AT_ONCE, "cpu", _AT_ONCE["cuda"])
+    with passes_of(network) as sizes:
+        hook = network.register_forward_pre_hook(fits)
+        many = kept()
+        hook.remove()
+    assert sizes[:2] == [16, 8]
+    assert max(sizes[1:]) == 8
+    np.testing.assert_allclose(many, few, atol=1e-5)
+
+
+def test_what_the_networks_kept_of_a_long_video_is_not_in_memory(networks: Networks) -> None:
+    seen, moved = ClipObserver(networks), SyncObserver(networks)
+    picture = np.zeros((1, 24, 32, 3), np.uint8)
+    tracemalloc.start()
+    for observer in (seen, moved):
+        observer.see(picture, np.zeros(1))
+    moved.shown_until(7200.0)
+    features, tokens = seen.finish()["feature"], moved.finish()["token"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (features.shape, tokens.shape) == ((1, 24), (22_499, 8, 16))
+    assert peak < tokens.nbytes / 2
+
+
 def test_synchronisation_tokens_do_not_depend_on_the_blocks(generator: MMAudio, files: Files) -> None:
     frames = np.random.default_rng(1).integers(0, 255, (45, 60, 80, 3)).astype(np.uint8)
     times = np.arange(45) / 25
@@ -362,3 +415,24 @@ def test_texts_are_marked_cut_and_padded(files: Files) -> None:
     assert tokenize(tokenizer, "", 5).tolist() == [[start, end, 0, 0, 0]]
     assert tokenize(tokenizer, "  B  &amp;#97; ", 6).tolist() == [[start, 1, 26, 0, end, 0]]
     assert tokenize(tokenizer, "abcdef", 4).tolist() == [[start, 0, 1, end]]
+
+
+@pytest.mark.parametrize(
+    ("typed", "plain"),
+    [
+        ("a dog\u2019s bark", "a dog's bark"),
+        ("\u201crain\u201d \u2018on\u2018 tin", "\"rain\" 'on' tin"),
+        ("\uff32\uff21\uff29\uff2e\u3000here", "rain here"),
+        ("\ufb01re", "fire"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("dog&rsquo;s &amp;amp; cat", "dog's & cat"),
+        ("rain\x00\x07 falls", "rain falls"),
+        ("a caf\u00c3\u00a9", "a caf\u00e9"),
+    ],
+    ids=["apostrophe", "quotes", "full width", "ligature", "accent", "escaped", "control", "wrong encoding"],
+)
+def test_catalogue_texts_are_read_as_plain_signs(typed: str, plain: str) -> None:
+    signs = sorted({*LETTERS, *plain, *typed.lower()})
+    vocabulary = {sign: index for index, sign in enumerate([*signs, "<|startoftext|>", "<|endoftext|>"])}
+    ids = tokenize(Tokenizer(BPE(vocab=vocabulary, merges=[])), typed, 40)[0].tolist()
+    assert [signs[index] for index in ids[1 : ids.index(len(signs) + 1)]] == list(plain)

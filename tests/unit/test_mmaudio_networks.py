@@ -17,12 +17,11 @@ from deepsound.generation.mmaudio.bigvgan import (
 )
 from deepsound.generation.mmaudio.clip import load_clip
 from deepsound.generation.mmaudio.config import AUDIO_16K, AUDIO_44K, VARIANTS, FlowConfig, lengths_for
-from deepsound.generation.mmaudio.flow import Conditions, FlowNetwork, load_flow
-from deepsound.generation.mmaudio.layers import TimestepEmbedding
+from deepsound.generation.mmaudio.flow import EXACT, Conditions, FlowNetwork, load_flow
 from deepsound.generation.mmaudio.preprocessing import clip_frames, sync_frames
-from deepsound.generation.mmaudio.sampler import draw_noise, sample, unnormalise
+from deepsound.generation.mmaudio.sampler import GUIDANCE, draw_noise, euler, guided_flow, unnormalise
 from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAEConfig, load_vae_decoder
-from deepsound.weights import load_strict
+from deepsound.weights import load_strict, place
 from tests.mmaudio_checkpoints import small_sizes, write_small_files
 from tests.parity.filling import fill, floating_shapes, rand
 
@@ -52,11 +51,12 @@ def seen(network: FlowNetwork, names: list[str], latents: int = LATENTS) -> tupl
     return wanted, network.empty_conditions(FRAMES, TOKENS, empty, latents)
 
 
-def sampled(network: FlowNetwork, names: list[str], seeds: list[int], guidance: float = 4.5) -> Tensor:
+def sampled(network: FlowNetwork, names: list[str], seeds: list[int], guidance: float = GUIDANCE) -> Tensor:
     with torch.inference_mode():
         conditions, empty = seen(network, names)
         noise = draw_noise(seeds, LATENTS, network.config.latent_dim)
-        return sample(network, noise, conditions, empty, steps=5, guidance=guidance)
+        both = conditions.joined(empty) if guidance > 1 else conditions
+        return euler(noise, lambda x, now: guided_flow(network, x, now, both, guidance), steps=5)
 
 
 def relative(ours: Tensor, expected: Tensor) -> float:
@@ -128,15 +128,18 @@ def test_any_length_of_window_goes() -> None:
 @pytest.mark.parametrize("config", [TINY, TINY_V2])
 def test_bfloat16_stays_near_float32(config: FlowConfig) -> None:
     exact = sampled(tiny_flow(config), ["a"], [1])
-    assert relative(sampled(tiny_flow(config).bfloat16(), ["a"], [1]), exact) < 0.1
+    half = place(tiny_flow(config), torch.device("cpu"), torch.bfloat16, exact=EXACT)
+    assert relative(sampled(half, ["a"], [1]), exact) < 0.1
 
 
-def test_the_second_release_keeps_its_times_apart_in_bfloat16() -> None:
-    embedding = TimestepEmbedding(64, 64, 1.0)
+@pytest.mark.parametrize("config", [TINY, TINY_V2])
+def test_times_are_embedded_in_float32_beside_bfloat16(config: FlowConfig) -> None:
+    exact, half = tiny_flow(config), place(tiny_flow(config), torch.device("cpu"), torch.bfloat16, exact=EXACT)
     times = torch.linspace(0, 1, 26)
     with torch.inference_mode():
-        exact = embedding(times)
-        assert relative(embedding.bfloat16()(times), exact) < 0.02
+        assert torch.equal(half.t_embed(times), exact.t_embed(times))
+    kinds = {name: parameter.dtype for name, parameter in half.named_parameters()}
+    assert {name.split(".")[0] for name, kind in kinds.items() if kind == torch.float32} == {"t_embed"}
 
 
 def test_networks_work_where_their_weights_are() -> None:
@@ -149,8 +152,9 @@ def test_networks_work_where_their_weights_are() -> None:
             wanted = network.conditions(clip, sync, network.empty_text(2), LATENTS)
             empty = network.empty_conditions(6, 16, network.empty_text(2), LATENTS)
     with torch.inference_mode():
-        noise = draw_noise([1, 2], LATENTS, TINY.latent_dim)
-        latents = unnormalise(network, sample(network, noise, wanted, empty))
+        noise, both = draw_noise([1, 2], LATENTS, TINY.latent_dim).to("meta"), wanted.joined(empty)
+        latents = euler(noise, lambda x, now: guided_flow(network, x, now, both, GUIDANCE))
+        latents = unnormalise(network, latents)
         sound = torch.cat(list(vocoder.in_pieces(decoder.decode(latents.transpose(1, 2)))), dim=-1)
     assert sound.device.type == "meta"
     assert sound.shape == (2, 1, 2 * LATENTS * vocoder.hop)

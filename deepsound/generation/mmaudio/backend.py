@@ -24,9 +24,9 @@ from deepsound.generation.mmaudio.observers import (
     SyncObserver,
 )
 from deepsound.generation.mmaudio.passes import Passes, Position
-from deepsound.generation.mmaudio.sampler import GUIDANCE, STEPS, draw_noise, unnormalise
+from deepsound.generation.mmaudio.sampler import GUIDANCE, STEPS, draw_noise, euler, unnormalise
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
-from deepsound.generation.mmaudio.windows import Window, blend, plan_windows, sample_windows
+from deepsound.generation.mmaudio.windows import Window, blend, plan_windows
 from deepsound.generation.protocol import Generated, GenerationRequest
 from deepsound.identity import ModelIdentity
 from deepsound.media.audio import Block, write_float_wav
@@ -83,7 +83,7 @@ class MMAudio:
         self._text_features = lru_cache(maxsize=_KEPT_TEXTS)(self._read_text)
         # Whatever changes the samples belongs to the version, and so to the step key.
         bounds = "/shots" if self._shots else ""
-        self.version = f"4/{STEPS} steps/guidance {GUIDANCE}/{self._networks.precision}{bounds}"
+        self.version = f"5/{STEPS} steps/guidance {GUIDANCE}/{self._networks.precision}{bounds}"
 
     @property
     def at_once(self) -> int:
@@ -128,12 +128,15 @@ class MMAudio:
         prepared = lru_cache(maxsize=_KEPT_CONDITIONS)(self._conditions(request))
         with self._passes.flow.joined() as ask:
 
+            def flow(x: Tensor, now: Tensor) -> Tensor:
+                return blend(windows, flows(x, now))
+
             def flows(x: Tensor, now: Tensor) -> Iterator[Tensor]:
                 for start in range(0, len(windows), self.at_once):
                     few = windows[start : start + self.at_once]
                     yield from ask([Position(x[:, one.start : one.stop], now, *prepared(one)) for one in few])
 
-            sampled = sample_windows(noise.to(self._networks.device), windows, flows)
+            sampled = euler(noise.to(self._networks.device), flow)
             return unnormalise(self._networks.flow, sampled)
 
     def _conditions(self, request: GenerationRequest) -> Callable[[Window], tuple[Conditions, Conditions]]:

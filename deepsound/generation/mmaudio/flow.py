@@ -17,6 +17,9 @@ from deepsound.weights import load_strict, read_state
 # Tables the first release's files hold; they follow from the sizes, and from the length of the window.
 _TABLES = frozenset({"latent_rot", "clip_rot", "t_embed.freqs"})
 
+EXACT = ("t_embed.",)
+"""How the names begin of what stays in float32 when the rest is put in another type."""
+
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
@@ -115,7 +118,7 @@ class FlowNetwork(nn.Module):
         latent_turn = rotation(latents, head_dim, latent.device)
         clip_turn = rotation(frames, head_dim, latent.device, stretch=latents / frames)
         whole = self.global_cond_mlp(conditions.clip_mean + conditions.text_mean)
-        whole = (self.t_embed(t) + whole).unsqueeze(1)
+        whole = (self.t_embed(t).to(whole.dtype) + whole).unsqueeze(1)
         local = whole + conditions.sync
         streams = Streams(self.audio_input_proj(latent), conditions.clip, conditions.text)
         for block in self.joint_blocks:

@@ -25,7 +25,7 @@ from deepsound.generation.mmaudio.bigvgan import (
 )
 from deepsound.generation.mmaudio.clip import CLIP, load_clip, vit_h_14_378
 from deepsound.generation.mmaudio.config import AUDIO_16K, VARIANTS, AudioFormat, FlowConfig
-from deepsound.generation.mmaudio.flow import FlowNetwork, load_flow
+from deepsound.generation.mmaudio.flow import EXACT, FlowNetwork, load_flow
 from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerConfig, load_synchformer
 from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAE_44K, VAEConfig, load_vae_decoder
 from deepsound.identity import ModelIdentity
@@ -117,7 +117,7 @@ class Networks:
                     ErrorCode.OUT_OF_MEMORY,
                     f"the networks and what they work on do not fit the {self.device.type}",
                     where=self.files.flow.name,
-                    remedy="free memory on the device, choose a smaller variant, or generate on the CPU",
+                    remedy="free memory on the device, choose a smaller variant, or add `:bfloat16-lean`",
                 ) from error
 
     @property
@@ -197,7 +197,7 @@ class Networks:
     @property
     def flow(self) -> FlowNetwork:
         """The flow of latents."""
-        return self._once("flow", lambda: load_flow(self.files.flow.path, self.sizes.flow), self._type)
+        return self._once("flow", lambda: load_flow(self.files.flow.path, self.sizes.flow), self._type, EXACT)
 
     @property
     def vae(self) -> VAE:
@@ -218,11 +218,11 @@ class Networks:
     def _type(self) -> torch.dtype:
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
-    def _once(self, name: str, load: Callable[[], Part], dtype: torch.dtype) -> Part:
+    def _once(self, name: str, load: Callable[[], Part], dtype: torch.dtype, exact: tuple[str, ...] = ()) -> Part:
         """The network called `name`. Threads that ask while it is being loaded wait for it."""
         with self._turn:
             if name not in self._parts:
-                self._parts[name] = place(load(), self.device, dtype)
+                self._parts[name] = place(load(), self.device, dtype, exact=exact)
             return cast(Part, self._parts[name])
 
     def _put_aside(self, names: frozenset[str], *, unless: bool) -> None:

@@ -1,6 +1,6 @@
 """From noise to latents: Euler steps along the flow, with classifier-free guidance in one batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -23,32 +23,22 @@ def draw_noise(seeds: Sequence[int], latents: int, latent_dim: int) -> Tensor:
 
 
 @torch.inference_mode()
-def sample(
-    network: FlowNetwork,
-    noise: Tensor,
-    conditions: Conditions,
-    empty: Conditions,
-    *,
-    steps: int = STEPS,
-    guidance: float = GUIDANCE,
-) -> Tensor:
-    """Move `noise` (batch, latents, latent_dim) from t = 0 to 1; normalised latents in float32.
+def euler(noise: Tensor, flow: Callable[[Tensor, Tensor], Tensor], *, steps: int = STEPS) -> Tensor:
+    """Move `noise` (batch, latents, latent_dim) along `flow`, of latents and a time, from t = 0 to 1.
 
-    v = guidance · v(conditions) + (1 − guidance) · v(empty) (Ho & Salimans 2022); both flows come from one
-    pass over twice the batch, and the second is left out where guidance is 1 or less, as the reference does.
-    The position stays in float32 whatever type the network computes in.
+    The position stays in float32, whatever type a network computes its flow in. Normalised latents come out.
     """
-    both = conditions.joined(empty) if guidance > 1 else conditions
-    x = noise.to(network.final_layer.conv.weight.device, torch.float32)
-    times = torch.linspace(0, 1, steps + 1, device=x.device)
-    for now, following in pairwise(times):
-        x = x + (following - now) * guided_flow(network, x, now, both, guidance)
+    x = noise.float()
+    for now, following in pairwise(torch.linspace(0, 1, steps + 1, device=x.device)):
+        x = x + (following - now) * flow(x, now)
     return x
 
 
 def guided_flow(network: FlowNetwork, x: Tensor, now: Tensor, both: Conditions, guidance: float) -> Tensor:
     """Flow of `x` (batch, latents, latent_dim) at time `now`, one for all or (batch,), in float32.
 
+    guidance · v(conditions) + (1 − guidance) · v(empty) (Ho & Salimans 2022); both flows come from one pass over
+    twice the batch, and the second is left out where guidance is 1 or less, as the reference does.
     `both`: conditions joined with the empty ones, or conditions alone where guidance is 1 or less.
     """
     times = now.expand(len(x))

@@ -3,6 +3,7 @@
 import html
 from pathlib import Path
 
+import ftfy
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -32,8 +33,9 @@ def read_tokenizer(path: Path) -> Tokenizer:
 def tokenize(tokenizer: Tokenizer, text: str, length: int) -> Tensor:
     """Token ids (1, length): start, as much of the text as fits, end, and zeros. Raises DeepSoundError."""
     start, end = (_mark(tokenizer, mark) for mark in (_START, _END))
-    # Archive catalogues escape their texts once or twice; open_clip reads them unescaped too.
-    cleaned = " ".join(html.unescape(html.unescape(text)).split()).lower()
+    # As open_clip reads what CLIP was trained on: archives' catalogues escape their texts once or twice, and hold
+    # typesetters' quotes, ligatures and wrong encodings, each of which would be other tokens.
+    cleaned = " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split()).lower()
     ids = tokenizer.encode(cleaned, add_special_tokens=False).ids[: length - 2]
     tokens = torch.zeros(1, length, dtype=torch.long)
     tokens[0, : len(ids) + 2] = torch.tensor([start, *ids, end])

@@ -5,7 +5,7 @@ et al. 2023, section 4), so neighbours agree before there is any sound, and ther
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,7 +19,6 @@ from deepsound.generation.mmaudio.config import (
     Lengths,
     lengths_for,
 )
-from deepsound.generation.mmaudio.sampler import STEPS
 
 WINDOW_SECONDS = 8.0
 """What the networks were trained on."""
@@ -119,24 +118,7 @@ def blend(windows: Sequence[Window], values: Iterable[Tensor], *, scale: int = 1
         weights[first:stop] += ramp[inside]
     if total is None:
         raise ValueError("no windows to blend")
-    return total / weights
-
-
-def sample_windows(
-    noise: Tensor,
-    windows: Sequence[Window],
-    flows: Callable[[Tensor, Tensor], Iterable[Tensor]],
-    *,
-    steps: int = STEPS,
-) -> Tensor:
-    """Move `noise` (1, latents, latent_dim) from t = 0 to 1 along the windows' blended flows, in float32.
-
-    `flows` takes latents and a time, and gives the guided flow of each window in turn.
-    """
-    x = noise.float()
-    for now, following in pairwise(torch.linspace(0, 1, steps + 1, device=x.device)):
-        x = x + (following - now) * blend(windows, flows(x, now))
-    return x
+    return total.div_(weights)
 
 
 def _ramp(length: int, like: Tensor) -> Tensor:
