@@ -2,12 +2,13 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
@@ -36,15 +37,21 @@ class Ledger:
 
     def __init__(self, engine: Engine) -> None:
         self.url = _shown(engine.url)
-        self._engine = engine
+        is_sqlite = engine.dialect.name == "sqlite"
+        # All that one session reads is of one moment, as in SQLite: who looks into a second table after a worker
+        # wrote to it and to the first would otherwise find what no ledger ever held.
+        self._reading = engine if is_sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
         self._writing = engine.execution_options(ledger_writes=True)
         # SQLite lets one write at a time and makes others poll; threads of one process queue here instead.
-        self._turn = threading.RLock() if engine.dialect.name == "sqlite" else nullcontext()
+        self._turn = threading.RLock() if is_sqlite else nullcontext()
 
     @contextmanager
     def read(self) -> Generator[Session]:
-        """A session to query with; what it loaded stays usable afterwards. Raises DeepSoundError."""
-        with _in_one_line(self.url), Session(self._engine, expire_on_commit=False) as session:
+        """A session to query with: the ledger as it is at its first query. What it loaded stays usable afterwards.
+
+        Raises DeepSoundError.
+        """
+        with _in_one_line(self.url), Session(self._reading, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -55,7 +62,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close every connection."""
-        self._engine.dispose()
+        self._reading.dispose()  # Both are views of one pool.
 
 
 def open_ledger(url: str) -> Ledger:
@@ -142,8 +149,22 @@ def _set_up(connection: DBAPIConnection, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in _PRAGMAS:
-        cursor.execute(pragma)
+        _execute_in_turn(cursor, pragma)
     cursor.close()
+
+
+def _execute_in_turn(cursor: DBAPICursor, pragma: str) -> None:
+    """SQLite itself does not wait where two processes turn a new file into a write-ahead log at once."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute(pragma)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:

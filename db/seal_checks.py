@@ -1,6 +1,7 @@
 """Holds what is in the ledger today against its seals, and against seals that were kept outside."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 from db.chain import seal_hash
 from db.schema import Run, Seal, row_values
 from db.seals import Head, ItemChain, Witness, event_chain, head_of, item_chains, signed_bytes
-from db.verify import Finding, Problem
+from db.verify import UNREADABLE, Finding, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +26,22 @@ class SealedBooks:
 
 def check_seals(session: Session, run_id: str, trusted: Collection[str]) -> SealedBooks:
     """Hold a run against its seals. `trusted`: public keys (hex) that seals may be signed by; none: any."""
-    run = session.get(Run, run_id)
     findings: list[Finding] = []
     witnesses: dict[str, Witness] = {}
-    for seal in session.scalars(select(Seal).where(Seal.run_id == run_id).order_by(Seal.id)):
-        name = f"seal {seal.id}"
+    for seal_id in session.scalars(select(Seal.id).where(Seal.run_id == run_id).order_by(Seal.id)):
+        name = f"seal {seal_id}"
         try:
-            witnesses[name] = _believed(row_values(seal), trusted)
+            witnesses[name] = _believed(_row(session, seal_id), trusted)
         except ValueError as error:
             findings.append(Finding(None, name, Problem.CHANGED, str(error)))
-    if run is None or not witnesses:
+    try:
+        run = session.get(Run, run_id)
+        events = [] if run is None else event_chain(session, run)
+    except UNREADABLE:
+        events = []  # `verify_run` names it.
+    if not events or not witnesses:
         return SealedBooks(findings, is_sealed=False)
-    events, chains = event_chain(session, run), {chain.ordinal: chain for chain in item_chains(session, run_id)}
+    chains = {chain.ordinal: chain for chain in item_chains(session, run_id)}
     for name, witness in witnesses.items():
         if (lack := _lack(witness.events, events)) is not None:
             detail = f"its name, time of registration or events are not those of {name}: {lack}"
@@ -55,27 +60,31 @@ def check_order(session: Session) -> list[Finding]:
     findings: list[Finding] = []
     before: tuple[str, str] | None = None
     runs = set(session.scalars(select(Run.id)))
-    for seal in session.scalars(select(Seal).order_by(Seal.id)).yield_per(1):
-        findings += _missing_run(runs, seal.run_id, f"seal {seal.id}")
+    for seal_id, run_id in session.execute(select(Seal.id, Seal.run_id).order_by(Seal.id)).tuples().all():
+        findings += _missing_run(runs, run_id, f"seal {seal_id}")
         try:
-            named = Witness.from_text(seal.witness or "").previous
+            row = _row(session, seal_id)
+        except ValueError:
+            before = (run_id, "")  # Its own check says that it can't be read; nobody knows what would follow it.
+            continue
+        try:
+            named = Witness.from_text(row["witness"] or "").previous
         except ValueError:
             named = before  # Its own check says that it was changed.
         if named != before:
             gone = "no seal" if named is None else f"a seal of run {named[0]}"
             detail = f"it follows {gone}, which is not the one before it now"
-            findings.append(Finding(None, f"what seal {seal.id} follows", Problem.MISSING, detail))
+            findings.append(Finding(None, f"what seal {seal_id} follows", Problem.MISSING, detail))
             if named is not None:
-                findings += _missing_run(runs, named[0], f"seal {seal.id}, as the run sealed before,")
-        before = (seal.run_id, seal_hash(row_values(seal)))
-        session.expunge(seal)
+                findings += _missing_run(runs, named[0], f"seal {seal_id}, as the run sealed before,")
+        before = (run_id, seal_hash(row))
     return findings
 
 
 def check_kept(session: Session, kept: Iterable[Mapping[str, Any]], trusted: Collection[str]) -> Iterator[Finding]:
     """Whether seals that were kept outside, as rows of `seal`, are all in the ledger."""
     runs = set(session.scalars(select(Run.id)))
-    present = {seal_hash(row_values(seal)) for seal in session.scalars(select(Seal)).yield_per(1)}
+    present = {seal_hash(row) for row in _readable(session)}
     for row in kept:
         name = f"seal of run {row['run_id']} of {row['created_at']:%Y-%m-%d %H:%M:%S} (kept outside)"
         try:
@@ -86,6 +95,25 @@ def check_kept(session: Session, kept: Iterable[Mapping[str, Any]], trusted: Col
         if seal_hash(row) not in present:
             yield Finding(None, name, Problem.MISSING, "the ledger does not have it")
             yield from _missing_run(runs, str(row["run_id"]), "a seal kept outside")
+
+
+def _row(session: Session, seal_id: int) -> Mapping[str, Any]:
+    """A seal; its witness may be large, so one at a time. Raises ValueError where it can't be read as one."""
+    try:
+        seal = session.scalars(select(Seal).where(Seal.id == seal_id)).one()
+    except TypeError as error:  # SQLite keeps whatever it is given: a number for a time.
+        raise ValueError(str(error)) from error
+    session.expunge(seal)
+    row = row_values(seal)
+    if (unread := next((name for name, value in row.items() if isinstance(value, bytes)), None)) is not None:
+        raise ValueError(f"its {unread} is no text")
+    return row
+
+
+def _readable(session: Session) -> Iterator[Mapping[str, Any]]:
+    for seal_id in session.scalars(select(Seal.id)).all():
+        with suppress(ValueError):
+            yield _row(session, seal_id)
 
 
 def _missing_run(runs: Collection[str], run_id: str, named_by: str) -> Iterator[Finding]:

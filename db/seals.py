@@ -74,7 +74,7 @@ class Witness:
             items = {int(ordinal): Head(int(links), str(head)) for ordinal, links, head in said["items"]}
             events, previous = Head(int(said["events"][0]), str(said["events"][1])), said["previous"]
             return cls(events, items, None if previous is None else (str(previous[0]), str(previous[1])))
-        except (KeyError, IndexError, TypeError) as error:
+        except (LookupError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError("it names no chains") from error
 
 

@@ -17,6 +17,9 @@ from deepsound.pipeline import Step
 
 _BATCH = 50
 
+UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+"""What comes of values that are none of their column: no time, no step, JSON of another shape."""
+
 
 class Problem(StrEnum):
     """What is wrong with a row."""
@@ -47,21 +50,28 @@ def verify_item(session: Session, item_id: int) -> list[Finding]:
 
 def verify_run(session: Session, run_id: str) -> list[Finding]:
     """Check a run's settings, its list, what was done to it, and every item."""
-    run = session.get(Run, run_id)
-    if run is None:
-        return [Finding(None, f"run {run_id}", Problem.MISSING, "no such run")]
-    findings: list[Finding] = []
-    if chain.settings_sha256(run.settings) != run.settings_sha256:
-        findings.append(Finding(None, f"run {run_id}", Problem.CHANGED, "settings do not match their hash"))
-    if not has_its_list(session, run):
-        detail = "its items are not those it was started with"
-        findings.append(Finding(None, f"run {run_id}", Problem.CHANGED, detail))
-    findings += _check_events(session, run)
+    try:
+        run = session.get(Run, run_id)
+        if run is None:
+            return [Finding(None, f"run {run_id}", Problem.MISSING, "no such run")]
+        findings = [*_check_head(session, run)]
+    except UNREADABLE as error:
+        detail = f"it, its list or its events can't be read: {error}"
+        findings = [Finding(None, f"run {run_id}", Problem.CHANGED, detail)]
     item_ids = session.scalars(select(Item.id).where(Item.run_id == run_id).order_by(Item.ordinal)).all()
     for start in range(0, len(item_ids), _BATCH):
         findings += _check_items(session, item_ids[start : start + _BATCH])
         session.expunge_all()
     return findings
+
+
+def _check_head(session: Session, run: Run) -> Iterator[Finding]:
+    if chain.settings_sha256(run.settings) != run.settings_sha256:
+        yield Finding(None, f"run {run.id}", Problem.CHANGED, "settings do not match their hash")
+    if not has_its_list(session, run):
+        detail = "its items are not those it was started with"
+        yield Finding(None, f"run {run.id}", Problem.CHANGED, detail)
+    yield from _check_events(session, run)
 
 
 def has_its_list(session: Session, run: Run) -> bool:
@@ -90,10 +100,14 @@ def _gap(item_id: int | None, row: str) -> Finding:
 
 def _check_items(session: Session, item_ids: Sequence[int]) -> Iterator[Finding]:
     try:
-        items = {item.id: item for item in item_evidence(session, item_ids)}
-    except ValueError as error:
+        yield from [*_check_loaded(session, item_ids)]
+    except UNREADABLE as error:
+        session.expunge_all()
         yield from _find_unreadable(session, item_ids, error)
-        return
+
+
+def _check_loaded(session: Session, item_ids: Sequence[int]) -> Iterator[Finding]:
+    items = {item.id: item for item in item_evidence(session, item_ids)}
     work = session.scalars(select(Work).where(Work.item_id.in_(item_ids))).all()
     for item_id in item_ids:
         if item_id in items:
@@ -104,8 +118,8 @@ def _check_items(session: Session, item_ids: Sequence[int]) -> Iterator[Finding]
             yield Finding(item_id, f"item {item_id}", Problem.MISSING, "no such item")
 
 
-def _find_unreadable(session: Session, item_ids: Sequence[int], error: ValueError) -> Iterator[Finding]:
-    """One by one, where rows cannot even be loaded: a time or JSON that is none any more."""
+def _find_unreadable(session: Session, item_ids: Sequence[int], error: Exception) -> Iterator[Finding]:
+    """One by one, where rows can't even be loaded or hashed: a time or JSON that is none any more."""
     if len(item_ids) > 1:
         for item_id in item_ids:
             yield from _check_items(session, [item_id])
@@ -115,8 +129,8 @@ def _find_unreadable(session: Session, item_ids: Sequence[int], error: ValueErro
     for seq in seqs:
         only = select(Attempt).where(Attempt.item_id == item_id, Attempt.seq == seq)
         try:
-            session.scalars(only).all()
-        except ValueError as reason:
+            chain.own_hash(row_values(session.scalars(only).one()))
+        except UNREADABLE as reason:
             found = True
             yield Finding(item_id, f"attempt {seq}", Problem.CHANGED, f"it can't be read: {reason}")
     if not found:

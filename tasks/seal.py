@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
@@ -28,11 +29,12 @@ def seal_key() -> Ed25519PrivateKey | None:
     file = os.environ.get(PRIVATE)
     if not file:
         return None
-    if Path(file).is_file() and Path(file).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    # Path.is_file raises for a place this process may not look into.
+    if os.path.isfile(file) and Path(file).stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):  # noqa: PTH113
         raise _refused(PRIVATE, f"others than its owner may use {file}", f"chmod 400 {file}")
     try:
         key = load_pem_private_key(_read(PRIVATE, file), password=None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise _no_key(PRIVATE, file) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise _no_key(PRIVATE, file)
@@ -79,16 +81,20 @@ def kept_seals(file: Path) -> list[Mapping[str, Any]]:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise _refused("--seals", f"cannot read {file} ({error.strerror})", "name another file") from error
+    except UnicodeDecodeError as error:
+        raise _refused("--seals", f"{file} is not UTF-8", "save it as UTF-8") from error
+    if not lines:
+        raise _refused("--seals", f"{file} holds no seal", "take what `deepsound audit seals` printed")
     return [_kept_seal(file, number, line) for number, line in enumerate(lines, 1)]
 
 
 def _kept_seal(file: Path, number: int, line: str) -> Mapping[str, Any]:
     try:
         row = json.loads(line)
-        if row.keys() != SEAL_COLUMNS:
-            raise ValueError(f"it has {sorted(row)}")
+        if row.keys() != SEAL_COLUMNS or not all(isinstance(row[name], str) for name in SEAL_COLUMNS - {"items"}):
+            raise ValueError("it says other things")
         return {**row, "created_at": in_utc(datetime.fromisoformat(row["created_at"]))}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         what, remedy = f"line {number} of {file} is no seal", "take what `deepsound audit seals` printed"
         raise _refused("--seals", what, remedy) from error
 
@@ -100,7 +106,7 @@ def _public_keys(file: str) -> Iterator[Ed25519PublicKey]:
     for block in blocks:
         try:
             key = load_pem_public_key(block)
-        except ValueError as error:
+        except (ValueError, UnsupportedAlgorithm) as error:
             raise _no_key(PUBLIC, file) from error
         if not isinstance(key, Ed25519PublicKey):
             raise _no_key(PUBLIC, file)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from db import queries, writes
-from db.control import EventKind, note_event
+from db.control import EventKind, RunState, note_event, run_state
 from db.items import item_ends
 from db.records import NewItem, NewRun
 from deepsound.artifacts.location import location
@@ -67,12 +67,18 @@ def take_stock(submission: Submission) -> tuple[Source, ...]:
 
 
 def submit(
-    worker: Worker, submission: Submission, sources: Sequence[Source], on_read: Callable[[Source], None]
+    worker: Worker,
+    submission: Submission,
+    sources: Sequence[Source],
+    on_read: Callable[[Source], None],
+    *,
+    by_hand: bool = True,
 ) -> tuple[str, bool]:
     """Put the sources into the store, the run and its order into the ledger; all of it or nothing.
 
     `on_read` is called as each source was read, and once more as it is stored. Returns the run's id, and whether
-    an unfinished run of the same settings and list is taken up again. Raises DeepSoundError (DISK_FULL before
+    an unfinished run of the same settings and list is taken up again: one that was paused or cancelled only where
+    somebody asks for that `by_hand`, and not where a schedule does. Raises DeepSoundError (DISK_FULL before
     anything is stored where it can be told, LEDGER_*, STORE_*).
     """
     settings = submission.settings
@@ -82,9 +88,10 @@ def submit(
     with worker.ledger.write() as session:
         open_run = queries.find_open_run(session, run.settings_sha256, run.manifest_sha256)
         run_id = open_run or writes.register_run(session, run)
-        details = submission.to_json()
-        del details["settings"]  # They stand in the run, word for word.
-        note_event(session, run_id, EventKind.SUBMITTED, by=this_person(), details=details)
+        if by_hand or run_state(session, run_id) is RunState.ACTIVE:
+            details = submission.to_json()
+            del details["settings"]  # They stand in the run, word for word.
+            note_event(session, run_id, EventKind.SUBMITTED, by=this_person(), details=details)
     # Until now no row knew them, so housekeeping may have taken for orphans what was stored long before.
     restore_sources(worker, run, sources)
     return run_id, open_run is not None

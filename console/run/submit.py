@@ -1,6 +1,7 @@
 """`deepsound run submit`: an archive handed over to workers, now, at a time, or again and again."""
 
 import json
+import math
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -49,6 +50,13 @@ def submit_run(
 ) -> None:
     """Hand videos over to workers. Nothing starts before every one of them, and every setting, is understood."""
     starts = _starts(at)
+    if budget_gpu_hours is not None and math.isinf(budget_gpu_hours):
+        raise DeepSoundError(
+            ErrorCode.BAD_SETTINGS,
+            f"{budget_gpu_hours} hours is no budget",
+            where="--budget-gpu-hours",
+            remedy="give a number of hours, or leave it out",
+        )
     if starts is not None and cron is not None:
         raise DeepSoundError(
             ErrorCode.BAD_SETTINGS, "a run has a time or a schedule", where="--at", remedy="drop one"
@@ -129,7 +137,7 @@ def _starts(at: str | None) -> datetime | None:
         return None
     try:
         return datetime.fromisoformat(at).astimezone(UTC)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise DeepSoundError(
             ErrorCode.BAD_SETTINGS, f"{at!r} is no time", where="--at", remedy='give it as "2026-12-01 22:00"'
         ) from error

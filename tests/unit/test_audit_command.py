@@ -1,5 +1,6 @@
 """`deepsound audit` and `deepsound run`, as typed: where there is nothing to read, and with seals."""
 
+import json
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -92,6 +93,27 @@ def test_nothing_to_check_does_not_pass(typed: Typed, tmp_path: Path, check: str
     assert "there is no run nonesuch" in complaint
 
 
+@pytest.mark.parametrize("at", ["tomorrow", "0001-01-01T00:00+14:00"])
+def test_what_is_no_time_to_start_at_is_one_line(typed: Typed, at: str):
+    code, out, [complaint] = typed("run", "submit", "reels", "--at", at)
+    assert (code, out) == (2, "")
+    assert f"{at!r} is no time" in complaint
+
+
+def test_a_budget_without_end_is_one_line(typed: Typed):
+    code, out, [complaint] = typed("run", "submit", "reels", "--budget-gpu-hours", "inf")
+    assert (code, out) == (2, "")
+    assert "inf hours is no budget" in complaint
+
+
+OF_ANOTHER_KIND = """-----BEGIN PUBLIC KEY-----
+MDIwEAYHKoZIzj0CAQYFK4EEAAYDHgAEpoldgesGhk6y/To2YSF7Zf2hE9AuvZ1L
+G4wkjQ==
+-----END PUBLIC KEY-----
+"""
+"""A public key, of a curve that is too short to be of use (secp112r1)."""
+
+
 class Sealing:
     """A ledger of runs that were sealed with a key in a file as they ended."""
 
@@ -162,6 +184,9 @@ def test_a_wrong_key_is_told_and_an_old_one_may_be_trusted_too(typed: Typed, sea
     code, out, _ = typed("audit", "verify", "--rows", "--db", sealing.url)
     assert code == 1
     assert "seal 1 changed: it is signed by another key" in out
+    (sealing.folder / "trusted.pem").write_text(OF_ANOTHER_KIND)
+    code, _, [complaint] = typed("audit", "verify", "--rows", "--db", sealing.url)
+    assert (code, "holds no Ed25519 key" in complaint) == (2, True)
     sealing.trust("new", "seal")
     assert typed("audit", "verify", "--rows", "--db", sealing.url)[0] == 0
 
@@ -177,10 +202,18 @@ def test_a_run_taken_from_the_end_shows_against_what_was_kept_outside(typed: Typ
     code, out, _ = typed(*check)
     assert code == 1
     assert f"run {sealing.runs[-1]} missing" in out
-    kept.write_text("{}\n")
+    line = json.loads(printed.splitlines()[0])
+    for wrong in ({}, {**line, "public_key": [5]}, {**line, "signature": None}, {**line, "created_at": 5}):
+        kept.write_text(f"{json.dumps(wrong)}\n")
+        code, _, [complaint] = typed(*check)
+        assert code == 2
+        assert "line 1 of" in complaint
+    kept.write_text("")
     code, _, [complaint] = typed(*check)
-    assert code == 2
-    assert "line 1 of" in complaint
+    assert (code, "kept.jsonl holds no seal" in complaint) == (2, True)
+    kept.write_text(printed, encoding="utf-16")
+    code, _, [complaint] = typed(*check)
+    assert (code, "kept.jsonl is not UTF-8" in complaint) == (2, True)
 
 
 def test_a_key_that_others_may_read_seals_nothing(sealing: Sealing, monkeypatch: pytest.MonkeyPatch):
@@ -191,4 +224,7 @@ def test_a_key_that_others_may_read_seals_nothing(sealing: Sealing, monkeypatch:
     sealing.key.chmod(0o600)
     sealing.key.write_text("no key")
     with pytest.raises(DeepSoundError, match="holds no Ed25519 key"):
+        sealing.end_a_run()
+    monkeypatch.setenv("DEEPSOUND_SEAL_KEY", "a name too long" * 100)
+    with pytest.raises(DeepSoundError, match="cannot read a name too long"):
         sealing.end_a_run()

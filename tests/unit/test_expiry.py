@@ -1,7 +1,7 @@
 """What retention deleted on purpose is not lost, and what is lost does not pass for deleted on purpose."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 
 from db.expiry import note_expired
+from db.records import StepRef
 from db.reopening import reopen_items
 from db.verify import Problem
 from db.work import claim
 from db.writes import record_attempt
+from deepsound.artifacts.protocol import ArtifactStore
+from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.pipeline import OutcomeKind
 from tasks.place import Place
 from tasks.verify import Books, verify_books
 from tasks.worker import worker_at
-from tests.ledger_samples import OWNER, PLAN_STEP, a_run, begin, bytes_of, dub, record_of
+from tests.ledger_samples import OWNER, PLAN_STEP, SEPARATE_STEP, a_run, begin, bytes_of, dub, record_of
 
 OBSERVATIONS = bytes_of("item 1 observations").sha256
 
@@ -36,13 +40,16 @@ class Emptied:
             note_expired(session, artifacts, "retention of 30 days")
 
     def plan_again(self) -> None:
+        self.again(PLAN_STEP)
+
+    def again(self, at: StepRef, **ended: object) -> None:
         with self.worker.ledger.write() as session:
-            reopen_items(session, self.run, step=PLAN_STEP.step, by="kim@desk")
+            reopen_items(session, self.run, step=at.step, by="kim@desk")
         now = datetime.now(UTC) + timedelta(seconds=1)
-        record = replace(record_of(self.worker.ledger, self.item, PLAN_STEP), started_at=now, ended_at=now)
+        done = record_of(self.worker.ledger, self.item, at)
         with self.worker.ledger.write() as session:
-            assert claim(session, self.item, PLAN_STEP, OWNER, 60, reopenings=1)
-            record_attempt(session, record, OWNER)
+            assert claim(session, self.item, at, OWNER, 60, reopenings=1)
+            record_attempt(session, replace(done, started_at=now, ended_at=now, **ended), OWNER)
 
     def forge(self, change: str) -> None:
         with closing(sqlite3.connect(self.file)) as connection:
@@ -72,6 +79,44 @@ def test_what_was_deleted_on_purpose_is_not_lost(emptied: Emptied) -> None:
     assert books.expired == 1
 
 
+class Meanwhile:
+    """A store that is read for long: something happens once it was asked for what the plan step observed."""
+
+    def __init__(self, store: ArtifactStore, happens: Callable[[], object]) -> None:
+        self._store, self._happens = store, [happens]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def is_intact(self, sha256: str) -> bool:
+        answer = self._store.is_intact(sha256)
+        if sha256 == OBSERVATIONS and self._happens:
+            self._happens.pop()()
+        return answer
+
+
+def test_what_is_deleted_on_purpose_during_an_audit_is_not_lost(emptied: Emptied) -> None:
+    before = emptied.books()
+    store = Meanwhile(emptied.worker.store, lambda: emptied.note([OBSERVATIONS]))
+    books = verify_books(replace(emptied.worker, store=store), emptied.run)
+    assert lost(books) == lost(before) - {OBSERVATIONS}
+    assert books.expired == 1
+
+
+def test_what_is_made_again_during_an_audit_is_not_lost(emptied: Emptied, tmp_path: Path) -> None:
+    before = emptied.books()
+    emptied.note([OBSERVATIONS])
+
+    def make_again() -> None:
+        (tmp_path / "made").write_bytes(b"item 1 observations")
+        assert emptied.worker.store.put(tmp_path / "made", "application/x-npz").sha256 == OBSERVATIONS
+        emptied.plan_again()
+
+    books = verify_books(replace(emptied.worker, store=Meanwhile(emptied.worker.store, make_again)), emptied.run)
+    assert lost(books) == lost(before) - {OBSERVATIONS}
+    assert books.expired == 0
+
+
 def test_what_was_made_again_since_is_lost_when_it_is_gone_again(emptied: Emptied) -> None:
     emptied.note([OBSERVATIONS])
     emptied.plan_again()
@@ -80,11 +125,28 @@ def test_what_was_made_again_since_is_lost_when_it_is_gone_again(emptied: Emptie
     assert books.expired == 0
 
 
+@pytest.mark.parametrize("ended", ["failed", "reused"])
+def test_what_an_attempt_named_and_never_read_is_not_lost(emptied: Emptied, ended: str) -> None:
+    """As where a retry meets what retention deleted, or finds that another run did all of the step."""
+    coarse = bytes_of("item 1 coarse").sha256
+    emptied.note([coarse])
+    if ended == "failed":
+        missing = DeepSoundError(ErrorCode.ARTIFACT_MISSING, f"artifact {coarse} is not in the store")
+        emptied.again(SEPARATE_STEP, then=OutcomeKind.FAILED, failure=missing, outputs={}, effects=())
+    else:
+        emptied.again(SEPARATE_STEP, reused_attempt_id=4, outputs={}, effects=())
+    books = emptied.books()
+    assert coarse not in lost(books)
+    assert books.expired == 1
+
+
 @pytest.mark.parametrize(
     "forged",
     [
         "UPDATE expiry SET at = '2031-01-01 00:00:00.000000'",
         "UPDATE expiry SET reason = 'none'",
+        "UPDATE expiry SET at = 5",
+        "UPDATE expiry SET reason = x'ff'",
         "INSERT INTO expiry (artifact_sha256, at, reason, hash) SELECT artifact_sha256, at, '', hash FROM expiry",
     ],
 )

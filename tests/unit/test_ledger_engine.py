@@ -10,9 +10,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, func, insert, make_url, select, text
 
 from db.engine import Ledger, open_ledger
-from db.schema import Base, Document, Run
+from db.schema import Attempt, Base, Document, Run, Work
+from db.verify import verify_run
 from deepsound.errors import DeepSoundError, ErrorCode
-from tests.ledger_samples import PROCESSES, a_run, begin
+from tests.ledger_samples import PROCESSES, a_run, begin, dub
 
 
 def test_migrations_from_nothing_make_exactly_the_schema(ledger: Ledger) -> None:
@@ -89,6 +90,19 @@ def test_a_reader_does_not_wait_for_a_writer(ledger: Ledger) -> None:
         writing.execute(insert(Document), {"sha256": "0" * 64, "body": ""})
         with ledger.read() as reading:
             assert reading.scalar(select(func.count()).select_from(Document)) == 0
+
+
+def test_what_is_written_meanwhile_is_no_part_of_what_a_reader_sees(ledger: Ledger) -> None:
+    run_id, [item_id] = begin(ledger, a_run("a.mp4"))
+    with ledger.read() as reading:
+        assert reading.scalar(select(func.count()).select_from(Attempt)) == 0
+        dub(ledger, item_id)
+        # Who asks for the attempts first and then for the to-do list would miss six.
+        assert set(reading.scalars(select(Work.state))) == {"pending"}
+        assert verify_run(reading, run_id) == []
+    with ledger.read() as reading:
+        assert reading.scalar(select(func.count()).select_from(Attempt)) == 6
+        assert verify_run(reading, run_id) == []
 
 
 def test_a_ledger_of_a_newer_release_is_left_alone(ledger_url: str) -> None:

@@ -13,6 +13,7 @@ from db.control import EventKind, note_event
 from db.engine import Ledger, open_ledger
 from db.reopening import reopen_items
 from db.schema import Base, Item
+from db.seal_checks import check_seals
 from db.verify import Problem, verify_item, verify_run
 from db.work import claim
 from db.writes import record_attempt
@@ -337,13 +338,35 @@ def test_an_item_that_is_not_there_is_missing(dubbed: Ledger) -> None:
         assert [finding.problem for finding in verify_item(session, 99)] == [Problem.MISSING]
 
 
-def test_a_row_made_unreadable_is_a_finding_not_a_crash(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("garbage", "named"),
+    [
+        ("attempt SET started_at = 'noon', result = '{' WHERE item_id = 2 AND seq = 3", "attempt 3"),
+        ("attempt SET started_at = 5 WHERE item_id = 2 AND seq = 3", "attempt 3"),
+        ("attempt SET raw_output = x'aa' WHERE item_id = 2 AND seq = 3", "attempt 3"),
+        ("attempt SET digests = '5' WHERE item_id = 2 AND seq = 3", "item 2"),
+        ("attempt SET result = '[1]' WHERE item_id = 2 AND seq = 3", "item 2"),
+        ("attempt SET step = 'sing' WHERE item_id = 2 AND seq = 3", "item 2"),
+        ("work SET state = 'lost' WHERE item_id = 2", "item 2"),
+    ],
+)
+def test_a_row_made_unreadable_is_a_finding_not_a_crash(tmp_path: Path, garbage: str, named: str) -> None:
     # PostgreSQL keeps times and JSON readable by itself.
     with closing(open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")) as ledger:
         _, items = begin(ledger, a_run("a.mp4", "b.mp4"))
         for item_id in items:
             dub(ledger, item_id)
-        garbage = "UPDATE attempt SET started_at = 'noon', result = '{' WHERE item_id = 2 AND seq = 3"
-        with tampered(ledger, garbage) as session:
+        with tampered(ledger, f"UPDATE {garbage}") as session:
             findings = verify_run(session, run_of(session))
-    assert [(finding.item_id, finding.row) for finding in findings] == [(2, "attempt 3")]
+    assert [(finding.item_id, finding.row) for finding in findings] == [(2, named)]
+
+
+@pytest.mark.parametrize("garbage", ["created_at = 'noon'", "settings = '{'", "name = x'aa'"])
+def test_a_run_made_unreadable_is_a_finding_not_a_crash(tmp_path: Path, garbage: str) -> None:
+    with closing(open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")) as ledger:
+        run_id, _ = begin(ledger, a_run("a.mp4", "b.mp4"))
+        with tampered(ledger, f"UPDATE run SET {garbage}") as session:
+            assert (f"run {run_id}", Problem.CHANGED) in [
+                (finding.row, finding.problem) for finding in verify_run(session, run_id)
+            ]
+            assert not check_seals(session, run_id, ()).is_sealed

@@ -195,6 +195,32 @@ def test_a_changed_seal_is_named(sealed: Ledger, change: str) -> None:
         assert by_seals(session) == [(None, "seal 3", Problem.CHANGED)]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "created_at = 'yesterday'",
+        "created_at = 5",
+        "public_key = x'aa'",
+        "signature = x'aa'",
+        "witness = x'aa'",
+        """witness = '{"events": [1e999, ""], "items": [], "previous": null}'""",
+        "witness = replace(hex(zeroblob(50000)), '00', '[')",
+    ],
+)
+def test_a_seal_made_unreadable_is_named(new_ledger: NewLedger, change: str) -> None:
+    """SQLite keeps whatever it is given."""
+    with new_ledger("sqlite") as ledger:
+        for _ in range(2):
+            close_and_seal(ledger)
+        with ledger.read() as session:
+            kept = [row_values(each) for each in session.scalars(select(Seal).order_by(Seal.id))]
+        with tampered(ledger, f"UPDATE seal SET {change} WHERE id = 1") as session:
+            found = by_seals(session)
+            assert found[0] == (None, "seal 1", Problem.CHANGED)
+            assert {row for _, row, _ in found} <= {"seal 1", "what seal 2 follows"}
+            assert len([*check_kept(session, kept, TRUSTED)]) == 1
+
+
 def test_a_seal_by_another_key_is_told(sealed: Ledger) -> None:
     other = frozenset({OTHER_KEY.public_key().public_bytes_raw().hex()})
     with sealed.read() as session:

@@ -1,5 +1,6 @@
 """What is submitted fits, or is refused before anything is stored; and once it is registered, the store has it."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -7,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from console.settings import settings_from
+from db.control import EventKind, note_event
 from deepsound.artifacts.bucket_files import bytes_used
 from deepsound.artifacts.location import InBucket
 from deepsound.errors import DeepSoundError, ErrorCode
+from flows.again import dub_again
 from tasks.perform import LAST_TRY, perform
-from tasks.place import Place
+from tasks.place import Place, working_at
 from tasks.retention import sweep_orphans
-from tasks.run import load_jobs, unfinished_items
+from tasks.run import held_back, load_jobs, unfinished_items
 from tasks.settings import Source
 from tasks.submission import Submission, submit, take_stock
 from tests.archive import Archive
@@ -24,10 +27,13 @@ MEGABYTE = 10**6
 
 
 def submitted(archive: Archive, *reels: Path, on_read: Callable[[Source], None] = lambda _: None) -> str:
-    order = Submission(
-        [str(reel) for reel in reels], settings_from(out=str(archive.out)).for_run(), None, "cpu", "normal", None
-    )
+    order = an_order(archive, *reels)
     return submit(archive.worker, order, take_stock(order), on_read)[0]
+
+
+def an_order(archive: Archive, *reels: Path) -> Submission:
+    settings = settings_from(out=str(archive.out)).for_run()
+    return Submission([str(reel) for reel in reels], settings, None, "cpu", "normal", None)
 
 
 def a_reel(path: Path) -> Path:
@@ -64,6 +70,21 @@ def test_what_the_store_has_and_what_is_done_needs_no_room(
     left = 1.6 * MEGABYTE
     monkeypatch.setenv("DEEPSOUND_STORE_QUOTA_GB", f"{(bytes_used(bucket) + left) / 10**9:f}")
     assert submitted(archive, *reels) == run, "there is room for the one that is not done"
+
+
+@pytest.mark.parametrize("kind", [EventKind.PAUSED, EventKind.CANCELLED, EventKind.BUDGET_SPENT])
+def test_a_standing_order_leaves_a_run_that_was_stopped_and_a_person_takes_it_up_again(
+    quiet_archive: Archive, kind: EventKind
+):
+    reel = silent_clip(quiet_archive.folder / "reel.mp4", seconds=0.4)
+    run = submitted(quiet_archive, reel)
+    with quiet_archive.worker.ledger.write() as session:
+        note_event(session, run, kind, by="kim@desk")
+    with working_at(quiet_archive.place):
+        assert asyncio.run(dub_again.fn(an_order(quiet_archive, reel).to_json())) == run
+    assert held_back(quiet_archive.worker, run) is not None
+    assert submitted(quiet_archive, reel) == run
+    assert held_back(quiet_archive.worker, run) is None
 
 
 def test_sources_that_housekeeping_took_for_orphans_are_stored_again(quiet_archive: Archive):
