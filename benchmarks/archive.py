@@ -23,11 +23,11 @@ from typing import Any
 
 import psutil
 
-from benchmarks.children import cpu_seconds
-from benchmarks.meters import Stopwatch
+from benchmarks.child_process import cpu_seconds
+from benchmarks.cost_meters import Stopwatch
 from benchmarks.overhead import GENERATOR, REASONER, by_engine, one_second
-from tasks.place import Place
-from tests.pool import Pool, a_pool
+from tasks.runtime.stores import Place
+from tests.prefect_workers import Pool, a_pool
 
 SAMPLE = 40
 SHARDS = 2

@@ -23,10 +23,10 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.children import Spent, Steps, Work, in_child
-from benchmarks.filled import VARIANT_NAMES, filled_files, filled_separator, networks, sizes_of
-from benchmarks.media import CLIPS, TALKING, clip_named, first_seconds
+from benchmarks.child_process import Spent, Steps, Work, in_child
+from benchmarks.real_media import CLIPS, TALKING, clip_named, first_seconds
 from benchmarks.reference.chain import AGAINST_VOICES, COARSE, ReferenceChain, Sounds
+from benchmarks.synthetic_checkpoints import VARIANT_NAMES, filled_files, filled_separator, networks, sizes_of
 from benchmarks.tables import machine, medians, table
 from deepsound.generation.mmaudio.backend import MMAudio
 from deepsound.generation.mmaudio.networks import Networks

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.meters import servers_cpu
+from benchmarks.cost_meters import servers_cpu
 
 Work = Callable[[], Any]
 

@@ -1,6 +1,6 @@
-"""Fits the model of deepsound/speech/people.py: are there no people in two seconds of sound, one voice, or many?
+"""Fits the model of deepsound/detection/person_sounds.py: does a two-second window hold nobody, a voice, or many?
 
-    python -m benchmarks.people --animals PATH... --things PATH... --voices PATH... [--without _desc]
+    python -m benchmarks.fit_person_sounds --animals PATH... --things PATH... --voices PATH... [--without _desc]
 
 On 1,300 sounds of four seconds that are made here, of the material of the half `development` alone, and on
 recordings of a second and more (files, or folders and their subfolders), each as it is and over a bed. Prints how
@@ -23,13 +23,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.recordings import SHORTEST, seconds
-from benchmarks.reels import people_heard, sounds
-from benchmarks.reels.people_heard import RATE, SPEAKERS
+from benchmarks.voiceover_clips import background_sounds, people_samples
+from benchmarks.voiceover_clips.people_samples import RATE, SPEAKERS
+from deepsound.detection.person_sounds import FEATURES, STEP, WINDOW, features
+from deepsound.detection.speech_activity import measure
 from deepsound.media.audio import read_mono, write_float_wav
 from deepsound.spans import Span, intersect, total
-from deepsound.speech.activity import measure
-from deepsound.speech.people import FEATURES, STEP, WINDOW, features
-from tests.voices import Sound, active_spans, mix_at, place
+from tests.voice_samples import Sound, active_spans, mix_at, place
 
 HALF = "development"
 SECONDS = 4.0
@@ -95,7 +95,7 @@ def made(number: int) -> Example:
     """The sound of this number: in turn a crowd, a laugh, a song, a narrator, something else and nothing human."""
     rng = np.random.default_rng([1, number])
     kind = ("crowd", "laughter", "singing", "narration", "bed", "mistakable")[number % 6]
-    beds, seed = sounds.BEDS[HALF] | sounds.MUSIC[HALF], int(rng.integers(2**31))
+    beds, seed = background_sounds.BEDS[HALF] | background_sounds.MUSIC[HALF], int(rng.integers(2**31))
     if kind in ("bed", "mistakable"):
         sound, spans = _nobody(kind, rng), ()
     else:
@@ -126,15 +126,19 @@ def _heard(sound: Sound) -> Rows:
 def _voice(kind: str, seed: int, rng: np.random.Generator) -> Sound:
     speaker, line = str(rng.choice(SPEAKERS[HALF])), int(rng.integers(4))
     if kind == "crowd":
-        return people_heard.crowd(SPEAKERS[HALF], seed, people=int(rng.choice(PEOPLE)))
+        return people_samples.crowd(SPEAKERS[HALF], seed, people=int(rng.choice(PEOPLE)))
     if kind == "laughter":
-        return people_heard.laugh(speaker, seed)
-    return people_heard.sing(speaker, line, seed) if kind == "singing" else people_heard.say(speaker, line)
+        return people_samples.laugh(speaker, seed)
+    return people_samples.sing(speaker, line, seed) if kind == "singing" else people_samples.say(speaker, line)
 
 
 def _nobody(kind: str, rng: np.random.Generator) -> Sound:
     """A bed, or one of the sounds that might be taken for a voice, half of these over a bed."""
-    makers = sounds.MISTAKABLE[HALF] if kind == "mistakable" else sounds.BEDS[HALF] | sounds.MUSIC[HALF]
+    makers = (
+        background_sounds.MISTAKABLE[HALF]
+        if kind == "mistakable"
+        else background_sounds.BEDS[HALF] | background_sounds.MUSIC[HALF]
+    )
     sound = makers[str(rng.choice(list(makers)))](SECONDS, int(rng.integers(2**31)))
     if kind == "mistakable" and rng.random() < 0.5:
         sound = _over_a_bed(sound, rng)
@@ -147,7 +151,9 @@ def _is_full(index: int, spans: Sequence[Span]) -> bool:
 
 
 def _over_a_bed(sound: Sound, rng: np.random.Generator) -> Sound:
-    bed = sounds.BEDS[HALF][str(rng.choice(list(sounds.BEDS[HALF])))](SECONDS, int(rng.integers(2**31)))
+    bed = background_sounds.BEDS[HALF][str(rng.choice(list(background_sounds.BEDS[HALF])))](
+        SECONDS, int(rng.integers(2**31))
+    )
     return mix_at(sound, bed, float(rng.uniform(0, 15))).mix
 
 

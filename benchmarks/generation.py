@@ -18,22 +18,22 @@ import torch
 from torch import Tensor
 
 from benchmarks.chain import PROMPT, SEED, decibels, distance
-from benchmarks.children import Spent, Work, in_child
-from benchmarks.filled import VARIANT_NAMES, filled_files, networks, sizes_of
+from benchmarks.child_process import Spent, Work, in_child
 from benchmarks.gpu import rates
-from benchmarks.media import CLIPS, TALKING, clip_named, first_seconds
+from benchmarks.real_media import CLIPS, TALKING, clip_named, first_seconds
 from benchmarks.reference.chain import AGAINST_VOICES
 from benchmarks.reference.vocoder import vocode
+from benchmarks.synthetic_checkpoints import VARIANT_NAMES, filled_files, networks, sizes_of
 from benchmarks.tables import Row, machine, medians, table
 from deepsound.generation.mmaudio.backend import MODES, MMAudio
 from deepsound.generation.mmaudio.bigvgan import fold_weight_norm, load_bigvgan
-from deepsound.generation.mmaudio.config import lengths_for
 from deepsound.generation.mmaudio.flow import Conditions, FlowNetwork
+from deepsound.generation.mmaudio.flow_matching import GUIDANCE, draw_noise, euler, guided_flow
 from deepsound.generation.mmaudio.networks import Networks, Precision, Sizes
-from deepsound.generation.mmaudio.sampler import GUIDANCE, draw_noise, euler, guided_flow
+from deepsound.generation.mmaudio.sequence_config import lengths_for
 from deepsound.generation.protocol import GenerationRequest
 from deepsound.media.decode import look
-from deepsound.weights import read_state
+from deepsound.models.checkpoints import read_state
 from tests.parity.filling import rand
 
 CLIPS_AT_ONCE = 4

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.filled import networks, sizes_of
-from deepsound.generation.mmaudio.config import lengths_for
+from benchmarks.synthetic_checkpoints import networks, sizes_of
 from deepsound.generation.mmaudio.flow import Conditions, FlowNetwork
+from deepsound.generation.mmaudio.flow_matching import GUIDANCE, draw_noise, euler, guided_flow, unnormalise
 from deepsound.generation.mmaudio.networks import Networks
-from deepsound.generation.mmaudio.sampler import GUIDANCE, draw_noise, euler, guided_flow, unnormalise
+from deepsound.generation.mmaudio.sequence_config import lengths_for
 
 BATCHES = (1, 8)
 LARGEST = "large-44k-v2"

@@ -22,28 +22,28 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import tasks.job
-from benchmarks.meters import Cost, Stopwatch, cost_of
-from console.settings import settings_from
+import tasks.runtime.item
+from benchmarks.cost_meters import Cost, Stopwatch, cost_of
+from console.cli.settings import settings_from
 from deepsound import cot
-from deepsound.artifacts.folder import FolderStore
 from deepsound.backends import load_generator, load_reasoner
 from deepsound.generation.protocol import GenerationRequest
+from deepsound.media.broadcast_wav import BroadcastNotes, write_bwf
 from deepsound.media.decode import look
 from deepsound.media.loudness import normalise
-from deepsound.media.master import BroadcastNotes, write_bwf
 from deepsound.media.mux import mux
 from deepsound.pipeline import Action, OutcomeKind, Step
-from flows.engine import PrivateServer, use
-from flows.local import drive_run
-from tasks.intake import collect
-from tasks.job import Job
-from tasks.place import Place
-from tasks.results import read_results
-from tasks.run import begin_run
-from tasks.worker import worker_at
-from tests.clips import bouncing_ball, write_clip
-from tests.opens import counted_opens
+from deepsound.storage.folder_store import FolderStore
+from flows.local_run import drive_run
+from flows.prefect_server import PrivateServer, use
+from tasks.operations.manifest import collect
+from tasks.operations.run_registration import begin_run
+from tasks.operations.run_results import read_results
+from tasks.runtime.item import Job
+from tasks.runtime.stores import Place
+from tasks.runtime.worker import worker_at
+from tests.count_opens import counted_opens
+from tests.made_clips import bouncing_ball, write_clip
 
 Table = Mapping[str, Mapping[str, float]]
 
@@ -100,7 +100,7 @@ def one_second(path: Path, number: int) -> Path:
 
 def in_turns(clips: Sequence[Path], folder: Path, repeats: int) -> tuple[Table, Table]:
     """Engine and machinery by turns, so that whatever else the machine does meets both; medians per video."""
-    from flows.threads import VIDEOS_AT_ONCE
+    from flows.concurrency import VIDEOS_AT_ONCE
 
     watch = watched_machinery()
     alone: list[Cost] = []
@@ -128,8 +128,8 @@ def in_turns(clips: Sequence[Path], folder: Path, repeats: int) -> tuple[Table, 
 def watched_machinery() -> Stopwatch:
     """Stopwatches at the joints of the machinery."""
     import flows.shard
-    import tasks.perform
-    from db.engine import Ledger
+    import tasks.steps.runner
+    from db.schema.database import Ledger
 
     watch = Stopwatch()
 
@@ -145,7 +145,7 @@ def watched_machinery() -> Stopwatch:
     for owner, name, part in (
         (Ledger, "write", "ledger"),
         (FolderStore, "put", "store"),
-        (tasks.perform, "deliver", "delivery"),
+        (tasks.steps.runner, "deliver", "delivery"),
     ):
         watch.around(owner, name, part)
     return watch
@@ -198,8 +198,8 @@ def run(clips: Sequence[Path], folder: Path) -> Cost:
 def one_video(clip: Path, folder: Path) -> dict[str, float]:
     """Wall time of one video with everything warm, and how often its file is opened and decoded."""
     looks: list[Path] = []
-    look_once = tasks.job.look
-    tasks.job.look = lambda path, observers: looks.append(path) or look_once(path, observers)
+    look_once = tasks.runtime.item.look
+    tasks.runtime.item.look = lambda path, observers: looks.append(path) or look_once(path, observers)
     with counted_opens(clip) as opens:
         warm = run([clip], folder / "one")
         opened = opens()

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from deepsound.reasoning.evidence.hearing import heard_voices
-from deepsound.reasoning.evidence.probability import voice_over_probability
+from deepsound.detection import find_speech
 from deepsound.reasoning.evidence.visibility import Sight
-from deepsound.speech import find_speech
+from deepsound.reasoning.evidence.voice_over_probability import voice_over_probability
+from deepsound.reasoning.evidence.voice_spans import heard_voices
 
 SHORTEST = 1.0
 

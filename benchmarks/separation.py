@@ -19,16 +19,16 @@ import numpy as np
 import soundfile
 
 from benchmarks.chain import decibels, distance, scaled
-from benchmarks.children import Spent, Work, in_child
-from benchmarks.filled import filled_separator
-from benchmarks.media import CLIPS, TALKING, clip_named
+from benchmarks.child_process import Spent, Work, in_child
+from benchmarks.real_media import CLIPS, TALKING, clip_named
 from benchmarks.reference.demix import demix
+from benchmarks.synthetic_checkpoints import filled_separator
 from benchmarks.tables import machine, medians, table
 from deepsound.media.audio import extract_audio, read_span
 from deepsound.media.probe import probe
+from deepsound.models.checkpoints import read_state
 from deepsound.separation.bs_roformer.config import SAMPLE_RATE, BSRoformerConfig
 from deepsound.separation.bs_roformer.separator import BSRoformerSeparator
-from deepsound.weights import read_state
 
 REFERENCE, SAME = "reference", "ours, same chunks"
 WAYS = {

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 from prefect import flow, task
 
-from tests.pool import Server
+from tests.prefect_workers import Server
 
 EACH = 2000
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from deepsound.generation.mmaudio.bigvgan import BIGVGAN_16K, BIGVGAN_44K, BigVGAN
 from deepsound.generation.mmaudio.clip import load_clip, vit_h_14_378
-from deepsound.generation.mmaudio.config import AUDIO_16K, VARIANTS
 from deepsound.generation.mmaudio.flow import FlowNetwork
 from deepsound.generation.mmaudio.networks import Files, Networks, Precision, Sizes, Weights
+from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, VARIANTS
 from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerConfig
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
 from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAE_44K

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import median
 
-from benchmarks.children import Spent
+from benchmarks.child_process import Spent
 
 Row = Mapping[str, float]
 

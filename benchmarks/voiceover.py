@@ -22,9 +22,9 @@ from typing import Any
 
 import cv2
 
-from benchmarks.reels.clips import Clip, clip
-from benchmarks.reels.recipes import HALVES, Recipe, recipes
-from benchmarks.reels.scores import Judged, by, measures, overlap
+from benchmarks.voiceover_clips.recipes import HALVES, Recipe, recipes
+from benchmarks.voiceover_clips.rendering import Clip, clip
+from benchmarks.voiceover_clips.scores import Judged, by, measures, overlap
 from deepsound.backends import load_reasoner
 from deepsound.cot import parse_judgement
 from deepsound.media.decode import look
@@ -84,7 +84,7 @@ def kept_clips(seed: int) -> Path:
     makers = [
         *sorted((here / "reels").glob("*.py")),
         here.parent / "tests" / "voices.py",
-        here.parent / "tests/clips.py",
+        here.parent / "tests/made_clips.py",
     ]
     digest = hashlib.sha256(b"".join(maker.read_bytes() for maker in makers if maker.stem != "scores"))
     folder = Path(tempfile.gettempdir()) / f"deepsound-voiceover-{digest.hexdigest()[:12]}-{seed}"

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from deepsound.plain_text import speakable
+from deepsound.terminal_text import speakable
 
 
 class ErrorCode(StrEnum):

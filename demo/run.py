@@ -6,8 +6,8 @@ from pathlib import Path
 
 from clips import write_clips
 
-from db.engine import open_ledger
-from db.items import run_ids
+from db.read.items import run_ids
+from db.schema.database import open_ledger
 
 
 def main(results: Path) -> None:

@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 from deepsound.backends import load_reasoner
 from deepsound.errors import DeepSoundError
 from deepsound.reasoning.protocol import AnswersTogether
-from tasks.job import Job
+from tasks.runtime.item import Job
 
 VIDEOS_AT_ONCE = max(2, os.cpu_count() or 1)
 """On the processor: what one waits for on a disk or a network, another computes."""

@@ -12,9 +12,9 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from tasks.place import current_place
-from tasks.retention import prune, sweep_unfinished
-from tasks.worker import worker_at
+from tasks.operations.retention import prune, sweep_unfinished
+from tasks.runtime.stores import current_place
+from tasks.runtime.worker import worker_at
 
 log = logging.getLogger(__name__)
 

@@ -8,16 +8,16 @@ import threading
 from collections.abc import Callable, Sequence
 
 from deepsound.pipeline import OutcomeKind
-from flows.engine import PrivateServer, check_answers, configured_server, use
-from flows.patience import impatient
-from flows.progress import Event, tell
-from tasks.job import Job
-from tasks.perform import reuse
-from tasks.place import Place, working_at
-from tasks.run import load_jobs, may_go_on, unfinished_items
-from tasks.seal import seal_if_closed, seal_key
-from tasks.shift import on_shift
-from tasks.worker import Worker
+from flows.outage_retry import impatient
+from flows.prefect_server import PrivateServer, check_answers, configured_server, use
+from flows.progress_events import Event, tell
+from tasks.operations.run_registration import load_jobs, may_go_on, unfinished_items
+from tasks.operations.sealing import seal_if_closed, seal_key
+from tasks.runtime.heartbeat import on_shift
+from tasks.runtime.item import Job
+from tasks.runtime.stores import Place, working_at
+from tasks.runtime.worker import Worker
+from tasks.steps.runner import reuse
 
 SERVER_STARTS = "starting the workflow engine (Prefect) for this command; the first videos are decoded meanwhile"
 
@@ -77,7 +77,7 @@ def _drive_with_prefect(jobs: Sequence[Job], place: Place, run_id: str, say: Cal
 
 def _run_archive(place: Place, run_id: str, until_ready: Callable[[], None], say: Callable[[str], None]) -> None:
     # Imported only now, since Prefect reads its settings on import, and before waiting, since that takes seconds.
-    from flows.archive import dub_archive
+    from flows.run_flow import dub_archive
 
     until_ready()
     with working_at(place), impatient():

@@ -11,13 +11,13 @@ from prefect.artifacts import (
     aupdate_progress_artifact,
 )
 
-from db.progress import RunProgress
-from db.records import WorkState
+from db.read.run_progress import RunProgress
+from db.schema.records import WorkState
 from deepsound.errors import DeepSoundError
 from deepsound.pipeline import Step
-from tasks.place import current_place
-from tasks.report.delivery import deliver_report
-from tasks.worker import worker_at
+from tasks.report.report_delivery import deliver_report
+from tasks.runtime.stores import current_place
+from tasks.runtime.worker import worker_at
 
 log = logging.getLogger(__name__)
 

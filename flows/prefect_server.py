@@ -4,7 +4,7 @@ Prefect's own ephemeral server starts only once the client is imported and asked
 This one is a process of its own from the first moment, so its start hides behind other work, runs just the
 services a single command needs, and ends with its parent whatever happens to that.
 
-Running this module is that server: `python -m flows.engine FD PARENT`.
+Running this module is that server: `python -m flows.prefect_server FD PARENT`.
 """
 
 import http.client
@@ -59,7 +59,7 @@ class PrivateServer:
         self.api_url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/api"
         fd = self._socket.fileno()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "flows.engine", str(fd), str(os.getpid())],
+            [sys.executable, "-m", "flows.prefect_server", str(fd), str(os.getpid())],
             pass_fds=[fd],
             env={**_PRIVATE_SERVER, **QUIET, **os.environ},
             stdin=subprocess.DEVNULL,

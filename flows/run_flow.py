@@ -15,25 +15,25 @@ import httpx
 from prefect import flow
 from prefect.exceptions import PrefectException, PrefectHTTPStatusError
 
-from db.budget import stop_if_spent
-from db.control import RunState, find_order, run_state
-from db.owner import this_owner
-from db.progress import OpenItem, RunProgress, open_items, run_progress
-from db.shifts import lease_seconds, seconds_per_item
+from db.read.run_progress import OpenItem, RunProgress, open_items, run_progress
+from db.state.budget import stop_if_spent
+from db.state.lease_owner import this_owner
+from db.write.run_events import RunState, find_order, run_state
+from db.write.worker_sessions import lease_seconds, seconds_per_item
 from deepsound.errors import DeepSoundError
-from flows import pool
-from flows.following import Shard, Standing, next_moves, shard_size
-from flows.keeping import Signs, give_up, signs_of_life
-from flows.patience import PATIENCE_SECONDS, patiently
-from flows.pool import SHARD, Deployed
+from flows import deployments
+from flows.deployments import SHARD, Deployed
+from flows.outage_retry import PATIENCE_SECONDS, patiently
+from flows.prefect_artifacts import RunArtifacts
 from flows.priority import Priority
+from flows.scheduler import Shard, Standing, next_moves, shard_size
 from flows.shard import SHARD_SIZE, dub_shard, this_flow_run
-from flows.showing import RunArtifacts
-from tasks.place import current_place
-from tasks.run import no_such_run, unfinished_items
-from tasks.seal import seal_if_closed
-from tasks.shift import on_shift
-from tasks.worker import Worker, worker_at
+from flows.supervisor import Signs, give_up, signs_of_life
+from tasks.operations.run_registration import no_such_run, unfinished_items
+from tasks.operations.sealing import seal_if_closed
+from tasks.runtime.heartbeat import on_shift
+from tasks.runtime.stores import current_place
+from tasks.runtime.worker import Worker, worker_at
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ async def _act(worker: Worker, run: str, order: Order, books: _Books, memory: _M
 
     Raises DeepSoundError where shard after shard ends and no video does.
     """
-    deployed = await pool.not_ended(SHARD, order.pool, run)
+    deployed = await deployments.not_ended(SHARD, order.pool, run)
     _count_fruitless(books, deployed, memory)
     if memory.fruitless >= FRUITLESS_SHARDS:
         raise await asyncio.to_thread(give_up, worker, run, memory.fruitless)
@@ -146,10 +146,10 @@ async def _act(worker: Worker, run: str, order: Order, books: _Books, memory: _M
     moves = next_moves(books.open, shards, may_go_on=books.may_go_on, size=books.size)
     for flow_run in moves.give_up:
         log.warning("shard %s of run %s vanished with its worker; its videos go to others", flow_run, run)
-        await pool.end_vanished(flow_run)
-    await pool.cancel_waiting(moves.cancel)
+        await deployments.end_vanished(flow_run)
+    await deployments.cancel_waiting(moves.cancel)
     started = [
-        await pool.start(SHARD, order.pool, run, {"run": run, "items": list(items)}, order.priority)
+        await deployments.start(SHARD, order.pool, run, {"run": run, "items": list(items)}, order.priority)
         for items in moves.start
     ]
     memory.known = frozenset({shard.id for shard in deployed if shard.id not in moves.give_up} | {*started})

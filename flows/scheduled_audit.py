@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 
-from db.progress import runs_of_late
-from db.reconcile import reconcile_run
+from db.integrity.reconcile import reconcile_run
+from db.read.run_progress import runs_of_late
 from deepsound.errors import DeepSoundError, ErrorCode
-from tasks.place import current_place
-from tasks.seal import seal_if_closed
-from tasks.verify import verify_books, verify_seals
-from tasks.worker import Worker, worker_at
+from tasks.operations.run_audit import verify_books, verify_seals
+from tasks.operations.sealing import seal_if_closed
+from tasks.runtime.stores import current_place
+from tasks.runtime.worker import Worker, worker_at
 
 LATELY = timedelta(days=7)
 

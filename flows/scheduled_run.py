@@ -6,11 +6,11 @@ from typing import Any
 
 from prefect import flow
 
-from flows.keeping import ensure_followed
-from tasks.place import current_place
-from tasks.run import held_back
-from tasks.submission import Submission, submit, take_stock
-from tasks.worker import worker_at
+from flows.supervisor import ensure_followed
+from tasks.operations.run_registration import held_back
+from tasks.operations.submission import Submission, submit, take_stock
+from tasks.runtime.stores import current_place
+from tasks.runtime.worker import worker_at
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from db.progress import OpenItem
+from db.read.run_progress import OpenItem
 
 SHARD_SECONDS = 300.0
 """What a shard should take: long enough for its models to be worth loading, short enough to lose."""

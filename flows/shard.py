@@ -19,16 +19,16 @@ from prefect.tasks import exponential_backoff
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Action, OutcomeKind, Step
-from flows.patience import patiently
-from flows.progress import Event, tell
-from flows.threads import on_thread, threads, videos_at_once
-from tasks.job import Job
-from tasks.perform import LAST_TRY, PrefectRun, fail, perform, reuse
-from tasks.place import current_place
-from tasks.run import load_jobs, may_go_on
-from tasks.shift import on_shift
-from tasks.telemetry import set_up_telemetry
-from tasks.worker import Worker, check_access, worker_at
+from flows.concurrency import on_thread, threads, videos_at_once
+from flows.outage_retry import patiently
+from flows.progress_events import Event, tell
+from tasks.operations.run_registration import load_jobs, may_go_on
+from tasks.runtime.heartbeat import on_shift
+from tasks.runtime.item import Job
+from tasks.runtime.stores import current_place
+from tasks.runtime.telemetry import set_up_telemetry
+from tasks.runtime.worker import Worker, check_access, worker_at
+from tasks.steps.runner import LAST_TRY, PrefectRun, fail, perform, reuse
 
 SHARD_SIZE = 32
 """16 to 64 videos a flow run keep Prefect's own cost under 20 ms a video, as measured with Prefect 3.8."""

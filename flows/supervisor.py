@@ -11,16 +11,16 @@ from typing import Any
 from prefect import flow
 from sqlalchemy.orm import Session
 
-from db.control import EventKind, RunState, find_order, note_event, run_state
-from db.owner import this_owner
-from db.progress import run_list
-from db.shifts import live_flow_runs, lost_flow_runs
+from db.read.run_progress import run_list
+from db.state.lease_owner import this_owner
+from db.write.run_events import EventKind, RunState, find_order, note_event, run_state
+from db.write.worker_sessions import live_flow_runs, lost_flow_runs
 from deepsound.errors import DeepSoundError, ErrorCode
-from flows import pool
-from flows.pool import ARCHIVE, FOLLOWERS, Deployed
+from flows import deployments
+from flows.deployments import ARCHIVE, FOLLOWERS, Deployed
 from flows.priority import Priority
-from tasks.place import current_place
-from tasks.worker import Worker, worker_at
+from tasks.runtime.stores import current_place
+from tasks.runtime.worker import Worker, worker_at
 
 GRACE = timedelta(seconds=90)
 """How long a flow run may be at work without a first sign of life: its process imports for a while."""
@@ -56,15 +56,15 @@ async def ensure_followed(worker: Worker, run: str) -> bool:
     """
     order, signs = await asyncio.to_thread(_order, worker, run)
     followed = False
-    for flow_run in await pool.not_ended(ARCHIVE, FOLLOWERS, run):
+    for flow_run in await deployments.not_ended(ARCHIVE, FOLLOWERS, run):
         if signs.are_missing(flow_run):
-            await pool.end_vanished(flow_run.id)
+            await deployments.end_vanished(flow_run.id)
         else:
             followed = True
     if not followed:
         at, queue = order.get("at"), Priority(str(order["priority"]))
         due = None if at is None else datetime.fromisoformat(str(at))
-        await pool.start(ARCHIVE, FOLLOWERS, run, {"run": run}, queue, due)
+        await deployments.start(ARCHIVE, FOLLOWERS, run, {"run": run}, queue, due)
     return not followed
 
 

@@ -15,20 +15,20 @@ from typing import Any
 
 import pytest
 
-from console.settings import settings_from
-from db.audit import item_evidence
-from db.items import run_ids, run_items
-from db.schema import Item
+from console.cli.settings import settings_from
+from db.read.evidence import item_evidence
+from db.read.items import run_ids, run_items
+from db.schema.tables import Item
 from deepsound.errors import DeepSoundError
-from flows.engine import PrivateServer, use
-from flows.local import drive_run
-from tasks.intake import collect
-from tasks.perform import LAST_TRY, perform, reuse
-from tasks.place import Place
-from tasks.results import ItemResult, read_results
-from tasks.run import begin_run, load_jobs, unfinished_items
-from tasks.submission import Submission, submit, take_stock
-from tasks.worker import Worker, worker_at
+from flows.local_run import drive_run
+from flows.prefect_server import PrivateServer, use
+from tasks.operations.manifest import collect
+from tasks.operations.run_registration import begin_run, load_jobs, unfinished_items
+from tasks.operations.run_results import ItemResult, read_results
+from tasks.operations.submission import Submission, submit, take_stock
+from tasks.runtime.stores import Place
+from tasks.runtime.worker import Worker, worker_at
+from tasks.steps.runner import LAST_TRY, perform, reuse
 
 DEEPSOUND = str(Path(sys.executable).with_name("deepsound"))
 

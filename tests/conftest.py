@@ -16,4 +16,10 @@ os.environ.pop("FORCE_COLOR", None)
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-pytest_plugins = ["tests.s3", "tests.postgres", "tests.archive", "tests.pool", "tests.torch_threads"]
+pytest_plugins = [
+    "tests.s3_servers",
+    "tests.postgres",
+    "tests.archive_setup",
+    "tests.prefect_workers",
+    "tests.torch_threads",
+]

@@ -36,7 +36,7 @@ class Plugin:
 """
 
 WATCHING = CODE.replace("return ()", "return (StillsObserver(),)").replace(
-    "import math", "import math\nfrom deepsound.reasoning.stills import StillsObserver"
+    "import math", "import math\nfrom deepsound.reasoning.still_frames import StillsObserver"
 )
 """The same, but it has stills kept that it does not look at."""
 

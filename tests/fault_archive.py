@@ -15,19 +15,19 @@ import psycopg
 import pytest
 from sqlalchemy import func, select
 
-from db.records import AttemptStatus
-from db.schema import Artifact, Item, Shift, Video, Work
-from db.shifts import NO_DEVICE, LiveShift, live_shifts
-from db.work import items_of_run
-from deepsound.canonical import sha256_file
+from db.schema.records import AttemptStatus
+from db.schema.tables import Artifact, Item, Shift, Video, Work
+from db.state.lease_queue import items_of_run
+from db.write.worker_sessions import NO_DEVICE, LiveShift, live_shifts
+from deepsound.canonical_json import sha256_file
 from deepsound.errors import ErrorCode
 from deepsound.media.probe import probe
-from tasks.place import Place
-from tests.gateway import Gateway, gateway_before
-from tests.motley import PART, PART_SECONDS, Motley, motley_archive
-from tests.pool import Pool, a_pool, kill_group, until
+from tasks.runtime.stores import Place
 from tests.postgres import OwnPostgres
-from tests.s3 import S3Server, a_bucket_name
+from tests.prefect_workers import Pool, a_pool, kill_group, until
+from tests.s3_gateway import Gateway, gateway_before
+from tests.s3_servers import S3Server, a_bucket_name
+from tests.sample_archive import PART, PART_SECONDS, Motley, motley_archive
 
 LEASE_SECONDS = 8
 """Short, so that the outages of a test are long beside it, as those of an operator's night are beside a minute."""

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsound.media.decode import look
-from deepsound.media.files import open_media
-from deepsound.media.footage import FrameSampling
+from deepsound.media.media_files import open_media
+from deepsound.media.observers import FrameSampling
 from deepsound.media.streams import video_stream
-from tests.clips import read_number
+from tests.made_clips import read_number
 
 
 class Reader:

@@ -8,8 +8,8 @@ from itertools import accumulate, pairwise
 import numpy as np
 from hypothesis import strategies as st
 
-from deepsound.media.blocks import Stream
-from deepsound.media.footage import Choice
+from deepsound.media.frame_batches import Stream
+from deepsound.media.observers import Choice
 
 RATES = [Fraction(24_000, 1001), Fraction(24), Fraction(25), Fraction(30_000, 1001), Fraction(30), Fraction(50)]
 _TICKS = 90_000

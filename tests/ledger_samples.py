@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import select
 
-from db.engine import Ledger
-from db.queries import item_history
-from db.records import (
+from db.read.queries import item_history
+from db.schema.database import Ledger
+from db.schema.records import (
     AttemptRecord,
     Change,
     CodeVersion,
@@ -23,15 +23,23 @@ from db.records import (
     VideoFile,
     Workplace,
 )
-from db.schema import Item
-from db.work import claim
-from db.writes import record_attempt, register_run
-from deepsound.artifacts.protocol import Artifact
-from deepsound.canonical import sha256_bytes
-from deepsound.cot import JUDGE_PROMPT, PARSER_VERSION, PLAN, PLAN_PROMPT, Stage, format_judgement, parse_judgement
-from deepsound.identity import ModelIdentity, ShownFrame
+from db.schema.tables import Item
+from db.state.lease_queue import claim
+from db.write.attempts import record_attempt, register_run
+from deepsound.canonical_json import sha256_bytes
+from deepsound.cot import (
+    JUDGE_PROMPT,
+    PARSER_VERSION,
+    PLAN,
+    PLAN_PROMPT,
+    Stage,
+    format_judgement,
+    parse_judgement,
+)
+from deepsound.models.identity import ModelIdentity, ShownFrame
 from deepsound.pipeline import OutcomeKind, Step
 from deepsound.spans import Span
+from deepsound.storage.protocol import Artifact
 
 PROCESSES = multiprocessing.get_context("forkserver")
 """Other processes, forked from one that has imported this module and started no thread."""

@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers import CLIPConfig
 
 from deepsound.generation.mmaudio.bigvgan import BigVGAN, BigVGANConfig
-from deepsound.generation.mmaudio.config import AUDIO_16K, AudioFormat, FlowConfig
 from deepsound.generation.mmaudio.flow import FlowNetwork
 from deepsound.generation.mmaudio.networks import Files, Networks, Precision, Sizes, Weights
+from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, AudioFormat, FlowConfig
 from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerConfig
 from deepsound.generation.mmaudio.vae import VAE, VAEConfig
 from tests.parity.clip import open_clip_shapes

@@ -39,7 +39,7 @@ from transformers import (
 from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from tests.releases import SCRIPT, SURENESS
+from tests.videollama2_release import SCRIPT, SURENESS
 
 HIDDEN = 320
 

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from db.engine import Ledger, open_ledger
+from db.schema.database import Ledger, open_ledger
 
 NewLedger = Callable[[str], AbstractContextManager[Ledger]]
 

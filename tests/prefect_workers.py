@@ -20,10 +20,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from db.progress import RunProgress, run_progress
-from tasks.place import Place
-from tests.archive import Archive
-from tests.s3 import free_port
+from db.read.run_progress import RunProgress, run_progress
+from tasks.runtime.stores import Place
+from tests.archive_setup import Archive
+from tests.s3_servers import free_port
 
 ROOT = Path(__file__).parents[1]
 SERVER_SETTINGS = ROOT / "prefect-server.env"

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.s3 import S3Server
+from tests.s3_servers import S3Server
 
 _BLOCK = 1 << 14
 _OF_ONE_CONNECTION = {"connection", "keep-alive", "transfer-encoding"}

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deepsound.canonical import sha256_file
+from deepsound.canonical_json import sha256_file
 from deepsound.errors import ErrorCode
 from deepsound.media.audio import write_float_wav
-from tests.clips import tone, write_clip
-from tests.footage import SHARED, narrated_clip, shipped_clip, silent_clip
+from tests.made_clips import tone, write_clip
+from tests.voiced_clips import SHARED, narrated_clip, shipped_clip, silent_clip
 
 VIDEOS = 60
 

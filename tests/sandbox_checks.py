@@ -11,13 +11,13 @@ import pytest
 from deepsound.errors import DeepSoundError
 
 FAULT = "DEEPSOUND_DECODER_FAULT"
-"""Breaks guarded processes: see `deepsound.media.guarded.faults`."""
+"""Breaks guarded processes: see `deepsound.media.sandbox.child_faults`."""
 
 
 def decoders(parent: int | None = None) -> set[int]:
     """The guarded processes of a process, this one by default."""
     children = psutil.Process(parent).children()
-    return {child.pid for child in children if "deepsound.media.guarded" in _command(child)}
+    return {child.pid for child in children if "deepsound.media.sandbox" in _command(child)}
 
 
 def zombies() -> set[int]:

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from deepsound.artifacts.protocol import Artifact
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.storage.protocol import Artifact
 
 NOTHING = hashlib.sha256(b"bytes that nobody put").hexdigest()
 

@@ -9,8 +9,8 @@ import pytest
 from deepsound.media.audio import write_float_wav
 from deepsound.media.mux import mux
 from deepsound.media.probe import probe
-from tests.clips import bouncing_ball, write_clip
-from tests.voices import NARRATION, Mix, mix_at, place, rain, speak
+from tests.made_clips import bouncing_ball, write_clip
+from tests.voice_samples import NARRATION, Mix, mix_at, place, rain, speak
 
 RATE = 48_000
 SHARED = Path(__file__).parents[2] / "shared" / "media"

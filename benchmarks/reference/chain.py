@@ -10,13 +10,13 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.children import Steps
+from benchmarks.child_process import Steps
 from benchmarks.reference import pictures
 from benchmarks.reference.demix import demix
 from benchmarks.reference.generation import Generation
 from deepsound.generation.mmaudio.networks import Files, Sizes
+from deepsound.models.checkpoints import read_state
 from deepsound.separation.bs_roformer.config import SAMPLE_RATE, BSRoformerConfig
-from deepsound.weights import read_state
 
 AGAINST_VOICES = "human voice"
 COARSE = "step1.wav"

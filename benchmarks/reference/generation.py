@@ -9,12 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.filled import PREFIX
 from benchmarks.reference import encoders
 from benchmarks.reference.pictures import Reel, decode_all
 from benchmarks.reference.vocoder import vocode
+from benchmarks.synthetic_checkpoints import PREFIX
 from deepsound.generation.mmaudio.bigvgan import fold_weight_norm
-from deepsound.generation.mmaudio.config import (
+from deepsound.generation.mmaudio.flow import EXACT, Conditions, FlowNetwork, load_flow
+from deepsound.generation.mmaudio.flow_matching import GUIDANCE, STEPS, draw_noise
+from deepsound.generation.mmaudio.networks import Files, Sizes
+from deepsound.generation.mmaudio.preprocessing import clip_frames, clip_pixels, sync_frames, sync_pixels
+from deepsound.generation.mmaudio.sequence_config import (
     CLIP_RATE,
     SYNC_RATE,
     SYNC_SEGMENT,
@@ -22,14 +26,10 @@ from deepsound.generation.mmaudio.config import (
     Lengths,
     lengths_for,
 )
-from deepsound.generation.mmaudio.flow import EXACT, Conditions, FlowNetwork, load_flow
-from deepsound.generation.mmaudio.networks import Files, Sizes
-from deepsound.generation.mmaudio.preprocessing import clip_frames, clip_pixels, sync_frames, sync_pixels
-from deepsound.generation.mmaudio.sampler import GUIDANCE, STEPS, draw_noise
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
 from deepsound.generation.mmaudio.vae import load_vae_decoder
 from deepsound.media.probe import probe
-from deepsound.weights import place, read_state
+from deepsound.models.checkpoints import place, read_state
 
 
 class Generation:

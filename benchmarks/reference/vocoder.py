@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor
 
 from deepsound.generation.mmaudio.bigvgan import BigVGANConfig
-from deepsound.generation.mmaudio.low_pass import LOW_PASS
+from deepsound.generation.mmaudio.kaiser_filter import LOW_PASS
 
 _KERNELS = (3, 7, 11)
 _DILATIONS = (1, 3, 5)

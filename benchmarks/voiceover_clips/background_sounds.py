@@ -13,8 +13,8 @@ from scipy.signal import butter, sosfilt
 from deepsound.generation.foley import textures
 from deepsound.generation.foley.filters import SAMPLE_RATE as FOLEY_RATE
 from deepsound.generation.foley.synthesis import BLOCK
-from tests import voices
-from tests.voices import Sound
+from tests import voice_samples
+from tests.voice_samples import Sound
 
 RATE = 48_000
 Maker = Callable[[float, int], Sound]
@@ -78,7 +78,7 @@ def howls(seconds: float, seed: int) -> Sound:
 def chirps(seconds: float, seed: int) -> Sound:
     """Birds: short whistles that sweep, over a soft wind."""
     rng = np.random.default_rng(seed)
-    sound = 0.1 * voices.pink(seconds, RATE, seed).astype(np.float64)
+    sound = 0.1 * voice_samples.pink(seconds, RATE, seed).astype(np.float64)
     for first in np.sort(rng.uniform(0, seconds - 0.3, size=round(4 * seconds))):
         time = np.arange(round(rng.uniform(0.05, 0.2) * RATE)) / RATE
         pitch = rng.uniform(2200, 5200) + rng.uniform(-6000, 6000) * time + 200 * np.sin(2 * np.pi * 30 * time)
@@ -106,14 +106,14 @@ def _made(maker: Callable[..., Sound]) -> Maker:
 
 BEDS: Mapping[str, Mapping[str, Maker]] = {
     "development": {
-        "rain": _made(voices.rain),
-        "impacts": _made(voices.impacts),
+        "rain": _made(voice_samples.rain),
+        "impacts": _made(voice_samples.impacts),
         "engine": engine,
         "wind": foley("wind"),
         "water": foley("water"),
     },
     "held-out": {
-        "pink noise": _made(voices.pink),
+        "pink noise": _made(voice_samples.pink),
         "hum": hum,
         "chirps": chirps,
         "foley rain": foley("rain"),
@@ -122,7 +122,7 @@ BEDS: Mapping[str, Mapping[str, Maker]] = {
     },
 }
 MUSIC: Mapping[str, Mapping[str, Maker]] = {
-    "development": {"plucked chords": _made(voices.music)},
+    "development": {"plucked chords": _made(voice_samples.music)},
     "held-out": {"organ": organ},
 }
 MISTAKABLE: Mapping[str, Mapping[str, Maker]] = {

@@ -11,7 +11,7 @@ import soxr
 from numpy.typing import NDArray
 from scipy.signal import butter, fftconvolve, sosfilt, sosfiltfilt
 
-from tests.voices import Sound, active_spans, speak
+from tests.voice_samples import Sound, active_spans, speak
 
 RATE = 48_000
 

@@ -20,8 +20,8 @@ import skvideo
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.clips import bouncing_ball
-from tests.footage import SHARED
+from tests.made_clips import bouncing_ball
+from tests.voiced_clips import SHARED
 
 FRAME_RATE = 25
 WIDTH, HEIGHT = 384, 288

@@ -9,9 +9,9 @@ from itertools import cycle
 
 import numpy as np
 
-from benchmarks.reels.people_heard import SPEAKERS, language
-from benchmarks.reels.pictures import SILENT, TALKERS, places, portraits
-from benchmarks.reels.sounds import BEDS, MISTAKABLE, MUSIC
+from benchmarks.voiceover_clips.background_sounds import BEDS, MISTAKABLE, MUSIC
+from benchmarks.voiceover_clips.people_samples import SPEAKERS, language
+from benchmarks.voiceover_clips.pictures import SILENT, TALKERS, places, portraits
 
 HALVES = ("development", "held-out")
 LEVELS = (-10.0, -5.0, 0.0, 5.0, 10.0, 15.0)

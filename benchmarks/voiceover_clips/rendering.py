@@ -8,19 +8,22 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.reels import people_heard, pictures, sounds
-from benchmarks.reels.people_heard import RATE, SPEAKERS
-from benchmarks.reels.pictures import FRAME_RATE, HEIGHT, SILENT, TALKERS, WIDTH, Curve, Film
-from benchmarks.reels.recipes import Recipe
+from benchmarks.voiceover_clips import background_sounds, people_samples, pictures
+from benchmarks.voiceover_clips.people_samples import RATE, SPEAKERS
+from benchmarks.voiceover_clips.pictures import FRAME_RATE, HEIGHT, SILENT, TALKERS, WIDTH, Curve, Film
+from benchmarks.voiceover_clips.recipes import Recipe
 from deepsound.media.audio import extract_audio, read_mono, write_float_wav
 from deepsound.media.probe import probe
 from deepsound.spans import Span, intersect, merge
-from tests.clips import write_clip
-from tests.voices import Sound, active_spans, mix_at, place
+from tests.made_clips import write_clip
+from tests.voice_samples import Sound, active_spans, mix_at, place
 
 SECONDS = 4.0
 CUT = 2.0
-_BEDS = {half: sounds.BEDS[half] | sounds.MUSIC[half] | sounds.MISTAKABLE[half] for half in sounds.BEDS}
+_BEDS = {
+    half: background_sounds.BEDS[half] | background_sounds.MUSIC[half] | background_sounds.MISTAKABLE[half]
+    for half in background_sounds.BEDS
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +58,17 @@ def _voice(recipe: Recipe, rng: np.random.Generator) -> Sound | None:
     """Everybody who is heard, alone, in four seconds; None where nobody is."""
     line, seed = int(rng.integers(4)), int(rng.integers(2**31))
     if recipe.kind == "crowd":
-        heard = people_heard.crowd(SPEAKERS[recipe.half], seed)
+        heard = people_samples.crowd(SPEAKERS[recipe.half], seed)
     elif recipe.speaker is None:
         return None
     elif recipe.speaker in TALKERS[recipe.half]:
         return _own_voice(recipe)
     elif recipe.kind == "singing":
-        heard = people_heard.sing(recipe.speaker, line, seed)
+        heard = people_samples.sing(recipe.speaker, line, seed)
     elif recipe.kind.startswith("laugh"):
-        heard = people_heard.laugh(recipe.speaker, seed)
+        heard = people_samples.laugh(recipe.speaker, seed)
     else:
-        heard = people_heard.say(recipe.speaker, line)
+        heard = people_samples.say(recipe.speaker, line)
     begins = 0.1 if recipe.kind == "speech past a cut" else float(rng.uniform(0.1, 0.7))
     return place(heard, begins, SECONDS)
 
@@ -118,7 +121,7 @@ def _opening(recipe: Recipe, voice: Sound | None, rng: np.random.Generator) -> C
     if recipe.kind in ("dubbed speaker", "mouth without voice"):
         # Their own words, in another language, in about the time that the voice takes.
         speakers = SPEAKERS[recipe.half]
-        other = people_heard.say(speakers[int(rng.integers(len(speakers)))], int(rng.integers(4)))
+        other = people_samples.say(speakers[int(rng.integers(len(speakers)))], int(rng.integers(4)))
         begins = 0.3 if voice is None else active_spans(voice)[0].start
         voice = place(other, begins + float(rng.uniform(-0.1, 0.1)), SECONDS)
     assert voice is not None

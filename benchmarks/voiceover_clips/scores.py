@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-from benchmarks.reels.recipes import Recipe
+from benchmarks.voiceover_clips.recipes import Recipe
 from deepsound.cot import Verdict
 from deepsound.spans import Span, intersect, merge, total
 

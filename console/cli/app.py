@@ -4,8 +4,8 @@ import sys
 
 import typer
 
-from console import audit, doctor, dub, models, review, run
-from console.terminal import EXIT_USAGE, complain
+from console.cli import audit, doctor, dub, models, review, run
+from console.cli.terminal import EXIT_USAGE, complain
 from deepsound.errors import DeepSoundError
 
 app = typer.Typer(

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from console.settings import Settings
-from console.terminal import say
+from console.cli.settings import Settings
+from console.cli.terminal import say
 from deepsound.backends import GENERATORS, REASONERS, SEPARATORS, load_generator, load_reasoner, load_separator
 from deepsound.generation.protocol import Generator
-from deepsound.licences import Terms, known_terms, restrictions, terms_of
+from deepsound.models.licences import Terms, known_terms, restrictions, terms_of
 from deepsound.reasoning.protocol import Reasoner
 from deepsound.separation.protocol import Separator
-from tasks.check_silence import hearing
-from tasks.permission import asked_for
-from tasks.settings import SilenceJudge, Source
+from tasks.runtime.licence_policy import asked_for
+from tasks.runtime.run_settings import SilenceJudge, Source
+from tasks.steps.check_silence import hearing
 
 _LOAD: Mapping[str, Callable[[str], Generator | Reasoner | Separator]] = {
     GENERATORS: load_generator,

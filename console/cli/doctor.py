@@ -13,13 +13,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from console.settings import Settings, settings_from
-from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, out
-from db.engine import open_ledger
-from deepsound.artifacts.opening import open_store
+from console.cli.settings import Settings, settings_from
+from console.cli.terminal import EXIT_DONE, EXIT_SOME_FAILED, out
+from db.schema.database import open_ledger
 from deepsound.backends import load_generator, load_reasoner, load_separator
 from deepsound.errors import DeepSoundError
-from flows.engine import check_answers, configured_server
+from deepsound.storage.store_urls import open_store
+from flows.prefect_server import check_answers, configured_server
 
 _ROOM_WANTED = 2 * 2**30
 _TELLING = ("torch", "prefect", "fastapi", "av", "decord", "onnxruntime", "sqlalchemy", "minio", "soundfile")

@@ -5,22 +5,22 @@ import json
 import typer
 from rich.progress import Progress
 
-from console import options
-from console.backends import check_backends
-from console.display import showing_progress
-from console.results import as_json, show_errors, summary_table
-from console.settings import Settings, settings_from
-from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, err, out, say
-from deepsound.artifacts.location import location
-from deepsound.media.guarded.pool import warm_up
+from console.cli import options
+from console.cli.backend_checks import check_backends
+from console.cli.live_progress import showing_progress
+from console.cli.run_summary import as_json, show_errors, summary_table
+from console.cli.settings import Settings, settings_from
+from console.cli.terminal import EXIT_DONE, EXIT_SOME_FAILED, err, out, say
+from deepsound.media.sandbox.pool import warm_up
 from deepsound.pipeline import OutcomeKind
-from deepsound.plain_text import speakable
-from flows.local import drive_run
-from tasks.intake import collect, refuse_overwriting_sources
-from tasks.results import ItemResult, read_results
-from tasks.run import begin_run, held_back, unfinished_items
-from tasks.settings import Source
-from tasks.worker import Worker, worker_at
+from deepsound.storage.location import location
+from deepsound.terminal_text import speakable
+from flows.local_run import drive_run
+from tasks.operations.manifest import collect, refuse_overwriting_sources
+from tasks.operations.run_registration import begin_run, held_back, unfinished_items
+from tasks.operations.run_results import ItemResult, read_results
+from tasks.runtime.run_settings import Source
+from tasks.runtime.worker import Worker, worker_at
 
 
 def dub(

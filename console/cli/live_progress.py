@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from console.terminal import err
+from console.cli.terminal import err
 from deepsound.pipeline import OutcomeKind
-from flows.progress import Event, listening
+from flows.progress_events import Event, listening
 
 _SHOWN_AT_ONCE = 12
 

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from deepsound.licences import LicencePolicy
+from deepsound.models.licences import LicencePolicy
 from deepsound.pipeline import Fallback, VoicePolicy
-from tasks.settings import PlanSource, SilenceJudge
+from tasks.runtime.run_settings import PlanSource, SilenceJudge
 
 Inputs = Annotated[
     list[str],

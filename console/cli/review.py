@@ -8,20 +8,20 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from console import options
-from console.run.driving import go_on
-from console.run.finding import place_of
-from console.terminal import EXIT_DONE, out, say
-from db.audit import find_items
-from db.reviews import Opinion, Waiting, waiting_for_review
-from deepsound.artifacts.location import location
-from deepsound.canonical import Json
+from console.cli import options
+from console.cli.run.continue_run import go_on
+from console.cli.run.run_lookup import place_of
+from console.cli.terminal import EXIT_DONE, out, say
+from db.read.evidence import find_items
+from db.write.reviews import Opinion, Waiting, waiting_for_review
+from deepsound.canonical_json import Json
 from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.plain_text import as_text, speakable
-from tasks.person import this_person
-from tasks.review import review_item
-from tasks.worker import Worker
+from deepsound.storage.location import location
+from deepsound.terminal_text import as_text, speakable
+from tasks.operations.item_review import review_item
+from tasks.runtime.actor import this_person
+from tasks.runtime.worker import Worker
 
 
 class Ruled(StrEnum):

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from console.terminal import err
-from deepsound.canonical import Json
+from console.cli.terminal import err
+from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind
-from deepsound.plain_text import as_text, speakable
-from tasks.results import ItemResult
+from deepsound.terminal_text import as_text, speakable
+from tasks.operations.run_results import ItemResult
 
 
 def as_json(run_id: str, results: Sequence[ItemResult]) -> Json:

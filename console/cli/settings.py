@@ -11,14 +11,14 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from deepsound.artifacts.location import Location, location
 from deepsound.backends import EMBEDDED, GENERATORS, REASONERS, SEPARATORS
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.licences import LicencePolicy
+from deepsound.models.licences import LicencePolicy
 from deepsound.pipeline import Fallback, VoicePolicy
-from deepsound.plain_text import as_text
-from tasks.place import Place, default_place
-from tasks.settings import PlanSource, RunSettings, SilenceJudge
+from deepsound.storage.location import Location, location
+from deepsound.terminal_text import as_text
+from tasks.runtime.run_settings import PlanSource, RunSettings, SilenceJudge
+from tasks.runtime.stores import Place, default_place
 
 
 class Settings(BaseSettings):

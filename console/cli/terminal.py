@@ -7,7 +7,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from deepsound.errors import DeepSoundError
-from deepsound.plain_text import speakable
+from deepsound.terminal_text import speakable
 
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1

@@ -8,13 +8,13 @@ from enum import StrEnum
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
-from db.items import RunItem, run_items
-from db.progress import open_items
-from db.records import AttemptStatus, WorkState
-from db.schema import Attempt, Run
-from db.standing import Standing
-from db.verify import has_its_list
-from db.work import standings
+from db.integrity.verify import has_its_list
+from db.read.items import RunItem, run_items
+from db.read.run_progress import open_items
+from db.schema.records import AttemptStatus, WorkState
+from db.schema.tables import Attempt, Run
+from db.state.attempt_history import Standing
+from db.state.lease_queue import standings
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import OutcomeKind
 

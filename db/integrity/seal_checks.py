@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.chain import seal_hash
-from db.schema import Run, Seal, row_values
-from db.seals import Head, ItemChain, Witness, event_chain, head_of, item_chains, signed_bytes
-from db.verify import UNREADABLE, Finding, Problem
+from db.integrity.verify import UNREADABLE, Finding, Problem
+from db.schema.hashing import seal_hash
+from db.schema.tables import Run, Seal, row_values
+from db.write.seals import Head, ItemChain, Witness, event_chain, head_of, item_chains, signed_bytes
 
 
 @dataclass(frozen=True, slots=True)

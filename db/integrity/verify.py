@@ -8,11 +8,11 @@ from typing import Any, cast
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db import chain
-from db.audit import item_evidence
-from db.records import StepRef, WorkState
-from db.schema import Attempt, Base, Document, Item, Reopening, Run, RunEvent, Work, row_values
-from db.standing import links, stand_of
+from db.read.evidence import item_evidence
+from db.schema import hashing
+from db.schema.records import StepRef, WorkState
+from db.schema.tables import Attempt, Base, Document, Item, Reopening, Run, RunEvent, Work, row_values
+from db.state.attempt_history import links, stand_of
 from deepsound.pipeline import Step
 
 _BATCH = 50
@@ -66,7 +66,7 @@ def verify_run(session: Session, run_id: str) -> list[Finding]:
 
 
 def _check_head(session: Session, run: Run) -> Iterator[Finding]:
-    if chain.settings_sha256(run.settings) != run.settings_sha256:
+    if hashing.settings_sha256(run.settings) != run.settings_sha256:
         yield Finding(None, f"run {run.id}", Problem.CHANGED, "settings do not match their hash")
     if not has_its_list(session, run):
         detail = "its items are not those it was started with"
@@ -78,18 +78,18 @@ def has_its_list(session: Session, run: Run) -> bool:
     """Whether the items of a run are, in order, those it was started with."""
     columns = (Item.source, Item.video_sha256, Item.overrides, Item.output_name)
     lines = session.execute(select(*columns).where(Item.run_id == run.id).order_by(Item.ordinal)).tuples()
-    return chain.manifest_sha256(lines) == run.manifest_sha256
+    return hashing.manifest_sha256(lines) == run.manifest_sha256
 
 
 def _check_events(session: Session, run: Run) -> Iterator[Finding]:
     events = session.scalars(select(RunEvent).where(RunEvent.run_id == run.id).order_by(RunEvent.seq)).all()
-    seq, previous = 0, chain.run_hash(row_values(run))
+    seq, previous = 0, hashing.run_hash(row_values(run))
     for event in events:
         yield from (_gap(None, f"run_event {missing}") for missing in range(seq + 1, event.seq))
         name = f"run_event {event.seq} ({event.kind})"
         if event.seq == seq + 1 and event.previous_hash != previous:
             yield Finding(None, name, Problem.CHANGED, "it does not follow the one before it")
-        if chain.own_hash(row_values(event)) != event.hash:
+        if hashing.own_hash(row_values(event)) != event.hash:
             yield Finding(None, name, Problem.CHANGED, "it does not match its hash")
         seq, previous = event.seq, event.hash
 
@@ -129,7 +129,7 @@ def _find_unreadable(session: Session, item_ids: Sequence[int], error: Exception
     for seq in seqs:
         only = select(Attempt).where(Attempt.item_id == item_id, Attempt.seq == seq)
         try:
-            chain.own_hash(row_values(session.scalars(only).one()))
+            hashing.own_hash(row_values(session.scalars(only).one()))
         except UNREADABLE as reason:
             found = True
             yield Finding(item_id, f"attempt {seq}", Problem.CHANGED, f"it can't be read: {reason}")
@@ -139,7 +139,7 @@ def _find_unreadable(session: Session, item_ids: Sequence[int], error: Exception
 
 def _check_item(item: Item) -> Iterator[Finding]:
     video = None if item.video is None else row_values(item.video)
-    if chain.item_hash(row_values(item), row_values(item.run), video) != item.hash:
+    if hashing.item_hash(row_values(item), row_values(item.run), video) != item.hash:
         detail = "it, its video or its run does not match its hash"
         yield Finding(item.id, f"item {item.id}", Problem.CHANGED, detail)
     yield from _check_chain(item)
@@ -178,7 +178,7 @@ def _check_reviews(item: Item) -> Iterator[Finding]:
     for seq in sorted((named | set(range(1, max(present, default=0)))) - present):
         yield Finding(item.id, f"review {seq}", Problem.MISSING, "what came of it is there")
     for review in item.reviews:
-        if chain.review_hash(row_values(review), hashes.get(review.attempt_id)) != review.hash:
+        if hashing.review_hash(row_values(review), hashes.get(review.attempt_id)) != review.hash:
             yield Finding(item.id, f"review {review.seq}", Problem.CHANGED, "it does not match its hash")
         elif review.hash not in led_to:
             yield Finding(item.id, f"review {review.seq}", Problem.ADDED, "nothing was done for it")
@@ -191,13 +191,13 @@ def _reviews_named(attempt: Attempt) -> Iterator[int]:
 
 
 def _check_reopening(reopening: Reopening) -> Iterator[tuple[str, Problem, str]]:
-    if chain.reopening_hash(row_values(reopening)) != reopening.hash:
+    if hashing.reopening_hash(row_values(reopening)) != reopening.hash:
         yield "", Problem.CHANGED, "it does not match its hash"
 
 
 def _check_attempt(attempt: Attempt) -> Iterator[tuple[str, Problem, str]]:
     reused = None if attempt.reused is None else attempt.reused.hash
-    if chain.attempt_hash(row_values(attempt), reused) != attempt.hash:
+    if hashing.attempt_hash(row_values(attempt), reused) != attempt.hash:
         yield "", Problem.CHANGED, "it does not match its hash"
     present, written = _digests(attempt), attempt.digests
     for row in [*written, *(row for row in present if row not in written)]:
@@ -221,7 +221,7 @@ def _digests(attempt: Attempt) -> dict[str, str]:
     rows = {table: [row_values(row) for row in of_table] for table, of_table in owned.items()}
     kept = {link.artifact_sha256: row_values(link.artifact) for link in attempt.artifacts if link.artifact}
     causes = [effect.decision for effect in attempt.effects if effect.decision]
-    return chain.digests(rows, kept, {cause.attempt_id: cause.attempt.hash for cause in causes})
+    return hashing.digests(rows, kept, {cause.attempt_id: cause.attempt.hash for cause in causes})
 
 
 def _check_shared(attempt: Attempt) -> Iterator[tuple[str, Problem, str]]:
@@ -245,7 +245,9 @@ def _check_shared(attempt: Attempt) -> Iterator[tuple[str, Problem, str]]:
 
 
 def _content_sha256(row: Base) -> str:
-    return chain.document_sha256(row.body) if isinstance(row, Document) else chain.content_sha256(row_values(row))
+    return (
+        hashing.document_sha256(row.body) if isinstance(row, Document) else hashing.content_sha256(row_values(row))
+    )
 
 
 def _check_work(item: Item, work: Sequence[Work]) -> Iterator[Finding]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import Text, func, or_, select, type_coerce
 from sqlalchemy.orm import Session, selectinload
 
-from db.columns import escape_name
-from db.schema import Attempt, AttemptArtifact, AttemptModel, Decision, Effect, Item, Run
+from db.schema.column_types import escape_name
+from db.schema.tables import Attempt, AttemptArtifact, AttemptModel, Decision, Effect, Item, Run
 
 _OWNED = (
     selectinload(Attempt.thoughts),

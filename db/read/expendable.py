@@ -6,10 +6,10 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Exists, and_, exists, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from db.expiry import last_used
-from db.records import Direction
-from db.schema import Artifact, Attempt, AttemptArtifact, Expiry, Item, Video, Work
-from db.work import IS_OPEN
+from db.schema.records import Direction
+from db.schema.tables import Artifact, Attempt, AttemptArtifact, Expiry, Item, Video, Work
+from db.state.lease_queue import IS_OPEN
+from db.write.expiry import last_used
 from deepsound.pipeline import OutcomeKind, Step
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.records import AttemptStatus, WorkState
-from db.schema import Item, Run
-from db.standing import MadeAttempt, Standing
-from db.work import standings
-from deepsound.canonical import Json
+from db.schema.records import AttemptStatus, WorkState
+from db.schema.tables import Item, Run
+from db.state.attempt_history import MadeAttempt, Standing
+from db.state.lease_queue import standings
+from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind, Step
 
 _CHUNK = 500

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
-from db.records import (
+from db.schema.records import (
     AttemptStatus,
     DecisionRef,
     Direction,
@@ -17,12 +17,12 @@ from db.records import (
     StepRef,
     WorkState,
 )
-from db.schema import Artifact as Kept
-from db.schema import Attempt, AttemptArtifact, Decision, Item, Reopening, Run, Work
-from db.standing import Standing
-from db.work import IS_OPEN, counted_deaths, has_lapsed, standings
-from deepsound.artifacts.protocol import Artifact
+from db.schema.tables import Artifact as Kept
+from db.schema.tables import Attempt, AttemptArtifact, Decision, Item, Reopening, Run, Work
+from db.state.attempt_history import Standing
+from db.state.lease_queue import IS_OPEN, counted_deaths, has_lapsed, standings
 from deepsound.pipeline import Step
+from deepsound.storage.protocol import Artifact
 
 _CHUNK = 200
 

@@ -8,10 +8,10 @@ from datetime import datetime
 from sqlalchemy import Select, case, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
-from db.control import RunState, run_state
-from db.records import WorkState
-from db.schema import Attempt, Item, Run, Work
-from db.work import IS_OPEN, counted_deaths, database_clock, has_lapsed, items_of_run
+from db.schema.records import WorkState
+from db.schema.tables import Attempt, Item, Run, Work
+from db.state.lease_queue import IS_OPEN, counted_deaths, database_clock, has_lapsed, items_of_run
+from db.write.run_events import RunState, run_state
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
 

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Float, Integer, Table, Text
 from sqlalchemy.types import TypeDecorator
 
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
 
 Values = dict[str, Any]
 """Column name to value, one row."""

@@ -13,8 +13,8 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, Operati
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from db.migrate import migrate
-from deepsound.canonical import canonical_json
+from db.schema.migrate import migrate
+from deepsound.canonical_json import canonical_json
 from deepsound.errors import DeepSoundError, ErrorCode
 
 _VERSION_TABLE = "alembic_version"

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from db.columns import escape_name, storable_json
-from deepsound.canonical import Json, sha256_bytes, sha256_json
+from db.schema.column_types import escape_name, storable_json
+from deepsound.canonical_json import Json, sha256_bytes, sha256_json
 
 Row = Mapping[str, Any]
 """Values by column name, as the database gives them back."""

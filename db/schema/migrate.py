@@ -21,7 +21,7 @@ def migrate(connection: Connection, where: str) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     config = Config()
-    config.set_main_option("script_location", "db:migrations")
+    config.set_main_option("script_location", "db.schema:migrations")
     if MigrationContext.configure(connection).get_current_revision() == _newest(config):
         return
     config.attributes["connection"] = connection

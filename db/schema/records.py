@@ -6,14 +6,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from db.chain import manifest_sha256, settings_sha256
-from deepsound.artifacts.protocol import Artifact
-from deepsound.canonical import Json
+from db.schema.hashing import manifest_sha256, settings_sha256
+from deepsound.canonical_json import Json
 from deepsound.cot import Thought
 from deepsound.errors import DeepSoundError
-from deepsound.identity import ModelIdentity, ShownFrame
+from deepsound.models.identity import ModelIdentity, ShownFrame
 from deepsound.pipeline import OutcomeKind, Step
 from deepsound.spans import Span
+from deepsound.storage.protocol import Artifact
 
 
 class AttemptStatus(StrEnum):

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
 
-from db import schema
-from db.chain import content_sha256, document_sha256
-from db.columns import Values, storable, storable_json, stored
-from db.records import (
+from db.schema import tables
+from db.schema.column_types import Values, storable, storable_json, stored
+from db.schema.hashing import content_sha256, document_sha256
+from db.schema.records import (
     AttemptRecord,
     CodeVersion,
     Decision,
@@ -16,10 +16,10 @@ from db.records import (
     Environment,
     StepRef,
 )
-from db.schema import Base, table_of
-from deepsound.canonical import Json, canonical_json
+from db.schema.tables import Base, table_of
+from deepsound.canonical_json import Json, canonical_json
 from deepsound.cot import Thought
-from deepsound.identity import ModelIdentity
+from deepsound.models.identity import ModelIdentity
 
 RowsByTable = dict[type[Base], list[Values]]
 
@@ -28,22 +28,22 @@ def shared_rows(record: AttemptRecord) -> RowsByTable:
     """Rows that other attempts may share and that may be there already."""
     artifacts = {artifact.sha256: artifact for artifact in [*record.inputs.values(), *record.outputs.values()]}
     return {
-        schema.Document: [{"sha256": document_sha256(body), "body": body} for body in _documents(record).values()],
-        schema.CodeVersion: [code_version_row(record.workplace.code)],
-        schema.Environment: [_environment_row(record.workplace.environment)],
-        schema.Model: [_model_row(model) for model in record.models],
-        schema.Artifact: [asdict(artifact) for artifact in artifacts.values()],
+        tables.Document: [{"sha256": document_sha256(body), "body": body} for body in _documents(record).values()],
+        tables.CodeVersion: [code_version_row(record.workplace.code)],
+        tables.Environment: [_environment_row(record.workplace.environment)],
+        tables.Model: [_model_row(model) for model in record.models],
+        tables.Artifact: [asdict(artifact) for artifact in artifacts.values()],
     }
 
 
 def owned_rows(record: AttemptRecord) -> RowsByTable:
     """Rows that belong to this attempt alone, still without its id."""
     rows: RowsByTable = {
-        schema.Thought: [_thought_row(place, thought) for place, thought in enumerate(record.thoughts)],
-        schema.Decision: [_decision_row(place, decision) for place, decision in enumerate(record.decisions)],
-        schema.Effect: [_effect_row(place, effect) for place, effect in enumerate(record.effects)],
-        schema.AttemptArtifact: _artifact_links(record),
-        schema.AttemptModel: [
+        tables.Thought: [_thought_row(place, thought) for place, thought in enumerate(record.thoughts)],
+        tables.Decision: [_decision_row(place, decision) for place, decision in enumerate(record.decisions)],
+        tables.Effect: [_effect_row(place, effect) for place, effect in enumerate(record.effects)],
+        tables.AttemptArtifact: _artifact_links(record),
+        tables.AttemptModel: [
             {"model_sha256": sha256} for sha256 in sorted({_model_row(m)["sha256"] for m in record.models})
         ],
     }
@@ -72,7 +72,7 @@ def attempt_row(record: AttemptRecord) -> Values:
         **{f"{name}_sha256": document_sha256(body) for name, body in _documents(record).items()},
         **{name: getattr(record, name) for name in _SAME_NAME},
     }
-    return _stored(schema.Attempt, row)
+    return _stored(tables.Attempt, row)
 
 
 _SAME_NAME = (
@@ -94,18 +94,18 @@ _SAME_NAME = (
 
 def code_version_row(code: CodeVersion) -> Values:
     """A code version under the hash of what it says."""
-    return _by_content(schema.CodeVersion, asdict(code))
+    return _by_content(tables.CodeVersion, asdict(code))
 
 
 @lru_cache(maxsize=4)  # Hundreds of packages, the same for every attempt of a process.
 def _environment_row(environment: Environment) -> Values:
     columns = {"python": environment.python, "platform": environment.platform}
-    return _by_content(schema.Environment, {**columns, "packages": environment.packages})
+    return _by_content(tables.Environment, {**columns, "packages": environment.packages})
 
 
 def _model_row(model: ModelIdentity) -> Values:
     columns = {"name": model.name, "revision": model.revision, "licence": model.licence}
-    return _by_content(schema.Model, {**columns, "files": model.files})
+    return _by_content(tables.Model, {**columns, "files": model.files})
 
 
 def _by_content(kind: type[Base], values: Values) -> Values:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from db.columns import ROW_ID, FileName, UtcDateTime, Values
+from db.schema.column_types import ROW_ID, FileName, UtcDateTime, Values
 
 _SHA256 = String(64)
 _NULLABLE_JSON = JSON(none_as_null=True)

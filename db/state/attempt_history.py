@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from db.records import FIRST_STEP, AttemptStatus, StepRef, WorkState
-from db.schema import Attempt, Reopening
+from db.schema.records import FIRST_STEP, AttemptStatus, StepRef, WorkState
+from db.schema.tables import Attempt, Reopening
 from deepsound.pipeline import Step
 
 

@@ -2,8 +2,8 @@
 
 from sqlalchemy.orm import Session
 
-from db.control import EventKind, RunState, note_event, run_events, run_state
-from db.shifts import worker_seconds
+from db.write.run_events import EventKind, RunState, note_event, run_events, run_state
+from db.write.worker_sessions import worker_seconds
 
 
 def stop_if_spent(session: Session, run_id: str, budget_hours: float, *, by: str) -> bool:

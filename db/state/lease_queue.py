@@ -28,11 +28,11 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from db.columns import UtcDateTime, Values
-from db.owner import is_dead
-from db.records import FIRST_STEP, StepRef, WorkState
-from db.schema import Attempt, Item, Reopening, Work, table_of
-from db.standing import MadeAttempt, Standing, TakenBack, stand
+from db.schema.column_types import UtcDateTime, Values
+from db.schema.records import FIRST_STEP, StepRef, WorkState
+from db.schema.tables import Attempt, Item, Reopening, Work, table_of
+from db.state.attempt_history import MadeAttempt, Standing, TakenBack, stand
+from db.state.lease_owner import is_dead
 
 _COLUMNS_MADE = [table_of(Attempt).c[name] for name in MadeAttempt._fields]
 _COLUMNS_BACK = [table_of(Reopening).c[name] for name in TakenBack._fields]

@@ -1,4 +1,4 @@
-"""The only code that writes rows, the to-do list's apart (`db.work`). Each function is part of one transaction."""
+"""Registers runs and records attempts. Each function is part of one transaction."""
 
 import secrets
 import time
@@ -10,12 +10,23 @@ from sqlalchemy import bindparam, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from db.chain import attempt_hash, digests, item_hash
-from db.columns import Values, escape_name, in_utc, stored
-from db.records import AttemptRecord, AttemptStatus, NewItem, NewRun, StepRef, WorkState
-from db.rows import RowsByTable, attempt_row, code_version_row, owned_rows, shared_rows
-from db.schema import Artifact, Attempt, Base, CodeVersion, Item, Reopening, Run, Video, row_values, table_of
-from db.work import close, open_first_steps, reopen
+from db.schema.column_types import Values, escape_name, in_utc, stored
+from db.schema.hashing import attempt_hash, digests, item_hash
+from db.schema.records import AttemptRecord, AttemptStatus, NewItem, NewRun, StepRef, WorkState
+from db.schema.rows import RowsByTable, attempt_row, code_version_row, owned_rows, shared_rows
+from db.schema.tables import (
+    Artifact,
+    Attempt,
+    Base,
+    CodeVersion,
+    Item,
+    Reopening,
+    Run,
+    Video,
+    row_values,
+    table_of,
+)
+from db.state.lease_queue import close, open_first_steps, reopen
 from deepsound.errors import DeepSoundError, ErrorCode
 
 _CHUNK = 500

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, ScalarSelect, func, insert, select
 from sqlalchemy.orm import Session
 
-from db.chain import own_hash
-from db.columns import Values, stored
-from db.records import AttemptStatus
-from db.schema import Artifact, Attempt, AttemptArtifact, Expiry, row_values, table_of
-from db.verify import UNREADABLE, Finding, Problem
+from db.integrity.verify import UNREADABLE, Finding, Problem
+from db.schema.column_types import Values, stored
+from db.schema.hashing import own_hash
+from db.schema.records import AttemptStatus
+from db.schema.tables import Artifact, Attempt, AttemptArtifact, Expiry, row_values, table_of
 
 _CHUNK = 500
 

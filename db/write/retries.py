@@ -13,13 +13,13 @@ from fnmatch import translate
 from sqlalchemy import ColumnElement, Select, exists, func, insert, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from db.chain import reopening_hash
-from db.columns import Values, stored
-from db.control import EventKind, locked_run, note_event
-from db.records import AttemptStatus, StepRef, WorkState
-from db.schema import Attempt, Item, Reopening, Review, Work, table_of
-from db.work import database_clock, items_of_run, standings, write_work
-from deepsound.canonical import Json
+from db.schema.column_types import Values, stored
+from db.schema.hashing import reopening_hash
+from db.schema.records import AttemptStatus, StepRef, WorkState
+from db.schema.tables import Attempt, Item, Reopening, Review, Work, table_of
+from db.state.lease_queue import database_clock, items_of_run, standings, write_work
+from db.write.run_events import EventKind, locked_run, note_event
+from deepsound.canonical_json import Json
 from deepsound.pipeline import Step
 
 _CHUNK = 500

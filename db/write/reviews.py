@@ -11,15 +11,15 @@ from datetime import UTC, datetime
 from sqlalchemy import exists, insert, select
 from sqlalchemy.orm import Session, aliased, selectinload
 
-from db.chain import review_hash
-from db.columns import stored
-from db.control import locked_run
-from db.records import AttemptStatus, StepRef
-from db.reopening import Order, chain_ends, reopen
-from db.schema import Attempt, Item, Review, Run, Work, table_of
-from db.standing import MadeAttempt, Standing
-from db.work import IS_OPEN, standings
-from deepsound.canonical import Json
+from db.schema.column_types import stored
+from db.schema.hashing import review_hash
+from db.schema.records import AttemptStatus, StepRef
+from db.schema.tables import Attempt, Item, Review, Run, Work, table_of
+from db.state.attempt_history import MadeAttempt, Standing
+from db.state.lease_queue import IS_OPEN, standings
+from db.write.retries import Order, chain_ends, reopen
+from db.write.run_events import locked_run
+from deepsound.canonical_json import Json
 from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step

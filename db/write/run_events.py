@@ -8,10 +8,10 @@ from enum import StrEnum
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from db.chain import own_hash, run_hash
-from db.columns import stored
-from db.schema import Run, RunEvent, row_values, table_of
-from deepsound.canonical import Json
+from db.schema.column_types import stored
+from db.schema.hashing import own_hash, run_hash
+from db.schema.tables import Run, RunEvent, row_values, table_of
+from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, ErrorCode
 
 
@@ -24,7 +24,7 @@ class EventKind(StrEnum):
     RESUMED = "resumed"
     CANCELLED = "cancelled"
     RETRIED = "retried"
-    """Steps were reopened; written by `db.reopening`. Whether the run may go on stays as it was."""
+    """Steps were reopened; written by `db.write.retries`. Whether the run may go on stays as it was."""
     BUDGET_SPENT = "budget_spent"
 
 

@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import exists, insert, select, text
 from sqlalchemy.orm import Session
 
-from db.chain import run_hash, seal_hash
-from db.columns import stored
-from db.control import locked_run
-from db.merkle import merkle_root
-from db.schema import Attempt, Item, Reopening, Review, Run, RunEvent, Seal, Work, row_values, table_of
-from db.work import IS_OPEN
-from deepsound.canonical import Json, canonical_json
+from db.schema.column_types import stored
+from db.schema.hashing import run_hash, seal_hash
+from db.schema.merkle import merkle_root
+from db.schema.tables import Attempt, Item, Reopening, Review, Run, RunEvent, Seal, Work, row_values, table_of
+from db.state.lease_queue import IS_OPEN
+from db.write.run_events import locked_run
+from deepsound.canonical_json import Json, canonical_json
 
 ALGORITHM = "Ed25519, RFC 6962 with SHA-256"
 

@@ -9,10 +9,10 @@ from typing import Final
 from sqlalchemy import ColumnElement, Float, and_, cast, extract, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from db.owner import is_dead
-from db.records import Workplace, WorkState
-from db.schema import Attempt, Shift, Work, table_of
-from db.work import database_clock, items_of_run
+from db.schema.records import Workplace, WorkState
+from db.schema.tables import Attempt, Shift, Work, table_of
+from db.state.lease_owner import is_dead
+from db.state.lease_queue import database_clock, items_of_run
 from deepsound.errors import DeepSoundError, ErrorCode
 
 NO_DEVICE: Final = "none"

@@ -1,67 +1,17 @@
-"""The paper's protocol as data: what the reasoner is asked, how it must answer, and parsers that never guess.
+"""Parsers of the protocol's replies. They never guess: a reply that departs from the protocol is undecided.
 
-Wording from DeepSound-V1 (arXiv 2503.22208), figures 1 and 2, and its released pipeline. A reply that departs
-from the protocol is undecided and keeps its raw text; nobody reads a verdict into it.
+The raw text of such a reply is kept, and no verdict is read into it.
 """
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from deepsound.stages import STAGE_LINES, Stage, Thought, format_judgement, read_stages
-from deepsound.stance import last_stance
-
-__all__ = [
-    "HUMAN_VOICE",
-    "JUDGE_PROMPT",
-    "PARSER_VERSION",
-    "PLAN",
-    "PLAN_PROMPT",
-    "SILENCE_PROMPT",
-    "STAGE_LINES",
-    "Judgement",
-    "Plan",
-    "ReplyForm",
-    "SilenceAnswer",
-    "Stage",
-    "Thought",
-    "Verdict",
-    "format_judgement",
-    "parse_answer",
-    "parse_judgement",
-    "parse_plan",
-    "parse_reply",
-    "parse_silence",
-]
+from deepsound.cot.contradiction import last_stance
+from deepsound.cot.prompts import PLAN
+from deepsound.cot.tagged_stages import Stage, Thought, read_stages
 
 PARSER_VERSION = "3"
-
-PLAN_PROMPT = "Generate high-quality audio from video step-by-step."
-
-PLAN = """\
-Step1: Generate audio from video.
-<Action> Generation audio from video using pretrained video-to-audio model. </Action>
-Step2: Given a video and its generated audio, determine whether the audio contains voice-over.
-<Condition1> If there is a voice-over in the audio, proceed to step3. </Condition1>
-<Condition2> If there is no voice-over in the audio, it is the final high-quality audio generated. </Condition2>
-Step3: Remove voice-over from audio.
-<Action> Use an audio-to-audio model to remove voice-over from audio. </Action>
-Step4: Determine whether the audio is silent.
-<Condition1> If the audio is silent, high-quality audio cannot be generated. </Condition1>
-<Condition2> If the audio is not silent, it is the final high-quality audio generated. </Condition2>
-"""
-"""The reply to `PLAN_PROMPT` (figure 1). With greedy decoding the released model answers nothing else."""
-
-JUDGE_PROMPT = (
-    "Given a video and its corresponding audio, determine whether the audio contains voice-over? "
-    "Options: A. Yes, B. No. Choose A or B."
-)
-
-SILENCE_PROMPT = "Is the audio is silent?"
-"""The third trained task, worded as in figure 2."""
-
-HUMAN_VOICE = "human voice"
-"""The negative prompt of the `neg` fallback."""
 
 
 class Verdict(StrEnum):

@@ -13,9 +13,9 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.identity import ModelIdentity, packaged_file, packaged_identity
-from deepsound.onnx import OnnxNetwork
-from deepsound.reasoning.evidence.open_shapes import with_open_shapes
+from deepsound.models.identity import ModelIdentity, packaged_file, packaged_identity
+from deepsound.models.onnx_dynamic_shapes import with_open_shapes
+from deepsound.models.onnx_network import OnnxNetwork
 
 FACE_SCORE = 0.5
 """Score from which a face counts as found."""

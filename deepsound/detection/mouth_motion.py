@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.reasoning.evidence.centerface import Face
+from deepsound.detection.centerface import Face
 
 SMALLEST = 0.06
 """Faces lower than this share of the picture's longer side are too small to watch their mouths."""

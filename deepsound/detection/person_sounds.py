@@ -1,8 +1,8 @@
 """Where people are heard, with words or without: speech, song, laughter, crowds. Pure.
 
 What single detectors only suspect, a logistic model weighs together: in every two seconds, are there no people,
-one voice, or many? benchmarks/people.py fits it, to material of the voice-over benchmark's development half and to
-recordings of animals, instruments, things, singers and laughs.
+one voice, or many? benchmarks/fit_person_sounds.py fits it, to material of the voice-over benchmark's
+development half and to recordings of animals, instruments, things, singers and laughs.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deepsound.detection.hysteresis import Hysteresis, spans_above
+from deepsound.detection.loudness_modulation import modulations
 from deepsound.spans import Span
-from deepsound.speech.hysteresis import Hysteresis, spans_above
-from deepsound.speech.modulation import modulations
 
 PEOPLE_RULE = Hysteresis(enter=0.5, leave=0.4, min_gap=0.2, min_length=1.0, pad=0.0)
 """Animals seldom call for a second at a time; people laugh, murmur and sing for longer."""

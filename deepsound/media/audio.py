@@ -21,10 +21,10 @@ from av.container.core import Flags
 from numpy.typing import NDArray
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.files import check_source, media_url, replacing
-from deepsound.media.guarded.pool import ask
-from deepsound.media.placement import Block
+from deepsound.media.audio_sync import Block
+from deepsound.media.media_files import check_source, media_url, replacing
 from deepsound.media.probe import VideoInfo
+from deepsound.media.sandbox.pool import ask
 
 _BLOCK_SECONDS = 1.0
 

@@ -11,8 +11,8 @@ from av.container import InputContainer
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import ExtractedAudio, fill_float_wav
-from deepsound.media.files import open_media
-from deepsound.media.placement import Block, DecodedSound, place
+from deepsound.media.audio_sync import Block, DecodedSound, place
+from deepsound.media.media_files import open_media
 from deepsound.media.probe import VideoInfo
 from deepsound.media.streams import audio_stream
 

@@ -13,8 +13,8 @@ from av.error import FFmpegError
 from av.packet import Packet
 from numpy.typing import NDArray
 
-from deepsound.media.files import check_memory
-from deepsound.media.packets import demuxed
+from deepsound.media.media_files import check_memory
+from deepsound.media.packet_times import demuxed
 
 Block = NDArray[np.float32]
 

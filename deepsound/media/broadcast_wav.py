@@ -14,8 +14,8 @@ from av.container.core import Flags
 from numpy.typing import NDArray
 
 from deepsound.media.audio import audio_format, channel_layout, read_blocks, resampled_blocks
-from deepsound.media.files import media_url, replacing
-from deepsound.media.placement import Block, place
+from deepsound.media.audio_sync import Block, place
+from deepsound.media.media_files import media_url, replacing
 
 MASTER_RATE: Final = 48_000
 _FULL_SCALE: Final = 1 << 23

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from deepsound.canonical import Json, canonical_json
+from deepsound.canonical_json import Json, canonical_json
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.files import replacing
-from deepsound.media.footage import Choice, Footage, Observation, Observer, SeesTheEnd, shown_size
-from deepsound.media.guarded.pool import ask
-from deepsound.media.guarded.process import Block
-from deepsound.media.mapped import mapped
+from deepsound.media.mapped_arrays import mapped
+from deepsound.media.media_files import replacing
+from deepsound.media.observers import Choice, Footage, Observation, Observer, SeesTheEnd, shown_size
 from deepsound.media.probe import VideoInfo, probe
+from deepsound.media.sandbox.pool import ask
+from deepsound.media.sandbox.process import Block
 
 _Stream = tuple[float | None, tuple[int, int], Choice]
 """What several observers may share: frames a second or all, their size (width, height), and which are chosen."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.media.files import media_url
+from deepsound.media.media_files import media_url
 from deepsound.media.probe import VideoInfo
 
 try:

@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.media.mapped import mapped
+from deepsound.media.mapped_arrays import mapped
 
 
 class ArraySpool:

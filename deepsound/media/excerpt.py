@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from deepsound.media.files import replacing
-from deepsound.media.guarded.pool import ask
+from deepsound.media.media_files import replacing
 from deepsound.media.probe import VideoInfo, probe
+from deepsound.media.sandbox.pool import ask
 
 INSTANT = 0.001
 """Seconds: people write times to the millisecond, so one that misses a frame's by no more means that frame."""

@@ -17,16 +17,16 @@ from av.packet import Packet
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import channel_layout, packed_frame
+from deepsound.media.audio_in_process import PlacedSound, sound_between
 from deepsound.media.edit_lists import EditList, write_edit_lists
 from deepsound.media.excerpt import Excerpt
-from deepsound.media.extraction import PlacedSound, sound_between
-from deepsound.media.files import media_url, open_media
+from deepsound.media.excerpt_selection import Selection, Span, frames_between, packets_of
+from deepsound.media.media_files import media_url, open_media
 from deepsound.media.mux import FORMATS, container_for
+from deepsound.media.mux_in_process import clocks
+from deepsound.media.packet_copy import copied_packets, lasting, picture_track, seconds
 from deepsound.media.probe import VideoInfo
-from deepsound.media.remux import clocks
-from deepsound.media.selection import Selection, Span, frames_between, packets_of
 from deepsound.media.streams import audio_stream, video_stream
-from deepsound.media.tracks import copied_packets, lasting, picture_track, seconds
 
 _HIDING: Final = {
     **dict.fromkeys(("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mpeg1video"), ".mp4"),

@@ -13,10 +13,10 @@ from av.video.stream import VideoStream
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.edit_lists import PLAIN_RATE, Edit, EditList, read_edit_lists
 from deepsound.media.excerpt import INSTANT
-from deepsound.media.files import open_media
-from deepsound.media.packets import demuxed, read_packets, readable
+from deepsound.media.media_files import open_media
+from deepsound.media.packet_times import demuxed, read_packets, readable
 from deepsound.media.probe import VideoInfo
-from deepsound.media.reorder import rebuilt_times
+from deepsound.media.rebuilt_times import rebuilt_times
 from deepsound.media.streams import video_stream
 
 Times = Sequence[tuple[int, int, int]]

@@ -8,10 +8,10 @@ from typing import Protocol
 
 import numpy as np
 
-from deepsound.media.footage import Choice, instants_by, is_held, shown_at_instant
-from deepsound.media.pictures import Picture, Rgb, Showing, Size
+from deepsound.media.frame_reader import Picture, Rgb, Showing, Size
+from deepsound.media.observers import Choice, instants_by, is_held, shown_at_instant
 from deepsound.media.probe import VideoInfo
-from deepsound.media.progress import progressed
+from deepsound.media.reading_progress import progressed
 
 _BLOCK_FRAMES = 32
 _BLOCK_BYTES = 64 << 20

@@ -17,9 +17,9 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from deepsound.media.by_decord import DecordReader, DecordStoppedError, trusted_reader
-from deepsound.media.files import check_memory, open_media
-from deepsound.media.packets import FrameClock, demuxed, stores_times
+from deepsound.media.decord_reader import DecordReader, DecordStoppedError, trusted_reader
+from deepsound.media.media_files import check_memory, open_media
+from deepsound.media.packet_times import FrameClock, demuxed, stores_times
 from deepsound.media.probe import VideoInfo
 from deepsound.media.streams import video_stream
 

@@ -22,8 +22,8 @@ from deepsound.media.audio import (
     resampled_blocks,
     write_float_wav,
 )
-from deepsound.media.files import replacing
-from deepsound.media.placement import Block, silence
+from deepsound.media.audio_sync import Block, silence
+from deepsound.media.media_files import replacing
 
 R128_LUFS: Final = -23.0
 R128_PEAK_DBTP: Final = -1.0

@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.guarded.limits import memory_is_short
+from deepsound.media.sandbox.limits import memory_is_short
 
 # Demuxers of single, self-contained files. Playlists, manifests, image sequences and capture devices
 # (hls, dash, concat, sdp, image2, lavfi, imf, ...) are left out: they open other files or the network.

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Final
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.files import replacing
-from deepsound.media.guarded.pool import ask
+from deepsound.media.media_files import replacing
 from deepsound.media.probe import VideoInfo, probe
+from deepsound.media.sandbox.pool import ask
 
 FORMATS: Final = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """FFmpeg's names of the containers that results may have, by suffix."""

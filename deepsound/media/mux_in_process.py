@@ -20,14 +20,14 @@ from av.video.stream import VideoStream
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import audio_format, channel_layout, packed_frame, read_blocks, resampled_blocks
+from deepsound.media.audio_sync import silence
 from deepsound.media.edit_lists import EditList, read_edit_lists, write_edit_lists
-from deepsound.media.files import media_url, open_media
+from deepsound.media.media_files import media_url, open_media
 from deepsound.media.mux import FORMATS
-from deepsound.media.placement import silence
+from deepsound.media.packet_copy import add_tracks, copied_packets, lasting, seconds
 from deepsound.media.probe import VideoInfo
-from deepsound.media.reorder import rebuilt_times
+from deepsound.media.rebuilt_times import rebuilt_times
 from deepsound.media.streams import video_stream
-from deepsound.media.tracks import add_tracks, copied_packets, lasting, seconds
 
 if TYPE_CHECKING:
     from av.container.core import Chapter

@@ -14,7 +14,7 @@ from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
 from deepsound.media.edit_lists import PLAIN_RATE, Edit, EditList
-from deepsound.media.packets import demuxed, readable
+from deepsound.media.packet_times import demuxed, readable
 from deepsound.media.probe import VideoInfo
 
 _MP4_TAGS: Final = frozenset({"avc1", "avc3", "hvc1", "hev1"})

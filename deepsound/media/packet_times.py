@@ -13,8 +13,8 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from deepsound.media.files import check_memory
-from deepsound.media.progress import progressed
+from deepsound.media.media_files import check_memory
+from deepsound.media.reading_progress import progressed
 
 
 def stores_times(container: InputContainer) -> bool:

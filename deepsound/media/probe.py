@@ -6,8 +6,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from deepsound.canonical import Json
-from deepsound.media.guarded.pool import ask
+from deepsound.canonical_json import Json
+from deepsound.media.sandbox.pool import ask
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from av.video.stream import VideoStream
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.edit_lists import PLAIN_RATE, read_edit_lists
-from deepsound.media.files import open_media
-from deepsound.media.packets import PacketReading, read_packets
+from deepsound.media.media_files import open_media
+from deepsound.media.packet_times import PacketReading, read_packets
 from deepsound.media.probe import AudioInfo, VideoInfo
 from deepsound.media.streams import audio_stream, video_stream
 

@@ -8,8 +8,8 @@ from typing import Any
 from av.error import FFmpegError
 from av.packet import Packet
 
-from deepsound.media.files import check_memory, open_media
-from deepsound.media.packets import demuxed, readable, stores_times
+from deepsound.media.media_files import check_memory, open_media
+from deepsound.media.packet_times import demuxed, readable, stores_times
 from deepsound.media.streams import video_stream
 
 

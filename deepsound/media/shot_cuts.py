@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scenedetect import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector
 
-from deepsound.media.footage import FrameSampling, Observation
+from deepsound.media.observers import FrameSampling, Observation
 
 CUTS_OBSERVATION = "cuts"
 _LONG_SIDE = 320

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.memory import is_out_of_memory
+from deepsound.out_of_memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 

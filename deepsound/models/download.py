@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import httpx2
 
-from deepsound.canonical import sha256_bytes, sha256_file
+from deepsound.canonical_json import sha256_bytes, sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
 
 OnBytes = Callable[[int, int | None], None]

@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import cast
 
-from deepsound.canonical import canonical_json, sha256_bytes, sha256_file
+from deepsound.canonical_json import canonical_json, sha256_bytes, sha256_file
 from deepsound.errors import DeepSoundError
-from deepsound.folders import cache_folder
-from deepsound.media.files import replacing
+from deepsound.media.media_files import replacing
+from deepsound.user_dirs import cache_folder
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from deepsound.canonical import sha256_file
+from deepsound.canonical_json import sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
 
 

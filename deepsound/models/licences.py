@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
-from deepsound.catalogue import KNOWN_MODELS, KnownModel
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.identity import ModelIdentity
-from deepsound.models import permission, with_needs
+from deepsound.models.catalogue import KNOWN_MODELS, KnownModel
+from deepsound.models.identity import ModelIdentity
+from deepsound.models.local import permission, with_needs
 
 # SPDX names of licences that allow commercial use of what they cover, as weights are published under them.
 _OPEN = frozenset(

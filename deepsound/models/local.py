@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from deepsound.canonical import sha256_file
-from deepsound.catalogue import KNOWN_MODELS, KnownFile, KnownModel
+from deepsound.canonical_json import sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.folders import data_folder
-from deepsound.hashes import checkpoint_sha256
-from deepsound.identity import packaged_file, recorded_sha256
+from deepsound.models.catalogue import KNOWN_MODELS, KnownFile, KnownModel
+from deepsound.models.file_hashes import checkpoint_sha256
+from deepsound.models.identity import packaged_file, recorded_sha256
+from deepsound.user_dirs import data_folder
 
 __all__ = [
     "KnownFile",

@@ -15,9 +15,9 @@ from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers
 
-from deepsound.downloads import Download, OnBytes, download, refused, unreachable
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.models import KnownFile, KnownModel, find_fault, models_folder
+from deepsound.models.download import Download, OnBytes, download, refused, unreachable
+from deepsound.models.local import KnownFile, KnownModel, find_fault, models_folder
 
 _HUGGING_FACE = "https://huggingface.co/"
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -10,11 +10,11 @@ from statistics import fmean
 from typing import TypeVar
 
 from deepsound import cot
-from deepsound.canonical import sha256_json
+from deepsound.canonical_json import sha256_json
 from deepsound.cot import Judgement, Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.identity import ModelIdentity, ShownFrame
-from deepsound.media.footage import Footage, Observer
+from deepsound.media.observers import Footage, Observer
+from deepsound.models.identity import ModelIdentity, ShownFrame
 from deepsound.reasoning.protocol import AnswersTogether, HearsSilence, Member, Reasoner, TellsSpans, Testimony
 
 SURELY_NOT, SURELY = 0.3, 0.7

@@ -1,14 +1,14 @@
-"""What a reasoner is asked and answers. Its words are parsed by `deepsound.cot`, whoever spoke them."""
+"""What a reasoner is asked and answers. Its words are parsed by `deepsound.cot.parsing`, whoever spoke them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
 from deepsound.cot import ReplyForm
-from deepsound.identity import ModelIdentity, ShownFrame
-from deepsound.media.footage import Footage, Observer
+from deepsound.media.observers import Footage, Observer
+from deepsound.models.identity import ModelIdentity, ShownFrame
 from deepsound.spans import Span
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.identity import ShownFrame
-from deepsound.media.footage import Footage, FrameSampling, Observation
+from deepsound.media.observers import Footage, FrameSampling, Observation
+from deepsound.models.identity import ShownFrame
 
 STILLS = "stills"
 """Name of the observation."""

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsound.cot import Verdict
-from deepsound.identity import ModelIdentity
 from deepsound.media.audio import audio_format, read_span, write_float_wav
-from deepsound.media.footage import Footage, FrameSampling, Observation, Observer
-from deepsound.media.spool import ArraySpool
+from deepsound.media.disk_arrays import ArraySpool
+from deepsound.media.observers import Footage, FrameSampling, Observation, Observer
+from deepsound.models.identity import ModelIdentity
 from deepsound.reasoning.ensemble import judgement_of
 from deepsound.reasoning.protocol import AnswersTogether, Reasoner, TellsSpans, Testimony, VoiceSpan, Window
 from deepsound.spans import Span, merge

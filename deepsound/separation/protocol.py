@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from deepsound.canonical import Json
-from deepsound.identity import ModelIdentity
+from deepsound.canonical_json import Json
+from deepsound.models.identity import ModelIdentity
 from deepsound.spans import Span
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import AudioFormat, Block, read_blocks, regrouped, write_float_wav
-from deepsound.separation.envelope import gain
+from deepsound.separation.removal_gain import gain
 from deepsound.spans import Span
 
 

@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from deepsound.canonical import sha256_file
+from deepsound.canonical_json import sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
 
 _BLOCK = 1 << 20

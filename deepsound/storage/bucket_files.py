@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 from minio.error import S3Error
 
-from deepsound.artifacts.location import InBucket
-from deepsound.artifacts.s3_client import S3Client
-from deepsound.artifacts.s3_faults import s3_faults
-from deepsound.artifacts.s3_settings import S3Settings, from_environment
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.storage.location import InBucket
+from deepsound.storage.s3_client import S3Client
+from deepsound.storage.s3_errors import s3_faults
+from deepsound.storage.s3_settings import S3Settings, from_environment
 
 _PART = 16 << 20
 _HASH = "sha256"

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from deepsound.artifacts.blobs import BlobFolder, blocks_of, folder_faults, is_sha256
-from deepsound.artifacts.protocol import Artifact
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.storage.blob_folder import BlobFolder, blocks_of, folder_faults, is_sha256
+from deepsound.storage.protocol import Artifact
 
 
 class FolderStore:

@@ -14,8 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from deepsound.artifacts.blobs import Blob, BlobFolder, folder_faults
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.storage.blob_folder import Blob, BlobFolder, folder_faults
 
 _DOWNLOADS_AT_ONCE = 64
 _MEASURE_EVERY = 0.05  # of the limit: how much one process adds before it looks at the whole folder again

@@ -10,9 +10,9 @@ from minio import Minio
 from minio.datatypes import Upload
 from urllib3.util import Retry, Timeout
 
-from deepsound.artifacts.blobs import is_sha256
-from deepsound.artifacts.s3_settings import S3Settings, credentials
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.storage.blob_folder import is_sha256
+from deepsound.storage.s3_settings import S3Settings, credentials
 
 _CONNECTIONS = 32
 _CONNECT_TIMEOUT = 10.0  # seconds; where connecting takes longer, nothing is there

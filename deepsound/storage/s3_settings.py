@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.folders import cache_folder
+from deepsound.user_dirs import cache_folder
 
 _Settings = TypeVar("_Settings", bound=BaseSettings)
 

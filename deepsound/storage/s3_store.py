@@ -12,13 +12,13 @@ from minio.error import S3Error
 from minio.helpers import check_bucket_name
 from urllib3.exceptions import HTTPError, MaxRetryError
 
-from deepsound.artifacts.blobs import Blob, blocks_of, is_sha256
-from deepsound.artifacts.local_copies import LocalCopies
-from deepsound.artifacts.protocol import Artifact
-from deepsound.artifacts.s3_client import S3Client, patience
-from deepsound.artifacts.s3_faults import s3_faults
-from deepsound.artifacts.s3_settings import CacheSettings, S3Settings
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.storage.blob_folder import Blob, blocks_of, is_sha256
+from deepsound.storage.local_copies import LocalCopies
+from deepsound.storage.protocol import Artifact
+from deepsound.storage.s3_client import S3Client, patience
+from deepsound.storage.s3_errors import s3_faults
+from deepsound.storage.s3_settings import CacheSettings, S3Settings
 
 _BLOCK = 1 << 17  # what a broken download loses at most
 _PART = 16 << 20  # files above this size go in parts, repeated one by one where the network fails

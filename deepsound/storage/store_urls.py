@@ -3,9 +3,9 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from deepsound.artifacts.folder import FolderStore
-from deepsound.artifacts.protocol import ArtifactStore
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.storage.folder_store import FolderStore
+from deepsound.storage.protocol import ArtifactStore
 
 _REMEDY = "give a folder, file:///folder, or s3://bucket/prefix"
 
@@ -34,8 +34,8 @@ def _folder_of(url: str) -> Path:
 
 def _bucket(rest: str) -> ArtifactStore:
     # Here, since a folder store needs neither the client nor the time its import takes.
-    from deepsound.artifacts.s3 import S3Store
-    from deepsound.artifacts.s3_settings import CacheSettings, S3Settings, from_environment
+    from deepsound.storage.s3_settings import CacheSettings, S3Settings, from_environment
+    from deepsound.storage.s3_store import S3Store
 
     bucket, _, prefix = rest.partition("/")
     if "@" in bucket:  # s3://key:secret@bucket: refused before anything can quote it

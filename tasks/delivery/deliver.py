@@ -6,14 +6,14 @@ from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-from db.records import FinishedStep
-from deepsound.artifacts.location import InBucket, Location
-from deepsound.artifacts.protocol import Artifact
-from deepsound.canonical import Json
+from db.schema.records import FinishedStep
+from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, ErrorCode
-from tasks.job import Job
-from tasks.shelf import Found, find, put, read, remove
-from tasks.sidecar import NamedFile, NotOursError, named_file, named_in, sidecar_of, unfinished
+from deepsound.storage.location import InBucket, Location
+from deepsound.storage.protocol import Artifact
+from tasks.delivery.output_target import Found, find, put, read, remove
+from tasks.delivery.sidecar import NamedFile, NotOursError, named_file, named_in, sidecar_of, unfinished
+from tasks.runtime.item import Job
 
 
 def delivered_places(out: Location, name: str, published: FinishedStep) -> dict[str, Location]:

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from enum import Enum, auto
 from pathlib import Path
 
-from deepsound.artifacts.location import Location
-from deepsound.artifacts.protocol import Artifact
-from deepsound.canonical import sha256_file
+from deepsound.canonical_json import sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.files import replacing
+from deepsound.media.media_files import replacing
+from deepsound.storage.location import Location
+from deepsound.storage.protocol import Artifact
 
 _LARGEST_READ = 16 << 20
 """Bytes of what is taken for a sidecar: the longest hold the words on every window of a film."""
@@ -31,7 +31,7 @@ def find(target: Location, artifact: Artifact) -> Found:
     Raises DeepSoundError (OUTPUT_NOT_WRITABLE, STORE_*).
     """
     if not isinstance(target, Path):
-        from deepsound.artifacts.bucket_files import find_hash
+        from deepsound.storage.bucket_files import find_hash
 
         found = find_hash(target)
         return Found.NOTHING if found is None else Found.THE_SAME if found == artifact.sha256 else Found.OTHER
@@ -50,7 +50,7 @@ def read(target: Location) -> bytes | None:
     Raises DeepSoundError (OUTPUT_NOT_WRITABLE, STORE_*).
     """
     if not isinstance(target, Path):
-        from deepsound.artifacts.bucket_files import read_start
+        from deepsound.storage.bucket_files import read_start
 
         return read_start(target, _LARGEST_READ)
     with writable(target.parent):
@@ -68,7 +68,7 @@ def put(source: Path, target: Location, artifact: Artifact) -> None:
     """
     if not isinstance(target, Path):
         # Here, since only buckets need the client and the time its import takes.
-        from deepsound.artifacts.bucket_files import upload
+        from deepsound.storage.bucket_files import upload
 
         upload(source, target, artifact.media_type, artifact.sha256)
         return
@@ -82,7 +82,7 @@ def remove(target: Location, sha256: str) -> None:
     Raises DeepSoundError (OUTPUT_NOT_WRITABLE, STORE_*).
     """
     if not isinstance(target, Path):
-        from deepsound.artifacts.bucket_files import delete, find_hash
+        from deepsound.storage.bucket_files import delete, find_hash
 
         if find_hash(target) == sha256:
             delete(target)

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 
-from db.records import FinishedStep, StepRef
-from deepsound.artifacts.location import Location
-from deepsound.canonical import Json
+from db.schema.records import FinishedStep, StepRef
+from deepsound.canonical_json import Json
 from deepsound.pipeline import Step
-from deepsound.plain_text import as_text
-from tasks.job import EXCERPT, PLAN, Job
+from deepsound.storage.location import Location
+from deepsound.terminal_text import as_text
+from tasks.runtime.item import EXCERPT, PLAN, Job
 
 _EARLIER = "earlier"
 """Key of an unfinished sidecar: the files that the one before it named."""

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from db.records import NewItem
-from deepsound.artifacts.location import InBucket, Location, location
-from deepsound.artifacts.protocol import ArtifactStore
+from db.schema.records import NewItem
 from deepsound.errors import DeepSoundError, ErrorCode
-from tasks.excerpts import range_of
+from deepsound.storage.location import InBucket, Location, location
+from deepsound.storage.protocol import ArtifactStore
+from tasks.runtime.time_range import range_of
 
 _SOUND_BYTES_PER_SECOND = 3 * 48_000 * 2 * 4
 """Of stereo at 48 kHz, in float or 24 bits: coarse audio, one stem, and what is published."""
@@ -72,7 +72,7 @@ def _left_of_quota(bucket: InBucket) -> int | None:
             remedy="give gigabytes",
         ) from None
     # Here, since only buckets need the client and the time its import takes.
-    from deepsound.artifacts.bucket_files import bytes_used
+    from deepsound.storage.bucket_files import bytes_used
 
     return int(quota) - bytes_used(bucket)
 

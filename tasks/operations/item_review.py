@@ -4,17 +4,17 @@ from collections.abc import Mapping
 
 from sqlalchemy.orm import Session
 
-from db.items import find_run, run_items
-from db.queries import item_history
-from db.records import FinishedStep, StepRef
-from db.reviews import Judgement, Opinion, find_judgement, record_review, rulings
+from db.read.items import find_run, run_items
+from db.read.queries import item_history
+from db.schema.records import FinishedStep, StepRef
+from db.write.reviews import Judgement, Opinion, find_judgement, record_review, rulings
 from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Step, next_action
-from tasks.job import findings
-from tasks.run import no_such_run
-from tasks.settings import RunSettings
-from tasks.worker import Worker
+from tasks.operations.run_registration import no_such_run
+from tasks.runtime.item import findings
+from tasks.runtime.run_settings import RunSettings
+from tasks.runtime.worker import Worker
 
 
 def review_item(worker: Worker, item_id: int, opinion: Opinion) -> tuple[str, int]:

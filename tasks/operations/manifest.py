@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from deepsound.artifacts.location import InBucket, Location, location
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, ErrorCode
-from tasks.excerpts import COLUMNS, read_range
-from tasks.settings import Source
+from deepsound.storage.location import InBucket, Location, location
+from tasks.runtime.run_settings import Source
+from tasks.runtime.time_range import COLUMNS, read_range
 
 VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
@@ -119,7 +119,7 @@ def _resolved(where: Location) -> Location:
 
 def _list(folder: InBucket, out: Location) -> tuple[list[InBucket], list[InBucket]]:
     # Here, since only buckets need the client and the time its import takes.
-    from deepsound.artifacts.bucket_files import list_files
+    from deepsound.storage.bucket_files import list_files
 
     results = (
         f"{out.key}/" if isinstance(out, InBucket) and out.bucket == folder.bucket and out != folder else None

@@ -9,15 +9,15 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
-from db.expiry import note_expired
-from db.items import find_run, run_ids
-from db.retention import expendable, spare_sources, unknown, written_off
-from db.shifts import live_shifts
+from db.read.expendable import expendable, spare_sources, unknown, written_off
+from db.read.items import find_run, run_ids
+from db.write.expiry import note_expired
+from db.write.worker_sessions import live_shifts
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.files import sweep_partials
-from tasks.settings import RunSettings
-from tasks.shelf import writable
-from tasks.worker import Worker
+from deepsound.media.media_files import sweep_partials
+from tasks.delivery.output_target import writable
+from tasks.runtime.run_settings import RunSettings
+from tasks.runtime.worker import Worker
 
 _AT_ONCE = 200
 

@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from db.audit import KeptArtifact, run_artifacts
-from db.expiry import expired
-from db.seal_checks import check_kept, check_order, check_seals
-from db.verify import Finding, Problem, verify_run
-from tasks.seal import trusted_keys
-from tasks.worker import Worker
+from db.integrity.seal_checks import check_kept, check_order, check_seals
+from db.integrity.verify import Finding, Problem, verify_run
+from db.read.evidence import KeptArtifact, run_artifacts
+from db.write.expiry import expired
+from tasks.operations.sealing import trusted_keys
+from tasks.runtime.worker import Worker
 
 _READING_AT_ONCE = 4
 

@@ -10,21 +10,22 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
-from db import queries, writes
-from db.control import RunState, run_state
-from db.items import RunHead, find_run, run_items
-from db.records import NEVER_REOPENED, NewItem, NewRun, VideoFile
-from db.reviews import rulings
-from db.work import release_dead
-from deepsound.artifacts.location import InBucket, Location, location
-from deepsound.canonical import Json
+from db.read import queries
+from db.read.items import RunHead, find_run, run_items
+from db.schema.records import NEVER_REOPENED, NewItem, NewRun, VideoFile
+from db.state.lease_queue import release_dead
+from db.write import attempts
+from db.write.reviews import rulings
+from db.write.run_events import RunState, run_state
+from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.hashes import source_sha256
 from deepsound.media.probe import probe
-from tasks.excerpts import range_of
-from tasks.job import Job
-from tasks.settings import RunSettings, Source
-from tasks.worker import Worker
+from deepsound.models.file_hashes import source_sha256
+from deepsound.storage.location import InBucket, Location, location
+from tasks.runtime.item import Job
+from tasks.runtime.run_settings import RunSettings, Source
+from tasks.runtime.time_range import range_of
+from tasks.runtime.worker import Worker
 
 _SOURCES_AT_ONCE = 4
 _ITEMS_AT_ONCE = 500
@@ -44,7 +45,7 @@ def begin_run(
     with worker.ledger.write() as session:
         open_run = queries.find_open_run(session, run.settings_sha256, run.manifest_sha256)
         if open_run is None:
-            return writes.register_run(session, run), False
+            return attempts.register_run(session, run), False
         release_dead(session, open_run)
         return open_run, True
 
@@ -222,7 +223,7 @@ def _name(sources: Sequence[Source]) -> str:
 
 def _downloaded(worker: Worker, file: InBucket) -> VideoFile | None:
     # Here, since only buckets need the client and the time its import takes.
-    from deepsound.artifacts.bucket_files import download
+    from deepsound.storage.bucket_files import download
 
     with worker.scratch() as scratch:
         local = scratch / f"source{PurePosixPath(file.key).suffix}"

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from db.items import ItemEnd, StepTotals, find_run, item_ends
-from db.queries import item_histories
-from db.records import FinishedStep, StepRef
-from deepsound.artifacts.location import Location
-from deepsound.canonical import Json
+from db.read.items import ItemEnd, StepTotals, find_run, item_ends
+from db.read.queries import item_histories
+from db.schema.records import FinishedStep, StepRef
+from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind, Step
-from deepsound.plain_text import speakable
-from tasks.deliver import delivered_places
-from tasks.run import held_back, no_such_run
-from tasks.settings import RunSettings
-from tasks.worker import Worker
+from deepsound.storage.location import Location
+from deepsound.terminal_text import speakable
+from tasks.delivery.deliver import delivered_places
+from tasks.operations.run_registration import held_back, no_such_run
+from tasks.runtime.run_settings import RunSettings
+from tasks.runtime.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)

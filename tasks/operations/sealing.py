@@ -13,11 +13,11 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
-from db.columns import in_utc
-from db.seals import SEAL_COLUMNS, all_seals, seal_run
-from deepsound.canonical import canonical_json
+from db.schema.column_types import in_utc
+from db.write.seals import SEAL_COLUMNS, all_seals, seal_run
+from deepsound.canonical_json import canonical_json
 from deepsound.errors import DeepSoundError, ErrorCode
-from tasks.worker import Worker
+from tasks.runtime.worker import Worker
 
 PRIVATE, PUBLIC = "DEEPSOUND_SEAL_KEY", "DEEPSOUND_SEAL_PUBLIC_KEY"
 

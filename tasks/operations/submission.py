@@ -4,19 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from db import queries, writes
-from db.control import EventKind, RunState, note_event, run_state
-from db.items import item_ends
-from db.records import NewItem, NewRun
-from deepsound.artifacts.location import location
-from deepsound.canonical import Json
-from tasks.intake import collect, refuse_overwriting_sources
-from tasks.permission import asked_for
-from tasks.person import this_person
-from tasks.room import check_room
-from tasks.run import keep_sources, read_sources, restore_sources, spelled
-from tasks.settings import RunSettings, Source
-from tasks.worker import Worker
+from db.read import queries
+from db.read.items import item_ends
+from db.schema.records import NewItem, NewRun
+from db.write import attempts
+from db.write.run_events import EventKind, RunState, note_event, run_state
+from deepsound.canonical_json import Json
+from deepsound.storage.location import location
+from tasks.operations.capacity_check import check_room
+from tasks.operations.manifest import collect, refuse_overwriting_sources
+from tasks.operations.run_registration import keep_sources, read_sources, restore_sources, spelled
+from tasks.runtime.actor import this_person
+from tasks.runtime.licence_policy import asked_for
+from tasks.runtime.run_settings import RunSettings, Source
+from tasks.runtime.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def submit(
     run = keep_sources(worker, run, sources, on_read)
     with worker.ledger.write() as session:
         open_run = queries.find_open_run(session, run.settings_sha256, run.manifest_sha256)
-        run_id = open_run or writes.register_run(session, run)
+        run_id = open_run or attempts.register_run(session, run)
         if by_hand or run_state(session, run_id) is RunState.ACTIVE:
             details = submission.to_json()
             del details["settings"]  # They stand in the run, word for word.

@@ -10,21 +10,21 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
 
-from db.audit import item_evidence
-from db.records import FinishedStep, StepRef
-from db.schema import Attempt, Item
-from db.standing import stand_of
-from deepsound.artifacts.location import Location, location
-from deepsound.artifacts.protocol import Artifact
-from deepsound.media.files import replacing
+from db.read.evidence import item_evidence
+from db.schema.records import FinishedStep, StepRef
+from db.schema.tables import Attempt, Item
+from db.state.attempt_history import stand_of
+from deepsound.media.media_files import replacing
 from deepsound.pipeline import OutcomeKind, Step
-from deepsound.plain_text import speakable
 from deepsound.spans import Span
-from tasks.excerpts import range_of
-from tasks.judge import unseen_voices
-from tasks.results import ItemResult, read_results
-from tasks.run import load_jobs
-from tasks.worker import Worker
+from deepsound.storage.location import Location, location
+from deepsound.storage.protocol import Artifact
+from deepsound.terminal_text import speakable
+from tasks.operations.run_registration import load_jobs
+from tasks.operations.run_results import ItemResult, read_results
+from tasks.runtime.time_range import range_of
+from tasks.runtime.worker import Worker
+from tasks.steps.judge import unseen_voices
 
 AT_LENGTH = 200
 """A page of more is slow to open, and nobody reads it."""
@@ -143,7 +143,7 @@ def _sounds(worker: Worker, done: Mapping[StepRef, FinishedStep]) -> list[SoundS
 def _sound(worker: Worker, title: str, artifact: Artifact, spans: Sequence[Span]) -> Iterator[SoundShown]:
     """Nothing where retention has deleted it."""
     # Only here: drawing needs matplotlib, which takes most of a second to import.
-    from tasks.report.pictures import sound_picture
+    from tasks.report.sound_pictures import sound_picture
 
     if not worker.store.has(artifact.sha256):
         return

@@ -1,13 +1,13 @@
 """The report of a run beside its results, where a link can lead to it."""
 
-from db.items import find_run
-from deepsound.artifacts.location import InBucket
-from deepsound.canonical import sha256_file
+from db.read.items import find_run
+from deepsound.canonical_json import sha256_file
+from deepsound.storage.location import InBucket
+from tasks.delivery.output_target import writable
+from tasks.operations.run_registration import no_such_run
 from tasks.report.build import write_report
-from tasks.run import no_such_run
-from tasks.settings import RunSettings
-from tasks.shelf import writable
-from tasks.worker import Worker
+from tasks.runtime.run_settings import RunSettings
+from tasks.runtime.worker import Worker
 
 
 def deliver_report(worker: Worker, run_id: str) -> str:
@@ -30,7 +30,7 @@ def deliver_report(worker: Worker, run_id: str) -> str:
 
 def _uploaded(worker: Worker, run_id: str, place: InBucket) -> str:
     # Here, since only buckets need the client and the time its import takes.
-    from deepsound.artifacts.bucket_files import link_to, upload
+    from deepsound.storage.bucket_files import link_to, upload
 
     with worker.scratch() as scratch:
         page = scratch / "report.html"

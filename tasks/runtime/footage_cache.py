@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from deepsound.media.footage import Footage
+from deepsound.media.observers import Footage
 
 
 class FootageInHand:

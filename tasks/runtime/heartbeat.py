@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from db.owner import this_owner
-from db.shifts import NO_DEVICE, beat, begin_shift, end_shift, lease_seconds
+from db.state.lease_owner import this_owner
+from db.write.worker_sessions import NO_DEVICE, beat, begin_shift, end_shift, lease_seconds
 from deepsound.errors import DeepSoundError
-from tasks.worker import Worker
+from tasks.runtime.worker import Worker
 
 log = logging.getLogger(__name__)
 

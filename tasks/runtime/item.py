@@ -6,27 +6,27 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from db.records import NEVER_REOPENED, DecisionRef, FinishedStep, Reopened, StepRef
-from db.reviews import Ruling
-from deepsound.artifacts.location import Location
-from deepsound.artifacts.protocol import Artifact
+from db.schema.records import NEVER_REOPENED, DecisionRef, FinishedStep, Reopened, StepRef
+from db.write.reviews import Ruling
 from deepsound.backends import load_generator, load_reasoner
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
 from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.protocol import Generator
-from deepsound.hashes import source_sha256
 from deepsound.media.decode import load_observations, look
 from deepsound.media.excerpt import Excerpt, cut
-from deepsound.media.files import check_source as check_readable
-from deepsound.media.footage import Footage, Observation, Observer
+from deepsound.media.media_files import check_source as check_readable
+from deepsound.media.observers import Footage, Observation, Observer
 from deepsound.media.probe import probe
+from deepsound.models.file_hashes import source_sha256
 from deepsound.pipeline import Action, Fallback, Findings, OutcomeKind, Round, Step, next_action
 from deepsound.reasoning.protocol import Reasoner
 from deepsound.reasoning.windowed import windowed
-from tasks.excerpts import TimeRange
-from tasks.settings import RunSettings
-from tasks.worker import Worker
+from deepsound.storage.location import Location
+from deepsound.storage.protocol import Artifact
+from tasks.runtime.run_settings import RunSettings
+from tasks.runtime.time_range import TimeRange
+from tasks.runtime.worker import Worker
 
 PLAN = StepRef(Step.PLAN)
 

@@ -15,11 +15,11 @@ from deepsound.backends import (
     regenerates,
 )
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.licences import LicencePolicy, Terms, known_terms, refuse_restricted, terms_of
+from deepsound.models.licences import LicencePolicy, Terms, known_terms, refuse_restricted, terms_of
 from deepsound.pipeline import Action, Fallback, Step
-from tasks.job import Job
-from tasks.settings import RunSettings, Source
-from tasks.step import StepInputs
+from tasks.runtime.item import Job
+from tasks.runtime.run_settings import RunSettings, Source
+from tasks.steps.contract import StepInputs
 
 _ROWS_NAMED = 3
 

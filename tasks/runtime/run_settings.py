@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from deepsound.artifacts.location import Location, location
-from deepsound.canonical import Json
-from deepsound.licences import LicencePolicy
+from deepsound.canonical_json import Json
+from deepsound.models.licences import LicencePolicy
 from deepsound.pipeline import Fallback, Policy, VoicePolicy
-from tasks import excerpts
+from deepsound.storage.location import Location, location
+from tasks.runtime import time_range
 
 
 class PlanSource(StrEnum):
@@ -59,7 +59,7 @@ class RunSettings:
 
     def with_overrides(self, overrides: Mapping[str, Json]) -> "RunSettings":
         """The settings of one item: what its line of the list says goes before what the run says."""
-        named: dict[str, Any] = {name: told for name, told in overrides.items() if name not in excerpts.COLUMNS}
+        named: dict[str, Any] = {name: told for name, told in overrides.items() if name not in time_range.COLUMNS}
         return replace(self, **named)
 
     def to_json(self) -> dict[str, Json]:

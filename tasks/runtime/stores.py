@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from deepsound.folders import data_folder, state_folder
+from deepsound.user_dirs import data_folder, state_folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import os
 from functools import cache
 from typing import Any
 
-from db.records import AttemptRecord
+from db.schema.records import AttemptRecord
 from deepsound.errors import DeepSoundError, ErrorCode
-from tasks.job import Job
+from tasks.runtime.item import Job
 
 log = logging.getLogger("deepsound.attempts")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
 
 START, END = "start", "end"
 COLUMNS = (START, END)

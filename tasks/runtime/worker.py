@@ -14,12 +14,12 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from db.engine import Ledger, check_ledger, open_ledger
-from db.records import CodeVersion, Environment, Workplace
-from deepsound.artifacts.opening import open_store
-from deepsound.artifacts.protocol import ArtifactStore
-from tasks.looking import FootageInHand
-from tasks.place import Place
+from db.schema.database import Ledger, check_ledger, open_ledger
+from db.schema.records import CodeVersion, Environment, Workplace
+from deepsound.storage.protocol import ArtifactStore
+from deepsound.storage.store_urls import open_store
+from tasks.runtime.footage_cache import FootageInHand
+from tasks.runtime.stores import Place
 
 _OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()
 
@@ -76,7 +76,7 @@ def _device() -> str:
 def _code_version() -> CodeVersion:
     """The installed release; revision and changes too where the program runs from its own repository."""
     release = importlib.metadata.version("deepsound")
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return CodeVersion(release, None, is_modified=False)
     return CodeVersion(

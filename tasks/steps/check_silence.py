@@ -7,20 +7,20 @@ contradict one another, that is a decision of its own in the ledger, so that nob
 from collections.abc import Sequence
 from pathlib import Path
 
-from db.records import Decision, StepRef
+from db.schema.records import Decision, StepRef
 from deepsound import cot, silence
-from deepsound.artifacts.protocol import Artifact
 from deepsound.backends import load_reasoner
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Action, Step
 from deepsound.reasoning.protocol import HearsSilence, Reasoner, Testimony
-from deepsound.reasoning.silence_votes import SilenceVote, silence_of, silence_votes
+from deepsound.reasoning.silence_vote import SilenceVote, silence_of, silence_votes
 from deepsound.silence import Silence
-from tasks.job import Job
-from tasks.judge import cost
-from tasks.settings import SilenceJudge
-from tasks.step import StepInputs, StepOutput
+from deepsound.storage.protocol import Artifact
+from tasks.runtime.item import Job
+from tasks.runtime.run_settings import SilenceJudge
+from tasks.steps.contract import StepInputs, StepOutput
+from tasks.steps.judge import cost
 
 VERSION = "2"
 

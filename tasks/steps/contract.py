@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from db.records import UNMEASURED, Change, Decision, DecisionRef
-from deepsound.artifacts.protocol import Artifact
-from deepsound.canonical import Json, sha256_json
+from db.schema.records import UNMEASURED, Change, Decision, DecisionRef
+from deepsound.canonical_json import Json, sha256_json
 from deepsound.cot import Thought
-from deepsound.identity import ModelIdentity, ShownFrame
+from deepsound.models.identity import ModelIdentity, ShownFrame
 from deepsound.pipeline import Step
 from deepsound.spans import Span
+from deepsound.storage.protocol import Artifact
 
 
 @dataclass(frozen=True, slots=True)

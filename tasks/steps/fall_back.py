@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from db.records import Decision, StepRef
+from db.schema.records import Decision, StepRef
 from deepsound.pipeline import Action, Fallback, Step
 from deepsound.spans import Span
-from tasks.check_silence import SILENT
-from tasks.job import Job
-from tasks.step import SoundChange, StepInputs, StepOutput
+from tasks.runtime.item import Job
+from tasks.steps.check_silence import SILENT
+from tasks.steps.contract import SoundChange, StepInputs, StepOutput
 
 VERSION = "1"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from deepsound.cot import HUMAN_VOICE
 from deepsound.generation.protocol import GenerationRequest
 from deepsound.pipeline import Action
-from tasks.job import PLAN, Job
-from tasks.step import MadeFile, StepInputs, StepOutput
+from tasks.runtime.item import PLAN, Job
+from tasks.steps.contract import MadeFile, StepInputs, StepOutput
 
 VERSION = "1"
 

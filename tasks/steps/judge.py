@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from db.records import Decision, FinishedStep
+from db.schema.records import Decision, FinishedStep
 from deepsound import cot
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
 from deepsound.pipeline import Action
 from deepsound.reasoning.ensemble import SURELY, SURELY_NOT, Vote, judgement_of, votes
 from deepsound.reasoning.protocol import Testimony, VoiceSpan
 from deepsound.spans import Span
-from tasks.job import PLAN, Job
-from tasks.step import StepInputs, StepOutput
+from tasks.runtime.item import PLAN, Job
+from tasks.steps.contract import StepInputs, StepOutput
 
 VERSION = "2"
 

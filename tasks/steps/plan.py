@@ -3,19 +3,19 @@
 import mimetypes
 from pathlib import Path
 
-from db.records import Decision
+from db.schema.records import Decision
 from deepsound import cot
 from deepsound.backends import load_reasoner
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
 from deepsound.media.decode import save_observations
 from deepsound.media.excerpt import Excerpt
-from deepsound.media.footage import Footage
+from deepsound.media.observers import Footage
 from deepsound.pipeline import Action
 from deepsound.reasoning.protocol import Testimony
-from tasks.job import EXCERPT, Job
-from tasks.judge import cost
-from tasks.settings import PlanSource
-from tasks.step import MadeFile, StepInputs, StepOutput
+from tasks.runtime.item import EXCERPT, Job
+from tasks.runtime.run_settings import PlanSource
+from tasks.steps.contract import MadeFile, StepInputs, StepOutput
+from tasks.steps.judge import cost
 
 VERSION = "2"
 

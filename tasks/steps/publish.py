@@ -3,17 +3,17 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from db.records import Change, StepRef
-from deepsound.artifacts.protocol import Artifact
-from deepsound.canonical import Json
+from db.schema.records import Change, StepRef
+from deepsound.canonical_json import Json
+from deepsound.media.broadcast_wav import BroadcastNotes, write_bwf
 from deepsound.media.loudness import Loudness, measure, normalise
-from deepsound.media.master import BroadcastNotes, write_bwf
 from deepsound.media.mux import MEDIA_TYPES, container_for, mux
 from deepsound.media.probe import VideoInfo
 from deepsound.pipeline import Action, Ending, OutcomeKind, Stem, Step
 from deepsound.spans import Span
-from tasks.job import Job
-from tasks.step import MadeFile, SoundChange, StepInputs, StepOutput
+from deepsound.storage.protocol import Artifact
+from tasks.runtime.item import Job
+from tasks.steps.contract import MadeFile, SoundChange, StepInputs, StepOutput
 
 VERSION = "1"
 

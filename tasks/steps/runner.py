@@ -13,22 +13,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from db import queries, writes
-from db.owner import this_owner
-from db.records import AttemptRecord, DecisionRef, Effect, FinishedStep, MadeDecision, StepRef
-from db.shifts import lease_seconds
-from db.work import Lease, claim
-from deepsound.artifacts.protocol import Artifact
+from db.read import queries
+from db.schema.records import AttemptRecord, DecisionRef, Effect, FinishedStep, MadeDecision, StepRef
+from db.state.lease_owner import this_owner
+from db.state.lease_queue import Lease, claim
+from db.write import attempts
+from db.write.worker_sessions import lease_seconds
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.memory import is_out_of_memory
+from deepsound.out_of_memory import is_out_of_memory
 from deepsound.pipeline import Action, OutcomeKind, Step
-from tasks import check_silence, fall_back, generate, judge, plan, publish, separate
-from tasks.deliver import deliver
-from tasks.faults import fault_point
-from tasks.job import Job
-from tasks.permission import check_weights
-from tasks.step import SoundChange, StepInputs, StepOutput
-from tasks.telemetry import tell_attempt
+from deepsound.storage.protocol import Artifact
+from tasks.delivery.deliver import deliver
+from tasks.runtime.fault_points import fault_point
+from tasks.runtime.item import Job
+from tasks.runtime.licence_policy import check_weights
+from tasks.runtime.telemetry import tell_attempt
+from tasks.steps import check_silence, fall_back, generate, judge, plan, publish, separate
+from tasks.steps.contract import SoundChange, StepInputs, StepOutput
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ def fail(
     )
     try:
         with job.worker.ledger.write() as session:
-            attempt = writes.record_attempt(session, record, this_owner())
+            attempt = attempts.record_attempt(session, record, this_owner())
     except DeepSoundError:
         raise
     except Exception:
@@ -261,7 +262,7 @@ def _finish(job: Job, action: Action, record: AttemptRecord, finished: FinishedS
     after = job.after({**job.done, at: finished})
     then = OutcomeKind(str(finished.result["outcome"])) if after is None else _at(after)
     with job.worker.ledger.write() as session:
-        attempt = writes.record_attempt(session, replace(record, then=then), this_owner())
+        attempt = attempts.record_attempt(session, replace(record, then=then), this_owner())
     tell_attempt(job, record, attempt)
     if record.reused_attempt_id is None:
         finished = replace(finished, attempt_id=attempt, decisions=_made_decisions(attempt, record))

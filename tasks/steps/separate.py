@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from db.records import Change, StepRef
+from db.schema.records import Change, StepRef
 from deepsound.backends import load_separator
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
+from deepsound.detection import SpeechActivity, find_speech
 from deepsound.media.loudness import measure
 from deepsound.pipeline import Action, Step, VoicePolicy
 from deepsound.spans import Span, intersect, total
-from deepsound.speech import SpeechActivity, find_speech
-from tasks.job import Job
-from tasks.judge import VOICE_OVER, unseen_voices
-from tasks.step import MadeFile, SoundChange, StepInputs, StepOutput
+from tasks.runtime.item import Job
+from tasks.steps.contract import MadeFile, SoundChange, StepInputs, StepOutput
+from tasks.steps.judge import VOICE_OVER, unseen_voices
 
 VERSION = "1"
 

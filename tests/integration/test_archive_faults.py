@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from db.progress import run_list
+from db.read.run_progress import run_list
 from deepsound.pipeline import OutcomeKind
-from tasks.place import Place
-from tests.archive import Archive
+from tasks.runtime.stores import Place
+from tests.archive_setup import Archive
 from tests.integration.test_archive_runs import some_reels, submit
-from tests.pool import Pool, kill_group, until
+from tests.prefect_workers import Pool, kill_group, until
 
 # They wait for leases and graces rather than compute: `make test-integration` has the time.
 pytestmark = [pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(900)]

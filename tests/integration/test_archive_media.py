@@ -10,9 +10,9 @@ import pytest
 from deepsound.media.audio import audio_format
 from deepsound.media.probe import probe
 from deepsound.pipeline import OutcomeKind
-from tests.archive import Archive
-from tests.clips import write_clip
-from tests.footage import shared_clip
+from tests.archive_setup import Archive
+from tests.made_clips import write_clip
+from tests.voiced_clips import shared_clip
 
 pytestmark = pytest.mark.integration
 

@@ -12,13 +12,13 @@ from typing import Any
 import httpx
 import pytest
 
-from db.control import EventKind, find_order, note_event
-from db.items import find_run
-from db.progress import RunLine, run_list
+from db.read.items import find_run
+from db.read.run_progress import RunLine, run_list
+from db.write.run_events import EventKind, find_order, note_event
 from deepsound.pipeline import OutcomeKind
-from tasks.verify import verify_books
-from tests.footage import silent_clip
-from tests.pool import Pool, until
+from tasks.operations.run_audit import verify_books
+from tests.prefect_workers import Pool, until
+from tests.voiced_clips import silent_clip
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

@@ -9,15 +9,15 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from console.app import app
-from db.expiry import note_expired
-from db.reopening import reopen_items
-from deepsound.canonical import sha256_file
+from console.cli.app import app
+from db.write.expiry import note_expired
+from db.write.retries import reopen_items
+from deepsound.canonical_json import sha256_file
 from deepsound.pipeline import Step
-from tasks.place import working_at
-from tests.archive import Archive
-from tests.footage import narrated_clip, silent_clip
-from tests.pool import a_seal_key
+from tasks.runtime.stores import working_at
+from tests.archive_setup import Archive
+from tests.prefect_workers import a_seal_key
+from tests.voiced_clips import narrated_clip, silent_clip
 
 pytestmark = pytest.mark.integration
 
@@ -123,7 +123,7 @@ def test_what_was_taken_back_is_shown_with_who_did_it_and_why_and_the_books_stay
     assert checked["artifacts"] == 4, "observations, coarse audio, video and sound"
     assert not checked["is_sealed"]
     # Only now: Prefect reads its settings once, and the fixture has told it where its server is.
-    from flows.audit import audit as nightly_audit
+    from flows.scheduled_audit import audit as nightly_audit
 
     monkeypatch.setenv("DEEPSOUND_SEAL_KEY", a_seal_key(archive.folder))
     with working_at(archive.place):

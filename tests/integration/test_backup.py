@@ -13,14 +13,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from db.progress import run_progress
-from db.reconcile import reconcile_run
-from tasks.place import Place
-from tasks.verify import verify_books
-from tasks.worker import worker_at
-from tests.archive import Archive
-from tests.footage import silent_clip
-from tests.pool import until
+from db.integrity.reconcile import reconcile_run
+from db.read.run_progress import run_progress
+from tasks.operations.run_audit import verify_books
+from tasks.runtime.stores import Place
+from tasks.runtime.worker import worker_at
+from tests.archive_setup import Archive
+from tests.prefect_workers import until
+from tests.voiced_clips import silent_clip
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(600)]
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from console.app import app
-from db.verify import verify_run
+from console.cli.app import app
+from db.integrity.verify import verify_run
 from deepsound.pipeline import OutcomeKind
-from flows.local import drive_run
-from flows.progress import Event, listening
-from tests.archive import Archive
-from tests.clips import write_clip
-from tests.footage import silent_clip
-from tests.plugins import install_plugin
+from flows.local_run import drive_run
+from flows.progress_events import Event, listening
+from tests.archive_setup import Archive
+from tests.made_clips import write_clip
+from tests.third_party_backends import install_plugin
+from tests.voiced_clips import silent_clip
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -195,7 +195,7 @@ def test_a_file_changed_since_it_was_registered_is_not_taken_for_what_it_was(arc
 def test_what_goes_wrong_outside_a_step_is_told_and_the_other_videos_are_done(
     archive: Archive, monkeypatch: pytest.MonkeyPatch, videos_a_shard: int
 ):
-    monkeypatch.setattr("flows.archive.SHARD_SIZE", videos_a_shard)
+    monkeypatch.setattr("flows.run_flow.SHARD_SIZE", videos_a_shard)
     clips = [silent_clip(archive.folder / f"{name}.mp4", seconds=0.4) for name in ("unlucky", "fine")]
 
     def stumble(event: Event) -> None:

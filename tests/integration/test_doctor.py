@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.archive import Archive
+from tests.archive_setup import Archive
 
 pytestmark = pytest.mark.integration
 

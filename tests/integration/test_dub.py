@@ -10,10 +10,10 @@ import soundfile
 from deepsound.media.audio import audio_format, read_blocks
 from deepsound.media.probe import probe
 from deepsound.pipeline import OutcomeKind, Step
-from tasks.place import Place
-from tests.archive import Archive
-from tests.footage import narrated_clip, narrated_footage, narration_only_clip, shared_clip, silent_clip
-from tests.voices import Mix
+from tasks.runtime.stores import Place
+from tests.archive_setup import Archive
+from tests.voice_samples import Mix
+from tests.voiced_clips import narrated_clip, narrated_footage, narration_only_clip, shared_clip, silent_clip
 
 pytestmark = pytest.mark.integration
 

@@ -11,18 +11,18 @@ import httpx
 import pytest
 from sqlalchemy import make_url, select
 
-from db.items import run_ids
-from db.schema import Base
-from db.verify import verify_run
-from deepsound.artifacts import open_store
-from deepsound.canonical import sha256_file
+from db.integrity.verify import verify_run
+from db.read.items import run_ids
+from db.schema.tables import Base
+from deepsound.canonical_json import sha256_file
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import OutcomeKind
-from tasks.place import Place
-from tests.archive import Archive
-from tests.footage import narrated_clip, silent_clip
-from tests.network import Network, bad_network
-from tests.s3 import S3Server, a_bucket_name
+from deepsound.storage import open_store
+from tasks.runtime.stores import Place
+from tests.archive_setup import Archive
+from tests.faulty_network import Network, bad_network
+from tests.s3_servers import S3Server, a_bucket_name
+from tests.voiced_clips import narrated_clip, silent_clip
 
 pytestmark = pytest.mark.integration
 

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from db.verify import verify_run
+from db.integrity.verify import verify_run
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import audio_format
 from deepsound.media.probe import probe
-from tasks.perform import LAST_TRY, perform
-from tasks.place import Place
-from tasks.results import ItemResult
-from tasks.run import load_jobs, unfinished_items
-from tests.archive import Archive
-from tests.clips import tone, write_clip
-from tests.s3 import S3Server, a_bucket_name
+from tasks.operations.run_registration import load_jobs, unfinished_items
+from tasks.operations.run_results import ItemResult
+from tasks.runtime.stores import Place
+from tasks.steps.runner import LAST_TRY, perform
+from tests.archive_setup import Archive
+from tests.made_clips import tone, write_clip
+from tests.s3_servers import S3Server, a_bucket_name
 from tests.unit.test_media_excerpt import REORDERED, samples_of, shown
 
 pytestmark = pytest.mark.integration

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from db.items import run_ids
-from db.verify import verify_run
-from deepsound.canonical import sha256_file
+from db.integrity.verify import verify_run
+from db.read.items import run_ids
+from deepsound.canonical_json import sha256_file
 from deepsound.pipeline import OutcomeKind
-from tests.archive import Archive
-from tests.footage import narrated_clip, silent_clip
+from tests.archive_setup import Archive
+from tests.voiced_clips import narrated_clip, silent_clip
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

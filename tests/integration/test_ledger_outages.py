@@ -6,8 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from db.engine import open_ledger
-from db.progress import run_list
+from db.read.run_progress import run_list
+from db.schema.database import open_ledger
 from deepsound.errors import DeepSoundError, ErrorCode
 from tests.postgres import OwnPostgres
 

@@ -16,16 +16,16 @@ import torch
 
 from deepsound.generation.mmaudio.backend import MMAudio
 from deepsound.generation.mmaudio.bigvgan import BigVGANConfig
-from deepsound.generation.mmaudio.config import AUDIO_44K, SYNC_RATE, SYNC_STRIDE, FlowConfig
 from deepsound.generation.mmaudio.flow import FlowNetwork
 from deepsound.generation.mmaudio.networks import Files, Networks, Sizes
 from deepsound.generation.mmaudio.observers import CLIP_OBSERVATION, SYNC_OBSERVATION
-from deepsound.generation.mmaudio.windows import blend, plan_windows
+from deepsound.generation.mmaudio.sampling_windows import blend, plan_windows
+from deepsound.generation.mmaudio.sequence_config import AUDIO_44K, SYNC_RATE, SYNC_STRIDE, FlowConfig
 from deepsound.generation.protocol import GenerationRequest
 from deepsound.media.decode import look
-from deepsound.media.footage import Footage
-from deepsound.weights import give_back_memory
-from tests.clips import write_clip
+from deepsound.media.observers import Footage
+from deepsound.models.checkpoints import give_back_memory
+from tests.made_clips import write_clip
 from tests.mmaudio_checkpoints import light_sizes, small_networks, small_sizes, write_small_files
 from tests.parity.clip import open_clip_shapes
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from deepsound.canonical import sha256_file
+from deepsound.canonical_json import sha256_file
 from deepsound.pipeline import OutcomeKind, Step
-from tests.archive import Archive
-from tests.footage import narrated_clip
+from tests.archive_setup import Archive
 from tests.omni_releases import write_gemma4
+from tests.voiced_clips import narrated_clip
 
 pytestmark = pytest.mark.integration
 

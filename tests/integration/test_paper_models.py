@@ -16,11 +16,11 @@ from deepsound.backends import load_generator
 from deepsound.generation.mmaudio.backend import MMAudio
 from deepsound.media.audio import audio_format
 from deepsound.pipeline import OutcomeKind, Step
-from tasks.results import ItemResult
-from tests.archive import Archive
-from tests.clips import bouncing_ball, write_clip
-from tests.footage import narrated_clip, silent_clip
-from tests.plugins import install_plugin
+from tasks.operations.run_results import ItemResult
+from tests.archive_setup import Archive
+from tests.made_clips import bouncing_ball, write_clip
+from tests.third_party_backends import install_plugin
+from tests.voiced_clips import narrated_clip, silent_clip
 
 pytestmark = pytest.mark.integration
 
@@ -76,7 +76,7 @@ SMALL_VIDEOLLAMA2 = """
 from pathlib import Path
 import torch
 from deepsound.reasoning.videollama2.reasoner import VideoLlama2Qa
-from tests.releases import CONFIG, LETTER, PLANS, SILENT, write_release
+from tests.videollama2_release import CONFIG, LETTER, PLANS, SILENT, write_release
 
 HERE = Path(__file__).parent
 

@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from deepsound.errors import DeepSoundError
-from flows.engine import PrivateServer, configured_server
-from tasks.place import Place
-from tests.archive import DEEPSOUND, Archive
-from tests.footage import silent_clip
-from tests.pool import PREFECT, answers, until
-from tests.s3 import free_port
+from flows.prefect_server import PrivateServer, configured_server
+from tasks.runtime.stores import Place
+from tests.archive_setup import DEEPSOUND, Archive
+from tests.prefect_workers import PREFECT, answers, until
+from tests.s3_servers import free_port
+from tests.voiced_clips import silent_clip
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
@@ -40,7 +40,7 @@ def test_with_no_server_configured_the_command_brings_its_own_and_says_so(tmp_pa
 
 def test_a_private_server_ends_with_its_parent_even_when_that_is_killed(tmp_path: Path):
     code = (
-        "import time; from flows.engine import PrivateServer; server = PrivateServer(); server.wait(); "
+        "import time; from flows.prefect_server import PrivateServer; server = PrivateServer(); server.wait(); "
         "print(server.api_url, flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path)}

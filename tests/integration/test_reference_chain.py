@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from benchmarks.chain import OurChain, distance
-from benchmarks.filled import empty_text
 from benchmarks.reference.chain import ReferenceChain
-from deepsound.generation.mmaudio.config import AudioFormat
+from benchmarks.synthetic_checkpoints import empty_text
 from deepsound.generation.mmaudio.networks import Networks
+from deepsound.generation.mmaudio.sequence_config import AudioFormat
 from deepsound.separation.bs_roformer.separator import BSRoformerSeparator
-from tests.clips import bouncing_ball, write_clip
+from tests.made_clips import bouncing_ball, write_clip
 from tests.mmaudio_checkpoints import small_sizes, write_small_files
 from tests.parity.bs_roformer import TINY, filled
 

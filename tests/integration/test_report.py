@@ -3,13 +3,13 @@
 import httpx
 import pytest
 
-from deepsound.artifacts.s3_settings import S3Settings, from_environment
-from tasks.report.delivery import deliver_report
-from tasks.retention import prune
-from tests.archive import Archive
-from tests.footage import silent_clip
+from deepsound.storage.s3_settings import S3Settings, from_environment
+from tasks.operations.retention import prune
+from tasks.report.report_delivery import deliver_report
+from tests.archive_setup import Archive
 from tests.integration.test_retention import AT_ONCE
-from tests.s3 import S3Server, a_bucket_name
+from tests.s3_servers import S3Server, a_bucket_name
+from tests.voiced_clips import silent_clip
 
 pytestmark = pytest.mark.integration
 

@@ -5,21 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from db.reopening import reopen_items
-from db.reviews import Opinion
+from db.write.retries import reopen_items
+from db.write.reviews import Opinion
 from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.files import replacing
+from deepsound.media.media_files import replacing
 from deepsound.pipeline import Step
-from tasks.job import PLAN
-from tasks.perform import reuse
-from tasks.retention import Swept, prune, sweep_orphans, sweep_unfinished
-from tasks.review import review_item
-from tasks.run import load_jobs, unfinished_items
-from tasks.shift import on_shift
-from tasks.verify import verify_books
-from tests.archive import Archive
-from tests.footage import silent_clip
+from tasks.operations.item_review import review_item
+from tasks.operations.retention import Swept, prune, sweep_orphans, sweep_unfinished
+from tasks.operations.run_audit import verify_books
+from tasks.operations.run_registration import load_jobs, unfinished_items
+from tasks.runtime.heartbeat import on_shift
+from tasks.runtime.item import PLAN
+from tasks.steps.runner import reuse
+from tests.archive_setup import Archive
+from tests.voiced_clips import silent_clip
 
 pytestmark = pytest.mark.integration
 

@@ -9,17 +9,17 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from console.app import app
-from db.control import EventKind, note_event
-from db.verify import verify_run
+from console.cli.app import app
+from db.integrity.verify import verify_run
+from db.write.run_events import EventKind, note_event
 from deepsound.errors import DeepSoundError
 from deepsound.media.audio import audio_format
-from tests.archive import Archive
-from tests.footage import narrated_clip, silent_clip
+from tests.archive_setup import Archive
+from tests.dummy_reasoner import CODE as METER
+from tests.dummy_reasoner import HEARING
 from tests.integration.test_dub import sound_of
-from tests.meter import CODE as METER
-from tests.meter import HEARING
-from tests.plugins import install_plugin
+from tests.third_party_backends import install_plugin
+from tests.voiced_clips import narrated_clip, silent_clip
 
 pytestmark = pytest.mark.integration
 

@@ -16,14 +16,14 @@ import pytest
 from deepsound.errors import ErrorCode
 from deepsound.media.audio import write_float_wav
 from deepsound.media.decode import look
-from deepsound.media.guarded.process import EndedError, GuardedProcess, environment
 from deepsound.media.mux import mux
 from deepsound.media.probe import probe
+from deepsound.media.sandbox.process import EndedError, GuardedProcess, environment
 from deepsound.pipeline import OutcomeKind
-from tests.archive import Archive
-from tests.clips import tone, write_clip
-from tests.footage import silent_clip
-from tests.guarded import FAULT, decoders, failure_of, state
+from tests.archive_setup import Archive
+from tests.made_clips import tone, write_clip
+from tests.sandbox_checks import FAULT, decoders, failure_of, state
+from tests.voiced_clips import silent_clip
 
 pytestmark = pytest.mark.integration
 
@@ -89,7 +89,7 @@ def seconds_computed(pid: int) -> float:
 def test_none_is_left_when_the_program_ends(poison: Path) -> None:
     program = (
         "import os, sys; from pathlib import Path; from deepsound.media.decode import look\n"
-        "from deepsound.media.guarded import pool\n"
+        "from deepsound.media.sandbox import pool\n"
         "assert look(Path(sys.argv[1]), []).frames == 5\n"
         "print(*(process.pid for process in pool.idle()))\n"
         "assert not {'prefect', 'torch', 'sqlalchemy'} & set(sys.modules)"

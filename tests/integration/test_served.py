@@ -4,9 +4,9 @@ import pytest
 
 from deepsound.pipeline import OutcomeKind, Step
 from deepsound.reasoning.served.address import KEY_VARIABLE
-from tests.archive import Archive
+from tests.archive_setup import Archive
 from tests.chat_server import MODEL, YES, chat_server
-from tests.footage import narrated_clip
+from tests.voiced_clips import narrated_clip
 
 pytestmark = pytest.mark.integration
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from deepsound.errors import ErrorCode
-from tests.clocks import wrong_clock
-from tests.gateway import Refusal
-from tests.pool import until
-from tests.rooms import small_room
-from tests.s3 import S3Server
-from tests.sixty import Sixty, for_seconds, sixty_videos
+from tests.fault_archive import Sixty, for_seconds, sixty_videos
+from tests.full_disk import small_room
+from tests.prefect_workers import until
+from tests.s3_gateway import Refusal
+from tests.s3_servers import S3Server
+from tests.wrong_clock import wrong_clock
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(1800)]
 

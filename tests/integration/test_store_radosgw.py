@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from deepsound.artifacts import open_store
 from deepsound.errors import DeepSoundError, ErrorCode
-from tests.network import bad_network
-from tests.s3 import a_bucket_name
+from deepsound.storage import open_store
+from tests.faulty_network import bad_network
+from tests.s3_servers import a_bucket_name
 from tests.store_behaviour import StoreBehaviour, a_file, sha256
 
 pytestmark = pytest.mark.integration

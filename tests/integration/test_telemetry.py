@@ -6,9 +6,9 @@ import time
 import httpx
 import pytest
 
-from tests.archive import Archive
-from tests.footage import silent_clip
-from tests.s3 import free_port
+from tests.archive_setup import Archive
+from tests.s3_servers import free_port
+from tests.voiced_clips import silent_clip
 
 pytestmark = pytest.mark.integration
 

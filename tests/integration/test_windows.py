@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from db.verify import verify_run
-from tests.archive import Archive
-from tests.clips import write_clip
+from db.integrity.verify import verify_run
+from tests.archive_setup import Archive
+from tests.dummy_reasoner import WATCHING
 from tests.integration.test_dub import sound_of
-from tests.meter import WATCHING
-from tests.plugins import install_plugin
-from tests.voices import place, speak
+from tests.made_clips import write_clip
+from tests.third_party_backends import install_plugin
+from tests.voice_samples import place, speak
 
 pytestmark = pytest.mark.integration
 

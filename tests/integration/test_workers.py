@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from db.items import run_ids
-from db.progress import open_items
-from db.queries import deaths
-from db.reconcile import Fate, reconcile_run
-from db.reopening import reopen_items
-from db.shifts import lease_seconds, live_shifts
+from db.integrity.reconcile import Fate, reconcile_run
+from db.read.items import run_ids
+from db.read.queries import deaths
+from db.read.run_progress import open_items
+from db.write.retries import reopen_items
+from db.write.worker_sessions import lease_seconds, live_shifts
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import OutcomeKind
-from flows.threads import VIDEOS_AT_ONCE
-from tasks.verify import verify_books
-from tests.archive import Archive
-from tests.footage import silent_clip
+from flows.concurrency import VIDEOS_AT_ONCE
+from tasks.operations.run_audit import verify_books
+from tests.archive_setup import Archive
+from tests.voiced_clips import silent_clip
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -47,8 +47,9 @@ def reels(archive: Archive, count: int) -> Path:
 def a_worker(archive: Archive, run_id: str, **environment: str) -> "subprocess.Popen[bytes]":
     """A process of its own at work on a run, like one that a Prefect worker starts."""
     program = (
-        "import sys; from flows.local import drive_run; from tasks.place import default_place as here;"
-        "from tasks.worker import worker_at; drive_run(worker_at(here()), here(), sys.argv[1], print)"
+        "import sys; from flows.local_run import drive_run;"
+        "from tasks.runtime.stores import default_place as here;"
+        "from tasks.runtime.worker import worker_at; drive_run(worker_at(here()), here(), sys.argv[1], print)"
     )
     command = [sys.executable, "-c", program, run_id]
     return subprocess.Popen(command, env=archive.variables(**environment), stdout=subprocess.DEVNULL)

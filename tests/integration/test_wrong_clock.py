@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from db.items import run_ids
+from db.read.items import run_ids
 from deepsound.pipeline import OutcomeKind
-from tasks.place import Place
-from tests.archive import Archive
-from tests.clocks import wrong_clock
-from tests.footage import silent_clip
-from tests.s3 import RadosGateway, a_bucket_name
+from tasks.runtime.stores import Place
+from tests.archive_setup import Archive
+from tests.s3_servers import RadosGateway, a_bucket_name
+from tests.voiced_clips import silent_clip
+from tests.wrong_clock import wrong_clock
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -25,8 +25,9 @@ def test_whom_the_store_refuses_spoils_no_video(
     archive = Archive(tmp_path, Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", f"s3://{a_bucket_name()}/store"))
     run_id = archive.register(silent_clip(tmp_path / "ball.mp4", seconds=0.5))
     program = (
-        "import sys; from flows.local import drive_run; from tasks.place import default_place as here;"
-        "from tasks.worker import worker_at; drive_run(worker_at(here()), here(), sys.argv[1], print)"
+        "import sys; from flows.local_run import drive_run;"
+        "from tasks.runtime.stores import default_place as here;"
+        "from tasks.runtime.worker import worker_at; drive_run(worker_at(here()), here(), sys.argv[1], print)"
     )
     late = subprocess.run(
         [sys.executable, "-c", program, run_id],

@@ -14,7 +14,7 @@ from deepsound.generation.mmaudio.bigvgan import (
     compiled_for_cpu,
     fold_weight_norm,
 )
-from deepsound.weights import load_strict
+from deepsound.models.checkpoints import load_strict
 from tests.parity.filling import fill, floating_shapes, rand
 from tests.parity.golden import Comparison, Golden, compare, compare_digest
 

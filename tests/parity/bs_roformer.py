@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepsound.separation.bs_roformer.chunks import Chunking, voice_blocks
+from deepsound.separation.bs_roformer.chunked_separation import Chunking, voice_blocks
 from deepsound.separation.bs_roformer.config import EP_317, SAMPLE_RATE, BSRoformerConfig
 from deepsound.separation.bs_roformer.network import BSRoformer
 from tests.parity.filling import fill, floating_shapes, rand

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deepsound.generation.mmaudio.config import VARIANTS, FlowConfig, Lengths, lengths_for
 from deepsound.generation.mmaudio.flow import Conditions, FlowNetwork
+from deepsound.generation.mmaudio.flow_matching import euler, guided_flow, unnormalise
 from deepsound.generation.mmaudio.layers import Rotation, rotation
-from deepsound.generation.mmaudio.sampler import euler, guided_flow, unnormalise
-from deepsound.weights import load_strict
+from deepsound.generation.mmaudio.sequence_config import VARIANTS, FlowConfig, Lengths, lengths_for
+from deepsound.models.checkpoints import load_strict
 from tests.parity.filling import Filled, fill, floating_shapes, rand
 from tests.parity.golden import Comparison, Golden, compare, compare_digest
 

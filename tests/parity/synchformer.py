@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerConfig
-from deepsound.weights import load_strict
+from deepsound.models.checkpoints import load_strict
 from tests.parity.filling import fill, floating_shapes, rand
 from tests.parity.golden import Comparison, Golden, compare, compare_digest
 

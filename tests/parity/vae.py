@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAE_44K, VAEConfig, normalised_weights
-from deepsound.weights import load_strict
+from deepsound.models.checkpoints import load_strict
 from tests.parity.filling import fill, floating_shapes, rand
 from tests.parity.golden import Comparison, Golden, compare, compare_digest
 

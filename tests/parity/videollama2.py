@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from transformers import Qwen2Config, SiglipVisionConfig
 
-from deepsound.reasoning.local.decoding import Prompt, penalised, write
+from deepsound.reasoning.local.token_generation import Prompt, penalised, write
 from deepsound.reasoning.videollama2.beats import BeatsConfig
 from deepsound.reasoning.videollama2.checkpoint import fill_network
-from deepsound.reasoning.videollama2.decoding import passes, read
 from deepsound.reasoning.videollama2.network import VideoLlama2, VideoLlama2Config
+from deepsound.reasoning.videollama2.qwen2_decoding import passes, read
 from tests.parity.golden import Comparison, Golden, compare
 
 TINY = VideoLlama2Config(

@@ -12,7 +12,7 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.reasoning.local.answering import (
+from deepsound.reasoning.local.answer_tokens import (
     Letters,
     awaits_answer,
     only_letters,

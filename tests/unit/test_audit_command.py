@@ -11,12 +11,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from console.app import main
-from db.engine import open_ledger
+from console.cli.app import main
+from db.schema.database import open_ledger
 from deepsound.errors import DeepSoundError
-from flows.local import drive_run
-from tasks.place import Place
-from tasks.worker import worker_at
+from flows.local_run import drive_run
+from tasks.runtime.stores import Place
+from tasks.runtime.worker import worker_at
 from tests.ledger_samples import a_run, begin, dub
 
 Typed = Callable[..., tuple[int, str, list[str]]]

@@ -13,9 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepsound.batching import Batcher, Limits
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.memory import is_out_of_memory
+from deepsound.models.batching import Batcher, Limits
+from deepsound.out_of_memory import is_out_of_memory
 
 LONG = 60.0
 """Seconds that no test lives to see: whoever is held back for so long hangs."""
@@ -209,7 +209,7 @@ def test_the_size_that_did_not_fit_is_not_tried_again_at_once() -> None:
 
 
 def test_the_size_that_did_not_fit_is_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepsound.batching._REMEMBERED_SECONDS", 0.2)
+    monkeypatch.setattr("deepsound.models.batching._REMEMBERED_SECONDS", 0.2)
     model = Model(Limits(requests=2, wait=LONG), fits(1))
     answers(model.ask_together([2], [4]))
     time.sleep(0.25)

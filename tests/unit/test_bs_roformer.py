@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from deepsound.backends import load_separator
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.licences import known_terms
-from deepsound.separation.bs_roformer.chunks import (
+from deepsound.models.licences import known_terms
+from deepsound.separation.bs_roformer.chunked_separation import (
     Chunking,
     economical_windows,
     plan,

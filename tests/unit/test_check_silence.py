@@ -2,11 +2,11 @@
 
 import pytest
 
-from console.backends import check_backends
-from console.settings import settings_from
+from console.cli.backend_checks import check_backends
+from console.cli.settings import settings_from
 from deepsound.errors import DeepSoundError, ErrorCode
-from tasks.check_silence import decide
-from tasks.settings import SilenceJudge
+from tasks.runtime.run_settings import SilenceJudge
+from tasks.steps.check_silence import decide
 
 
 @pytest.mark.parametrize("judge", [SilenceJudge.MEASURED, SilenceJudge.BOTH])

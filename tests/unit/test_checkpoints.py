@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.weights import load_strict, place, read_state
+from deepsound.models.checkpoints import load_strict, place, read_state
 
 
 def network() -> nn.Module:

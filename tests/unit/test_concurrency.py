@@ -12,12 +12,12 @@ from threading import Barrier
 import pytest
 
 from deepsound.pipeline import Fallback, VoicePolicy
-from flows.threads import VIDEOS_AT_ONCE, on_thread, threads, videos_at_once
-from tasks.job import Job
-from tasks.place import Place
-from tasks.settings import RunSettings
-from tasks.worker import worker_at
-from tests.plugins import install_plugin
+from flows.concurrency import VIDEOS_AT_ONCE, on_thread, threads, videos_at_once
+from tasks.runtime.item import Job
+from tasks.runtime.run_settings import RunSettings
+from tasks.runtime.stores import Place
+from tasks.runtime.worker import worker_at
+from tests.third_party_backends import install_plugin
 
 EIGHT_TOGETHER = """
 from deepsound.generation.foley import Foley
@@ -98,7 +98,7 @@ def test_as_many_threads_as_videos_work_at_once_each_in_its_own_context() -> Non
 
 GIVES_UP = """
 import asyncio, threading
-from flows.threads import on_thread, threads
+from flows.concurrency import on_thread, threads
 
 async def shard():
     with threads(1):

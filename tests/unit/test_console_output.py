@@ -8,14 +8,14 @@ import pytest
 from rich.progress import Progress
 from rich.text import Text
 
-from console.doctor import Finding, findings_table
-from console.evidence import item_json, item_tree
-from console.results import as_json, summary_table
-from console.terminal import err, out
-from db.audit import item_evidence
-from db.engine import open_ledger
+from console.cli.audit.item_export import item_json, item_tree
+from console.cli.doctor import Finding, findings_table
+from console.cli.run_summary import as_json, summary_table
+from console.cli.terminal import err, out
+from db.read.evidence import item_evidence
+from db.schema.database import open_ledger
 from deepsound.pipeline import OutcomeKind
-from tasks.results import ItemResult
+from tasks.operations.run_results import ItemResult
 from tests.ledger_samples import a_run, begin, dub
 
 

@@ -18,7 +18,7 @@ from deepsound.cot import (
     parse_reply,
     parse_silence,
 )
-from deepsound.stance import last_stance
+from deepsound.cot.contradiction import last_stance
 
 WORDS = {
     Stage.SUMMARY: "I will determine whether there are people in the video and in the audio.",

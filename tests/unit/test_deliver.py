@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 from minio import Minio
 
-from db.records import FinishedStep, StepRef
-from deepsound.artifacts.location import InBucket, Location
-from deepsound.artifacts.protocol import Artifact
+from db.schema.records import FinishedStep, StepRef
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Fallback, Step, VoicePolicy
-from tasks.deliver import deliver, delivered_places
-from tasks.excerpts import TimeRange
-from tasks.job import PLAN, Job
-from tasks.place import Place
-from tasks.settings import RunSettings
-from tasks.worker import Worker, worker_at
-from tests.s3 import S3Server, a_bucket_name
+from deepsound.storage.location import InBucket, Location
+from deepsound.storage.protocol import Artifact
+from tasks.delivery.deliver import deliver, delivered_places
+from tasks.runtime.item import PLAN, Job
+from tasks.runtime.run_settings import RunSettings
+from tasks.runtime.stores import Place
+from tasks.runtime.time_range import TimeRange
+from tasks.runtime.worker import Worker, worker_at
+from tests.s3_servers import S3Server, a_bucket_name
 
 SOUND = os.urandom(200_000)
 VOICE = b"the voice that was taken out"

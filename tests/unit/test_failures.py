@@ -12,12 +12,12 @@ import torch
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Fallback, VoicePolicy
-from tasks.faults import fault_point
-from tasks.job import Job
-from tasks.perform import as_failure
-from tasks.place import Place
-from tasks.settings import RunSettings
-from tasks.worker import worker_at
+from tasks.runtime.fault_points import fault_point
+from tasks.runtime.item import Job
+from tasks.runtime.run_settings import RunSettings
+from tasks.runtime.stores import Place
+from tasks.runtime.worker import worker_at
+from tasks.steps.runner import as_failure
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_fault_point_nobody_asked_for_does_nothing(monkeypatch: pytest.MonkeyP
 )
 def test_the_fault_point_that_was_asked_for_kills_the_process_the_time_that_was_asked_for(asked: str, passes: int):
     reach = "at('judge.recorded', 'reel-1'); print(flush=True)"
-    code = f"from tasks.faults import fault_point as at\nfor _ in range(9):\n {reach}"
+    code = f"from tasks.runtime.fault_points import fault_point as at\nfor _ in range(9):\n {reach}"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "DEEPSOUND_FAULT": asked},

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from deepsound import hashes
-from deepsound.folders import cache_folder
-from deepsound.hashes import checkpoint_sha256, source_sha256
-from tests.opens import counted_opens
+from deepsound.models.file_hashes import checkpoint_sha256, source_sha256
+from deepsound.models import file_hashes
+from deepsound.user_dirs import cache_folder
+from tests.count_opens import counted_opens
 
 LONG_AGO = 1_600_000_000
 
@@ -26,7 +26,7 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "weights.pth"
     path.write_bytes(b"first weights")
     # As if its last change were long ago: the system notes when that was, and nobody can turn it back.
-    monkeypatch.setattr(hashes, "_SETTLED_NS", -1)
+    monkeypatch.setattr(file_hashes, "_SETTLED_NS", -1)
     return path
 
 

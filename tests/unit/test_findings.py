@@ -5,10 +5,10 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.records import FinishedStep, StepRef
+from db.schema.records import FinishedStep, StepRef
 from deepsound.cot import Verdict
 from deepsound.pipeline import Fallback, Findings, Policy, Round, Step, VoicePolicy, next_action
-from tasks.job import findings
+from tasks.runtime.item import findings
 
 History = dict[StepRef, FinishedStep]
 

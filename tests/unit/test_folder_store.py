@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from deepsound.artifacts.folder import FolderStore
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.storage.folder_store import FolderStore
 from tests.store_behaviour import StoreBehaviour, a_file, sha256
 
 
@@ -115,7 +115,7 @@ def test_the_same_bytes_put_at_once_from_many_processes_are_one_artifact(store, 
 _WRITER = """
 import sys
 from pathlib import Path
-from deepsound.artifacts.folder import FolderStore
+from deepsound.storage.folder_store import FolderStore
 FolderStore(Path(sys.argv[1])).put(Path(sys.argv[2]), "audio/wav")
 """
 
@@ -138,7 +138,7 @@ def test_a_killed_writer_leaves_nothing_under_a_hash_and_its_rest_is_swept(store
 _WITH_SMALL_FILES_ONLY = """
 import resource, signal, sys
 from pathlib import Path
-from deepsound.artifacts.folder import FolderStore
+from deepsound.storage.folder_store import FolderStore
 from deepsound.errors import DeepSoundError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))

@@ -12,16 +12,16 @@ import soundfile
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
-from deepsound.canonical import canonical_json
+from deepsound.canonical_json import canonical_json
+from deepsound.detection.speech_activity import find_speech
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.foley import Foley
 from deepsound.generation.protocol import Generated, GenerationRequest
 from deepsound.media.decode import look
-from deepsound.media.footage import Footage
+from deepsound.media.observers import Footage
 from deepsound.silence import QUIET_DBFS
-from deepsound.speech.activity import find_speech
-from tests.clips import bouncing_ball, numbered, write_clip
-from tests.footage import shared_clip, shipped_clip
+from tests.made_clips import bouncing_ball, numbered, write_clip
+from tests.voiced_clips import shared_clip, shipped_clip
 
 IMPACTS = (0.55, 1.3, 1.95, 2.5, 2.9, 3.25)
 RATES = {"24": 24, "25": 25, "29.97": Fraction(30_000, 1001), "30": 30, "variable": 30}

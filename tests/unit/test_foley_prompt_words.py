@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepsound.generation.foley.modal import BODIES
-from deepsound.generation.foley.scenes import LEVELS
-from deepsound.generation.foley.steering import IMPACTS, VOCABULARY, VOICES, read_prompts
+from deepsound.generation.foley.modal_synthesis import BODIES
+from deepsound.generation.foley.prompt_words import IMPACTS, VOCABULARY, VOICES, read_prompts
+from deepsound.generation.foley.scene_beds import LEVELS
 
 
 def test_every_word_leads_to_a_sound_there_is() -> None:

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepsound.generation.foley.scenes import LEVELS, read_scenes, write_score
-from deepsound.generation.foley.sight import HUES, Curves
-from deepsound.generation.foley.steering import Steering, read_prompts
+from deepsound.generation.foley.motion_curves import HUES, Curves
+from deepsound.generation.foley.prompt_words import Steering, read_prompts
+from deepsound.generation.foley.scene_beds import LEVELS, read_scenes, write_score
 from deepsound.generation.foley.synthesis import CONTROL_RATE
 
 RATE = 25

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepsound.detection.speech_activity import find_speech
 from deepsound.generation.foley.filters import SAMPLE_RATE, Sound, band, pink_band
-from deepsound.generation.foley.materials import Impact
+from deepsound.generation.foley.impacts import Impact
 from deepsound.generation.foley.mix import mix
-from deepsound.generation.foley.modal import BODIES, strike
-from deepsound.generation.foley.onsets import Onset
-from deepsound.generation.foley.scenes import LEVELS, Score
+from deepsound.generation.foley.modal_synthesis import BODIES, strike
+from deepsound.generation.foley.scene_beds import LEVELS, Score
 from deepsound.generation.foley.synthesis import BLOCK, CONTROL_RATE, Drift, Overlap, noise, place, stream
 from deepsound.generation.foley.textures import TEXTURES
+from deepsound.generation.foley.visual_onsets import Onset
 from deepsound.media.audio import write_float_wav
-from deepsound.speech.activity import find_speech
 
 
 def texture(name: str, seconds: int, activity: float, seed: int = 1) -> Sound:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from deepsound.generation.foley.onsets import Onset, find_cuts, find_onsets
-from deepsound.generation.foley.sight import HUES, Curves, MotionObserver
-from tests.clips import bouncing_ball
+from deepsound.generation.foley.motion_curves import HUES, Curves, MotionObserver
+from deepsound.generation.foley.visual_onsets import Onset, find_cuts, find_onsets
+from tests.made_clips import bouncing_ball
 
 SIZE = (160, 90)
 IMPACTS = (0.55, 1.3, 1.95, 2.5, 2.9, 3.25)

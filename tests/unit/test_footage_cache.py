@@ -8,9 +8,9 @@ import pytest
 
 from deepsound.errors import DeepSoundError
 from deepsound.media.decode import look
-from deepsound.media.footage import Footage
-from tasks.looking import FootageInHand
-from tests.clips import write_clip
+from deepsound.media.observers import Footage
+from tasks.runtime.footage_cache import FootageInHand
+from tests.made_clips import write_clip
 
 THREADS = 8
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from db.engine import open_ledger
-from db.owner import this_owner
-from db.queries import unfinished
-from db.records import WorkState
-from db.schema import Shift
-from db.shifts import lease_seconds, live_shifts
-from db.work import claim
-from deepsound.artifacts.folder import FolderStore
-from tasks.looking import FootageInHand
-from tasks.shift import on_shift
-from tasks.worker import Worker
+from db.read.queries import unfinished
+from db.schema.database import open_ledger
+from db.schema.records import WorkState
+from db.schema.tables import Shift
+from db.state.lease_owner import this_owner
+from db.state.lease_queue import claim
+from db.write.worker_sessions import lease_seconds, live_shifts
+from deepsound.storage.folder_store import FolderStore
+from tasks.runtime.footage_cache import FootageInHand
+from tasks.runtime.heartbeat import on_shift
+from tasks.runtime.worker import Worker
 from tests.ledger_samples import PLAN_STEP, WORKPLACE, a_run, begin
 
 OTHER = "worker-2:4711:1"

@@ -7,10 +7,10 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from console.app import app
-from db.control import EventKind, note_event
-from flows.keeping import give_up
-from tests.archive import Archive
+from console.cli.app import app
+from db.write.run_events import EventKind, note_event
+from flows.supervisor import give_up
+from tests.archive_setup import Archive
 
 
 def broken(archive: Archive) -> Path:

@@ -4,7 +4,7 @@ from importlib import metadata
 import pytest
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.identity import packaged_file, packaged_identity
+from deepsound.models.identity import packaged_file, packaged_identity
 
 _ONNX = "silero_vad/data/silero_vad.onnx"
 

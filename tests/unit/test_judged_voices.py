@@ -2,10 +2,10 @@
 
 import pytest
 
-from db.records import FinishedStep, StepRef
+from db.schema.records import FinishedStep, StepRef
 from deepsound.pipeline import Step
 from deepsound.spans import Span
-from tasks.judge import unseen_voices
+from tasks.steps.judge import unseen_voices
 
 
 def judged(*voices: dict) -> FinishedStep:

@@ -9,16 +9,16 @@ from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from db.audit import item_evidence
-from db.control import EventKind, note_event
-from db.engine import Ledger
-from db.expiry import note_expired
-from db.records import NewItem, NewRun, StepRef
-from db.reopening import reopen_items
-from db.schema import Attempt, Base, Document, Environment, Item, Review, Run, Seal, Video, Work
-from db.shifts import begin_shift
-from db.work import claim
-from db.writes import record_attempt, register_run
+from db.read.evidence import item_evidence
+from db.schema.database import Ledger
+from db.schema.records import NewItem, NewRun, StepRef
+from db.schema.tables import Attempt, Base, Document, Environment, Item, Review, Run, Seal, Video, Work
+from db.state.lease_queue import claim
+from db.write.attempts import record_attempt, register_run
+from db.write.expiry import note_expired
+from db.write.retries import reopen_items
+from db.write.run_events import EventKind, note_event
+from db.write.worker_sessions import begin_shift
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import (

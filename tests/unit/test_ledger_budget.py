@@ -4,10 +4,10 @@ from datetime import timedelta
 
 from sqlalchemy import insert
 
-from db.budget import stop_if_spent
-from db.control import EventKind, RunState, note_event, run_events, run_state
-from db.engine import Ledger
-from db.schema import Shift
+from db.schema.database import Ledger
+from db.schema.tables import Shift
+from db.state.budget import stop_if_spent
+from db.write.run_events import EventKind, RunState, note_event, run_events, run_state
 from tests.ledger_samples import NOON, OWNER, a_run, begin
 
 

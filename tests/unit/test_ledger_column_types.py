@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from db.audit import find_items, item_evidence
-from db.columns import escape_name, finite, in_utc, storable, storable_json, unescape_name
-from db.engine import Ledger
-from db.queries import item_history
-from db.records import NewItem, NewRun
-from db.schema import Item
-from db.verify import verify_run
+from db.integrity.verify import verify_run
+from db.read.evidence import find_items, item_evidence
+from db.read.queries import item_history
+from db.schema.column_types import escape_name, finite, in_utc, storable, storable_json, unescape_name
+from db.schema.database import Ledger
+from db.schema.records import NewItem, NewRun
+from db.schema.tables import Item
 from deepsound.pipeline import OutcomeKind
 from tests.ledger_samples import CODE, PLAN_STEP, SETTINGS, a_video, attempt, begin, write
 

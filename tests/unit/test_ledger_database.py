@@ -9,9 +9,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, func, insert, make_url, select, text
 
-from db.engine import Ledger, open_ledger
-from db.schema import Attempt, Base, Document, Run, Work
-from db.verify import verify_run
+from db.integrity.verify import verify_run
+from db.schema.database import Ledger, open_ledger
+from db.schema.tables import Attempt, Base, Document, Run, Work
 from deepsound.errors import DeepSoundError, ErrorCode
 from tests.ledger_samples import PROCESSES, a_run, begin, dub
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from db.engine import Ledger
-from db.schema import Base
+from db.schema.database import Ledger
+from db.schema.tables import Base
 from tests.ledger_samples import a_run, begin, dub
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from db.audit import find_items, item_evidence
-from db.engine import Ledger, open_ledger
+from db.read.evidence import find_items, item_evidence
+from db.schema.database import Ledger, open_ledger
 from tests.ledger_samples import (
     GENERATE_STEP,
     PLAN_STEP,

@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from db.engine import Ledger
-from db.retention import expendable, spare_sources
+from db.read.expendable import expendable, spare_sources
+from db.schema.database import Ledger
 from deepsound.cot import Verdict
 from deepsound.pipeline import OutcomeKind
 from tests.ledger_samples import (

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from db.expiry import note_expired
-from db.records import StepRef
-from db.reopening import reopen_items
-from db.verify import Problem
-from db.work import claim
-from db.writes import record_attempt
-from deepsound.artifacts.protocol import ArtifactStore
+from db.integrity.verify import Problem
+from db.schema.records import StepRef
+from db.state.lease_queue import claim
+from db.write.attempts import record_attempt
+from db.write.expiry import note_expired
+from db.write.retries import reopen_items
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind
-from tasks.place import Place
-from tasks.verify import Books, verify_books
-from tasks.worker import worker_at
+from deepsound.storage.protocol import ArtifactStore
+from tasks.operations.run_audit import Books, verify_books
+from tasks.runtime.stores import Place
+from tasks.runtime.worker import worker_at
 from tests.ledger_samples import OWNER, PLAN_STEP, SEPARATE_STEP, a_run, begin, bytes_of, dub, record_of
 
 OBSERVATIONS = bytes_of("item 1 observations").sha256

@@ -6,15 +6,15 @@ from multiprocessing.connection import Connection
 
 from sqlalchemy import func, select
 
-from db.engine import Ledger, open_ledger
-from db.owner import this_owner
-from db.progress import run_progress
-from db.queries import find_open_run, unfinished
-from db.records import OpenStep
-from db.schema import Artifact, Attempt, Document, Thought
-from db.verify import verify_run
-from db.work import claim, release_dead
-from db.writes import record_attempt
+from db.integrity.verify import verify_run
+from db.read.queries import find_open_run, unfinished
+from db.read.run_progress import run_progress
+from db.schema.database import Ledger, open_ledger
+from db.schema.records import OpenStep
+from db.schema.tables import Artifact, Attempt, Document, Thought
+from db.state.lease_owner import this_owner
+from db.state.lease_queue import claim, release_dead
+from db.write.attempts import record_attempt
 from deepsound.pipeline import OutcomeKind
 from tests.ledger_samples import PLAN_STEP, PROCESSES, a_run, begin, record_of, write
 

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 
-from db.owner import is_dead, this_owner
+from db.state.lease_owner import is_dead, this_owner
 
 
 def test_this_process_is_alive() -> None:
@@ -33,7 +33,9 @@ def test_of_another_host_nothing_is_known() -> None:
 
 
 def _sleeper() -> tuple["subprocess.Popen[str]", str]:
-    program = "from db.owner import this_owner; print(this_owner(), flush=True); import time; time.sleep(60)"
+    program = (
+        "from db.state.lease_owner import this_owner; print(this_owner(), flush=True); import time; time.sleep(60)"
+    )
     sleeper = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert sleeper.stdout is not None
     return sleeper, sleeper.stdout.readline().strip()

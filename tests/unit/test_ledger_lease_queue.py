@@ -6,12 +6,12 @@ from multiprocessing.queues import Queue
 
 from sqlalchemy import delete, select
 
-from db.engine import Ledger, open_ledger
-from db.owner import this_owner
-from db.queries import unfinished
-from db.records import OpenStep, StepRef, WorkState
-from db.schema import Work
-from db.work import claim, rebuild_work, release_dead
+from db.read.queries import unfinished
+from db.schema.database import Ledger, open_ledger
+from db.schema.records import OpenStep, StepRef, WorkState
+from db.schema.tables import Work
+from db.state.lease_owner import this_owner
+from db.state.lease_queue import claim, rebuild_work, release_dead
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import (

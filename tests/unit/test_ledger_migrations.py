@@ -9,13 +9,13 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Table, create_engine, insert, make_url, select
 
-from db.engine import open_ledger
-from db.items import item_ends, run_ids
-from db.queries import unfinished
-from db.records import OpenStep, WorkState
-from db.reopening import reopen_items
-from db.schema import Base, UtcDateTime, Work
-from db.verify import verify_run
+from db.integrity.verify import verify_run
+from db.read.items import item_ends, run_ids
+from db.read.queries import unfinished
+from db.schema.database import open_ledger
+from db.schema.records import OpenStep, WorkState
+from db.schema.tables import Base, UtcDateTime, Work
+from db.write.retries import reopen_items
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import OutcomeKind
 from tests.ledger_samples import GENERATE_STEP, OWNER, PLAN_STEP
@@ -29,7 +29,7 @@ def a_ledger_of_revision_0001(url: str) -> None:
     driver = "sqlite+pysqlite" if parsed.get_backend_name() == "sqlite" else "postgresql+psycopg"
     engine = create_engine(parsed.set(drivername=driver))
     config = Config()
-    config.set_main_option("script_location", "db:migrations")
+    config.set_main_option("script_location", "db.schema:migrations")
     written = json.loads(WRITTEN_BY_0001.read_text(encoding="utf-8"))
     with engine.begin() as connection:
         config.attributes["connection"] = connection

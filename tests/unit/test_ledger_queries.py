@@ -2,10 +2,10 @@
 
 from sqlalchemy import event
 
-from db.engine import Ledger
-from db.queries import find_finished, find_open_run, item_histories, item_history, unfinished
-from db.records import OpenStep, StepRef, WorkState
-from db.work import claim
+from db.read.queries import find_finished, find_open_run, item_histories, item_history, unfinished
+from db.schema.database import Ledger
+from db.schema.records import OpenStep, StepRef, WorkState
+from db.state.lease_queue import claim
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import (

@@ -2,10 +2,10 @@
 
 from sqlalchemy import delete
 
-from db.engine import Ledger
-from db.reconcile import Fate, Reconciliation, reconcile_run
-from db.reopening import reopen_items
-from db.schema import Work
+from db.integrity.reconcile import Fate, Reconciliation, reconcile_run
+from db.schema.database import Ledger
+from db.schema.tables import Work
+from db.write.retries import reopen_items
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import GENERATE_STEP, PLAN_STEP, a_run, attempt, begin, dub, write

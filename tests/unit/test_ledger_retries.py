@@ -8,19 +8,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from db.audit import item_evidence
-from db.control import EventKind, run_events
-from db.engine import Ledger
-from db.items import item_ends
-from db.progress import open_items
-from db.queries import item_history, reopened, unfinished
-from db.records import FIRST_STEP, Reopened, StepRef, WorkState
-from db.reopening import Order, reopen, reopen_items
-from db.schema import Attempt, Work
-from db.standing import stand_of
-from db.verify import verify_run
-from db.work import claim, rebuild_work
-from db.writes import record_attempt
+from db.integrity.verify import verify_run
+from db.read.evidence import item_evidence
+from db.read.items import item_ends
+from db.read.queries import item_history, reopened, unfinished
+from db.read.run_progress import open_items
+from db.schema.database import Ledger
+from db.schema.records import FIRST_STEP, Reopened, StepRef, WorkState
+from db.schema.tables import Attempt, Work
+from db.state.attempt_history import stand_of
+from db.state.lease_queue import claim, rebuild_work
+from db.write.attempts import record_attempt
+from db.write.retries import Order, reopen, reopen_items
+from db.write.run_events import EventKind, run_events
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import (

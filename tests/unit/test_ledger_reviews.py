@@ -4,17 +4,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from db.control import locked_run
-from db.engine import Ledger
-from db.items import item_ends
-from db.progress import open_items
-from db.queries import item_history
-from db.records import StepRef
-from db.reopening import reopen_items
-from db.reviews import Opinion, Ruling, find_judgement, record_review, rulings, waiting_for_review
-from db.verify import Problem, verify_item, verify_run
-from db.work import claim
-from db.writes import record_attempt
+from db.integrity.verify import Problem, verify_item, verify_run
+from db.read.items import item_ends
+from db.read.queries import item_history
+from db.read.run_progress import open_items
+from db.schema.database import Ledger
+from db.schema.records import StepRef
+from db.state.lease_queue import claim
+from db.write.attempts import record_attempt
+from db.write.retries import reopen_items
+from db.write.reviews import Opinion, Ruling, find_judgement, record_review, rulings, waiting_for_review
+from db.write.run_events import locked_run
 from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from db.control import Event, EventKind, RunState, find_order, note_event, run_events, run_state
-from db.engine import Ledger
+from db.schema.database import Ledger
+from db.write.run_events import Event, EventKind, RunState, find_order, note_event, run_events, run_state
 from deepsound.errors import DeepSoundError, ErrorCode
 from tests.ledger_samples import a_run, begin
 

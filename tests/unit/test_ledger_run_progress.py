@@ -3,13 +3,13 @@
 import time
 from datetime import UTC, datetime, timedelta
 
-from db.control import EventKind, RunState, note_event
-from db.engine import Ledger
-from db.progress import OpenItem, open_items, run_list, run_progress, runs_of_late
-from db.records import WorkState
-from db.reopening import reopen_items
-from db.work import claim
-from db.writes import record_attempt
+from db.read.run_progress import OpenItem, open_items, run_list, run_progress, runs_of_late
+from db.schema.database import Ledger
+from db.schema.records import WorkState
+from db.state.lease_queue import claim
+from db.write.attempts import record_attempt
+from db.write.retries import reopen_items
+from db.write.run_events import EventKind, RunState, note_event
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import OWNER, PLAN_STEP, PUBLISH_STEP, a_run, attempt, begin, dub, write

@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.control import EventKind, note_event
-from db.engine import Ledger, open_ledger
-from db.reopening import reopen_items
-from db.schema import Base, Item
-from db.seal_checks import check_seals
-from db.verify import Problem, verify_item, verify_run
-from db.work import claim
-from db.writes import record_attempt
+from db.integrity.seal_checks import check_seals
+from db.integrity.verify import Problem, verify_item, verify_run
+from db.schema.database import Ledger, open_ledger
+from db.schema.tables import Base, Item
+from db.state.lease_queue import claim
+from db.write.attempts import record_attempt
+from db.write.retries import reopen_items
+from db.write.run_events import EventKind, note_event
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Step
 from tests.ledger_samples import (

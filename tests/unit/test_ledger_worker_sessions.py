@@ -7,12 +7,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert
 
-from db.engine import Ledger
-from db.owner import this_owner
-from db.queries import unfinished
-from db.records import WorkState
-from db.schema import Shift
-from db.shifts import (
+from db.read.queries import unfinished
+from db.schema.database import Ledger
+from db.schema.records import WorkState
+from db.schema.tables import Shift
+from db.state.lease_owner import this_owner
+from db.state.lease_queue import claim
+from db.write.worker_sessions import (
     beat,
     begin_shift,
     end_shift,
@@ -23,7 +24,6 @@ from db.shifts import (
     seconds_per_item,
     worker_seconds,
 )
-from db.work import claim
 from deepsound.errors import DeepSoundError, ErrorCode
 from tests.ledger_samples import NOON, OWNER, PLAN_STEP, WORKPLACE, a_run, begin, dub
 

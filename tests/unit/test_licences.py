@@ -5,25 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from console.app import main
-from console.backends import check_backends, check_licences
-from console.settings import settings_from
-from db.audit import item_evidence
-from db.items import run_ids, run_items
+from console.cli.app import main
+from console.cli.backend_checks import check_backends, check_licences
+from console.cli.settings import settings_from
+from db.read.evidence import item_evidence
+from db.read.items import run_ids, run_items
 from deepsound.errors import DeepSoundError
-from deepsound.identity import ModelIdentity
-from deepsound.licences import known_terms, restrictions, terms_of
-from deepsound.models import known_model
+from deepsound.models.identity import ModelIdentity
+from deepsound.models.licences import known_terms, restrictions, terms_of
+from deepsound.models.local import known_model
 from deepsound.pipeline import Step
-from tasks.intake import collect
-from tasks.job import Job
-from tasks.perform import LAST_TRY, perform, reuse
-from tasks.place import Place
-from tasks.run import begin_run, load_jobs, unfinished_items
-from tasks.submission import Submission, submit, take_stock
-from tasks.worker import worker_at
-from tests.footage import silent_clip
-from tests.plugins import install_plugin
+from tasks.operations.manifest import collect
+from tasks.operations.run_registration import begin_run, load_jobs, unfinished_items
+from tasks.operations.submission import Submission, submit, take_stock
+from tasks.runtime.item import Job
+from tasks.runtime.stores import Place
+from tasks.runtime.worker import worker_at
+from tasks.steps.runner import LAST_TRY, perform, reuse
+from tests.third_party_backends import install_plugin
+from tests.voiced_clips import silent_clip
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ BORROWED = """
 import numpy as np
 
 from deepsound.generation.protocol import Generated
-from deepsound.identity import ModelIdentity
+from deepsound.models.identity import ModelIdentity
 from deepsound.media.audio import write_float_wav
 
 

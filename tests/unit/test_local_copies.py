@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from deepsound.artifacts.local_copies import LocalCopies
 from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.storage.local_copies import LocalCopies
 from tests.store_behaviour import sha256
 
 _KB = 1000
@@ -74,7 +74,7 @@ def test_copies_in_use_stay_whatever_the_bound(cache):
 _HOLDER = """
 import sys
 from pathlib import Path
-from deepsound.artifacts.local_copies import LocalCopies
+from deepsound.storage.local_copies import LocalCopies
 with LocalCopies(Path(sys.argv[1]), 10**9, "").of_blocks([b"held" * 5000]) as copy:
     print(copy.sha256, flush=True)
     sys.stdin.read()

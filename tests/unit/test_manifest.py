@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepsound.artifacts.location import location
 from deepsound.errors import DeepSoundError, ErrorCode
-from tasks.intake import collect, refuse_overwriting_sources, unique_names
-from tasks.settings import Source
-from tests.s3 import S3Server, a_bucket_name
+from deepsound.storage.location import location
+from tasks.operations.manifest import collect, refuse_overwriting_sources, unique_names
+from tasks.runtime.run_settings import Source
+from tests.s3_servers import S3Server, a_bucket_name
 
 
 def touch(*paths: Path) -> None:

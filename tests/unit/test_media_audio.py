@@ -26,9 +26,9 @@ from deepsound.media.audio import (
     resampled_blocks,
     write_float_wav,
 )
-from deepsound.media.placement import place
+from deepsound.media.audio_sync import place
 from deepsound.media.probe import probe
-from tests.clips import clicks, edit_list, scratch, tone, write_clip
+from tests.made_clips import clicks, edit_list, scratch, tone, write_clip
 
 Sound = NDArray[np.float32]
 

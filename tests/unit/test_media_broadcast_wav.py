@@ -11,8 +11,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from deepsound.media.audio import read_blocks, write_float_wav
-from deepsound.media.master import BroadcastNotes, write_bwf
-from tests.clips import tone
+from deepsound.media.broadcast_wav import BroadcastNotes, write_bwf
+from tests.made_clips import tone
 
 NOTES = BroadcastNotes(
     "Reel 41, voice-over removed", "DeepSound", "run-7/item-3", datetime(2026, 11, 23, 4, 5, 6), ("A=AAC,F=44100",)

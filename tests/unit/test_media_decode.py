@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media import by_decord
+from deepsound.media import decord_reader
 from deepsound.media.decode import load_observations, look, save_observations
-from deepsound.media.footage import Choice, FrameSampling, shown_at_instant, shown_size
-from deepsound.media.pictures import Showing
+from deepsound.media.frame_reader import Showing
+from deepsound.media.observers import Choice, FrameSampling, shown_at_instant, shown_size
 from deepsound.media.probe import probe
-from tests.clips import clicks, cut_off, edit_list, read_number, scratch, write_clip
-from tests.footage import shipped_clip
-from tests.instants import chosen_by_the_reference, frame_times, taken
-from tests.opens import counted_opens
+from tests.count_opens import counted_opens
+from tests.frame_times import chosen_by_the_reference, frame_times, taken
+from tests.made_clips import clicks, cut_off, edit_list, read_number, scratch, write_clip
+from tests.voiced_clips import shipped_clip
 
 WHALE = Path(__file__).parents[3] / "shared/media/whale_edit_list.mp4"
 
@@ -64,7 +64,7 @@ class Witness:
 @pytest.fixture
 def no_decord(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a processor for which decord has no wheel."""
-    monkeypatch.setattr(by_decord, "decord", None)
+    monkeypatch.setattr(decord_reader, "decord", None)
 
 
 def test_every_frame_is_seen_once_in_order_at_its_time(tmp_path: Path) -> None:

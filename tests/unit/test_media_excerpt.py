@@ -13,8 +13,8 @@ from deepsound.media.audio import extract_audio, read_blocks, write_float_wav
 from deepsound.media.excerpt import Excerpt, cut
 from deepsound.media.mux import container_for, mux
 from deepsound.media.probe import probe
-from tests.clips import clicks, edit_list, tone, write_clip
-from tests.reading import shown, stored_packets
+from tests.frame_probe import shown, stored_packets
+from tests.made_clips import clicks, edit_list, tone, write_clip
 
 REORDERED = {"bf": "2", "g": "12", "preset": "fast"}
 OPEN_GROUPS = {**REORDERED, "x264-params": "open-gop=1:scenecut=0:b-pyramid=normal"}

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import audio_format, extract_audio, write_float_wav
 from deepsound.media.decode import look
-from deepsound.media.files import open_media, replacing, sweep_partials
 from deepsound.media.loudness import normalise
+from deepsound.media.media_files import open_media, replacing, sweep_partials
 from deepsound.media.mux import container_for, mux
 from deepsound.media.probe import probe
-from tests.clips import clicks, write_clip
-from tests.opens import counted_opens
+from tests.count_opens import counted_opens
+from tests.made_clips import clicks, write_clip
 
 HOSTILE = [
     "-i.mp4",

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from deepsound.media.audio import audio_format, read_blocks, write_float_wav
 from deepsound.media.loudness import R128_LUFS, R128_PEAK_DBTP, measure, normalise
-from tests.clips import tone
+from tests.made_clips import tone
 
 Sound = NDArray[np.float32]
 

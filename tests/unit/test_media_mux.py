@@ -10,11 +10,11 @@ import pytest
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import audio_format, extract_audio, read_blocks, write_float_wav
 from deepsound.media.edit_lists import read_edit_lists
-from deepsound.media.files import open_media
+from deepsound.media.media_files import open_media
 from deepsound.media.mux import FORMATS, MEDIA_TYPES, container_for, mux
 from deepsound.media.probe import VideoInfo, probe
-from tests.clips import clicks, cut_off, edit_list, tone, write_clip
-from tests.reading import shown, stored_packets
+from tests.frame_probe import shown, stored_packets
+from tests.made_clips import clicks, cut_off, edit_list, tone, write_clip
 
 WHALE = Path(__file__).parents[3] / "shared/media/whale_edit_list.mp4"
 REORDERED = {"bf": "2", "g": "12", "preset": "fast"}

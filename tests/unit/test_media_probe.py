@@ -9,7 +9,7 @@ import pytest
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.probe import probe
-from tests.clips import clicks, cut_off, edit_list, scratch, write_clip
+from tests.made_clips import clicks, cut_off, edit_list, scratch, write_clip
 
 WHALE = Path(__file__).parents[3] / "shared/media/whale_edit_list.mp4"
 

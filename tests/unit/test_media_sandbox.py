@@ -13,14 +13,14 @@ import pytest
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import extract_audio, write_float_wav
 from deepsound.media.decode import look
-from deepsound.media.footage import FrameSampling
-from deepsound.media.guarded import pool, wire
-from deepsound.media.guarded.limits import Limits
-from deepsound.media.guarded.line import BLOCKS_AHEAD, Line
 from deepsound.media.mux import mux
+from deepsound.media.observers import FrameSampling
 from deepsound.media.probe import probe
-from tests.clips import clicks, read_number, write_clip
-from tests.guarded import FAULT, decoders, failure_of, zombies
+from deepsound.media.sandbox import ipc, pool
+from deepsound.media.sandbox.child_channel import BLOCKS_AHEAD, Line
+from deepsound.media.sandbox.limits import Limits
+from tests.made_clips import clicks, read_number, write_clip
+from tests.sandbox_checks import FAULT, decoders, failure_of, zombies
 
 
 class Watcher:
@@ -197,7 +197,7 @@ def test_files_are_called_as_the_caller_called_them(tmp_path: Path, monkeypatch:
 
 
 def test_no_more_blocks_are_made_than_are_looked_at() -> None:
-    here, there = wire.pair()
+    here, there = ipc.pair()
     line = Line(there, Limits(8, 300))
     made: list[int] = []
 
@@ -210,13 +210,13 @@ def test_no_more_blocks_are_made_than_are_looked_at() -> None:
         thread = threading.Thread(target=decode)
         thread.start()
         for _ in range(BLOCKS_AHEAD):
-            os.close(wire.receive(here)[1] or -1)
+            os.close(ipc.receive(here)[1] or -1)
         here.settimeout(0.1)
         with pytest.raises(TimeoutError):
-            wire.receive(here)
+            ipc.receive(here)
         assert len(made) == BLOCKS_AHEAD
-        wire.send(here, {"free": True})
-        os.close(wire.receive(here)[1] or -1)
+        ipc.send(here, {"free": True})
+        os.close(ipc.receive(here)[1] or -1)
         thread.join()
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from deepsound.media.decode import look
-from deepsound.media.shots import CUTS_OBSERVATION, CutObserver
-from tests.clips import Frame, write_clip
+from deepsound.media.shot_cuts import CUTS_OBSERVATION, CutObserver
+from tests.made_clips import Frame, write_clip
 
 SIZE = (160, 120)
 

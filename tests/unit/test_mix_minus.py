@@ -14,12 +14,12 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from deepsound.detection import find_speech
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.separation.mix_minus import MixMinus
 from deepsound.separation.protocol import Separated
 from deepsound.spans import Span
-from deepsound.speech import find_speech
-from tests import voices
+from tests import voice_samples
 
 RATE = 48_000
 SPOKEN = "Nobody who stood on the bridge ever forgot the sound."
@@ -47,34 +47,38 @@ def decibels(ratio: float) -> float:
     return 20 * float(np.log10(max(abs(ratio), 1e-6)))
 
 
-def projected(stem: NDArray[np.floating], speech: voices.Sound, background: voices.Sound) -> tuple[float, float]:
+def projected(
+    stem: NDArray[np.floating], speech: voice_samples.Sound, background: voice_samples.Sound
+) -> tuple[float, float]:
     """How much of the speech and of the background is in `stem`, in dB."""
     parts = np.stack([speech, background], axis=1).astype(np.float64)
     of_speech, of_background = np.linalg.lstsq(parts, stem.astype(np.float64), rcond=None)[0]
     return decibels(of_speech), decibels(of_background)
 
 
-def spoken(seconds: float, rate: int = RATE, voice: str = "en-us") -> voices.Sound:
-    return voices.place(voices.speak(SPOKEN, voice, rate), 0.2, seconds, rate)
+def spoken(seconds: float, rate: int = RATE, voice: str = "en-us") -> voice_samples.Sound:
+    return voice_samples.place(voice_samples.speak(SPOKEN, voice, rate), 0.2, seconds, rate)
 
 
 @pytest.mark.parametrize(
     ("background", "voice", "networks"),
     [
-        (voices.rain, "en-us", ["deepfilternet3"]),
-        (voices.impacts, "en-gb+f3", ["deepfilternet3"]),
-        (voices.pink, "fr+f2", ["deepfilternet3"]),
-        (voices.music, "en-us", ["deepfilternet3", "spleeter-2stems"]),
+        (voice_samples.rain, "en-us", ["deepfilternet3"]),
+        (voice_samples.impacts, "en-gb+f3", ["deepfilternet3"]),
+        (voice_samples.pink, "fr+f2", ["deepfilternet3"]),
+        (voice_samples.music, "en-us", ["deepfilternet3", "spleeter-2stems"]),
     ],
 )
 def test_speech_falls_by_12_db_and_the_background_by_2_db_at_most(tmp_path, background, voice, networks):
     bed = background(TURN * len(SNRS))
     turns = np.split(bed, len(SNRS))
-    mixes = [voices.mix_at(spoken(TURN, voice=voice), turn, snr) for turn, snr in zip(turns, SNRS, strict=True)]
+    mixes = [
+        voice_samples.mix_at(spoken(TURN, voice=voice), turn, snr) for turn, snr in zip(turns, SNRS, strict=True)
+    ]
     mix = written(tmp_path, np.concatenate([turn.mix for turn in mixes]))
     _, left, said = separated(mix)
     for number, turn in enumerate(mixes):
-        (span, *_) = voices.active_spans(turn.voice, gap=TURN)
+        (span, *_) = voice_samples.active_spans(turn.voice, gap=TURN)
         inside = slice(round(span.start * RATE), round(span.end * RATE))
         stem = left[round(number * TURN * RATE) :, 0][inside]
         residue, kept = projected(stem, turn.voice[inside], turn.background[inside])
@@ -113,7 +117,7 @@ def test_sound_above_what_the_networks_hear_stays(tmp_path):
 
 
 def test_equal_channels_stay_equal(tmp_path):
-    one = spoken(1.0) + voices.pink(1.0)
+    one = spoken(1.0) + voice_samples.pink(1.0)
     voice, background, _ = separated(written(tmp_path, np.stack([one, one], axis=1)))
     assert voice.any()
     assert np.array_equal(voice[:, 0], voice[:, 1])
@@ -122,8 +126,8 @@ def test_equal_channels_stay_equal(tmp_path):
 
 def test_only_the_named_spans_are_touched_and_all_voice_in_them_is_taken(tmp_path):
     seconds, span = 30.0, Span(21.0, 22.5)
-    speech = voices.place(voices.speak(voices.NARRATION), 17.0, seconds)
-    mixed = voices.mix_at(speech, voices.rain(seconds), 5.0)
+    speech = voice_samples.place(voice_samples.speak(voice_samples.NARRATION), 17.0, seconds)
+    mixed = voice_samples.mix_at(speech, voice_samples.rain(seconds), 5.0)
     voice, background, said = separated(written(tmp_path, mixed.mix), [span])
     (touched,) = said.touched
     assert touched.start == pytest.approx(span.start, abs=0.03)
@@ -173,7 +177,7 @@ def test_a_few_samples_of_sound_are_enough(tmp_path):
 
 
 def test_a_faint_recording_is_separated_like_a_loud_one(tmp_path):
-    mix = voices.mix_at(spoken(2.0), voices.pink(2.0), 5.0).mix
+    mix = voice_samples.mix_at(spoken(2.0), voice_samples.pink(2.0), 5.0).mix
     loud, _, _ = separated(written(tmp_path, mix))
     faint, _, _ = separated(written(tmp_path, mix / 1000))
     assert np.abs(1000 * faint - loud).max() < 1e-3
@@ -181,7 +185,10 @@ def test_a_faint_recording_is_separated_like_a_loud_one(tmp_path):
 
 def test_threads_get_the_samples_they_would_get_alone(tmp_path):
     folders = [tmp_path / name for name in ("a", "b")]
-    mixes = [voices.mix_at(spoken(1.0, voice=voice), voices.rain(1.0), 5.0).mix for voice in ("en-us", "fr+f2")]
+    mixes = [
+        voice_samples.mix_at(spoken(1.0, voice=voice), voice_samples.rain(1.0), 5.0).mix
+        for voice in ("en-us", "fr+f2")
+    ]
     for folder in folders:
         folder.mkdir()
     paths = [written(folder, mix) for folder, mix in zip(folders, mixes, strict=True)]
@@ -192,7 +199,7 @@ def test_threads_get_the_samples_they_would_get_alone(tmp_path):
 
 
 def test_pytorch_is_not_loaded_before_there_is_music(tmp_path):
-    mix = written(tmp_path, spoken(1.0) + voices.rain(1.0))
+    mix = written(tmp_path, spoken(1.0) + voice_samples.rain(1.0))
     code = (
         "import sys; from pathlib import Path; from deepsound.separation.mix_minus import MixMinus;"
         "paths = [Path(path) for path in sys.argv[1:]]; MixMinus().separate(*paths, None);"

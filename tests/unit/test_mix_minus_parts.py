@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.separation.mix_minus.deep_filter import without_speech
+from deepsound.separation.mix_minus.overlap_add import cut, in_windows
 from deepsound.separation.mix_minus.spleeter import voice_in_music
-from deepsound.separation.mix_minus.unet import Spleeter
-from deepsound.separation.mix_minus.windows import cut, in_windows
-from tests import voices
+from deepsound.separation.mix_minus.spleeter_unet import Spleeter
+from tests import voice_samples
 
 RATE = 48_000
 
@@ -63,7 +63,7 @@ def test_a_window_sees_its_neighbours_and_no_seam_is_heard():
 
 def test_what_deepfilternet_leaves_does_not_depend_on_how_the_sound_arrives():
     sizes = [1, 479, 480, 481, 20_000, RATE - 21_441]
-    sound = voices.place(voices.speak("The ice breaks."), 0.1, 1.0)[:, None]
+    sound = voice_samples.place(voice_samples.speak("The ice breaks."), 0.1, 1.0)[:, None]
     pairs = np.concatenate((sound, sound), axis=1)
     whole = np.concatenate(list(without_speech([pairs], RATE, 1)))
     arriving = np.split(pairs, np.cumsum(sizes)[:-1])
@@ -72,7 +72,7 @@ def test_what_deepfilternet_leaves_does_not_depend_on_how_the_sound_arrives():
 
 
 def seconds_of_rain(seconds: int):
-    second = np.repeat(voices.rain(1.0)[:, None], 2, axis=1)
+    second = np.repeat(voice_samples.rain(1.0)[:, None], 2, axis=1)
     return (second for _ in range(seconds))
 
 
@@ -101,7 +101,7 @@ def test_windows_hold_a_window_of_a_sound_however_long_it_is():
 
 
 def test_deepfilternets_lateness_is_taken_out():
-    speech = voices.place(voices.speak("The ice breaks."), 0.1, 1.0)[:, None]
+    speech = voice_samples.place(voice_samples.speak("The ice breaks."), 0.1, 1.0)[:, None]
     pairs = np.concatenate((speech, speech), axis=1)
     mix, left = np.concatenate(list(without_speech([pairs], len(speech), 1))).T
     taken = mix - left
@@ -112,8 +112,8 @@ def test_deepfilternets_lateness_is_taken_out():
 
 def test_spleeter_hears_the_same_wherever_its_window_begins():
     seconds = 6
-    speech = voices.place(voices.speak(), 0.0, seconds)
-    mix = voices.mix_at(speech, voices.music(seconds), 5.0).mix[:, None]
+    speech = voice_samples.place(voice_samples.speak(), 0.0, seconds)
+    mix = voice_samples.mix_at(speech, voice_samples.music(seconds), 5.0).mix[:, None]
     whole, later = voice_in_music(mix, RATE), voice_in_music(mix[2 * RATE :], RATE)
     # Beyond the context that windows share, the two differ by less than a tenth of the voice.
     common = whole[4 * RATE :]

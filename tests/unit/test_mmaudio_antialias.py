@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from deepsound.generation.mmaudio.antialias import snake_twice_as_fine
+from deepsound.generation.mmaudio.antialiased_snake import snake_twice_as_fine
 from tests.parity.filling import rand
 
 

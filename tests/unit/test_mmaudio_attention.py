@@ -12,7 +12,7 @@ from torch import Tensor
 from deepsound.generation.mmaudio.attention import attend
 from deepsound.generation.mmaudio.clip import CLIP, load_open_clip
 from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerConfig
-from deepsound.weights import load_strict
+from deepsound.models.checkpoints import load_strict
 from tests.mmaudio_checkpoints import small_sizes
 from tests.parity.clip import open_clip_shapes
 from tests.parity.filling import fill, floating_shapes, rand

@@ -23,7 +23,6 @@ from tokenizers.models import BPE
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.mmaudio.backend import MMAudio, _shown
-from deepsound.generation.mmaudio.config import AUDIO_16K, AUDIO_44K, AudioFormat
 from deepsound.generation.mmaudio.networks import Files, Networks, Precision, Weights
 from deepsound.generation.mmaudio.observers import (
     _AT_ONCE,
@@ -32,12 +31,13 @@ from deepsound.generation.mmaudio.observers import (
     ClipObserver,
     SyncObserver,
 )
+from deepsound.generation.mmaudio.sampling_windows import blend, plan_windows
+from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, AUDIO_44K, AudioFormat
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
-from deepsound.generation.mmaudio.windows import blend, plan_windows
 from deepsound.generation.protocol import GenerationRequest
 from deepsound.media.decode import look
-from tests.clips import edit_list, write_clip
-from tests.instants import RATES, chosen_by_the_reference, frame_times, taken
+from tests.frame_times import RATES, chosen_by_the_reference, frame_times, taken
+from tests.made_clips import edit_list, write_clip
 from tests.mmaudio_checkpoints import LETTERS, small_networks, write_small_files
 
 RATE = 16_000

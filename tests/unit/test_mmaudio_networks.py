@@ -16,12 +16,12 @@ from deepsound.generation.mmaudio.bigvgan import (
     load_bigvgan,
 )
 from deepsound.generation.mmaudio.clip import load_clip
-from deepsound.generation.mmaudio.config import AUDIO_16K, AUDIO_44K, VARIANTS, FlowConfig, lengths_for
 from deepsound.generation.mmaudio.flow import EXACT, Conditions, FlowNetwork, load_flow
+from deepsound.generation.mmaudio.flow_matching import GUIDANCE, draw_noise, euler, guided_flow, unnormalise
 from deepsound.generation.mmaudio.preprocessing import clip_frames, sync_frames
-from deepsound.generation.mmaudio.sampler import GUIDANCE, draw_noise, euler, guided_flow, unnormalise
+from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, AUDIO_44K, VARIANTS, FlowConfig, lengths_for
 from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAEConfig, load_vae_decoder
-from deepsound.weights import load_strict, place
+from deepsound.models.checkpoints import load_strict, place
 from tests.mmaudio_checkpoints import small_sizes, write_small_files
 from tests.parity.filling import fill, floating_shapes, rand
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from console.app import main
-from deepsound.models import known_model, known_models
+from console.cli.app import main
+from deepsound.models.local import known_model, known_models
 
 
 class Typed:

@@ -2,11 +2,11 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from deepsound.catalogue import KnownFile, KnownModel
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.mmaudio.backend import MMAudioSmall16k
-from deepsound.identity import packaged_file, recorded_sha256
-from deepsound.models import find_faults, find_file, known_model, known_models, models_folder, with_needs
+from deepsound.models.catalogue import KnownFile, KnownModel
+from deepsound.models.identity import packaged_file, recorded_sha256
+from deepsound.models.local import find_faults, find_file, known_model, known_models, models_folder, with_needs
 from deepsound.separation.bs_roformer.separator import BSRoformerSeparator
 from tests.store_behaviour import sha256
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepsound.catalogue import KnownFile, KnownModel
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.models import find_file, known_model
-from deepsound.pulling import pull_file
-from tests.archive import DEEPSOUND
-from tests.publisher import Publisher, publishing
+from deepsound.models.catalogue import KnownFile, KnownModel
+from deepsound.models.local import find_file, known_model
+from deepsound.models.pull import pull_file
+from tests.archive_setup import DEEPSOUND
+from tests.weights_publisher import Publisher, publishing
 
 WEIGHTS = np.random.default_rng(2).bytes(50_000)
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from deepsound.reasoning.evidence.centerface import Face, find_faces
-from deepsound.reasoning.evidence.mouths import grey_picture, is_watchable, mouth_motion
-from tests.footage import shipped_clip
+from deepsound.detection.centerface import Face, find_faces
+from deepsound.detection.mouth_motion import grey_picture, is_watchable, mouth_motion
+from tests.voiced_clips import shipped_clip
 
 
 @cache

@@ -19,15 +19,15 @@ from deepsound.cot import ReplyForm, Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import write_float_wav
 from deepsound.media.decode import look
-from deepsound.media.footage import Footage
+from deepsound.media.observers import Footage
 from deepsound.reasoning import protocol
 from deepsound.reasoning.omni import Omni
-from deepsound.reasoning.omni.families import read_family
-from deepsound.reasoning.omni.frames import PairedFrames, TimedFrames
-from deepsound.reasoning.omni.processing import Conversation, Shown, read_conversation
+from deepsound.reasoning.omni.frame_layouts import PairedFrames, TimedFrames
+from deepsound.reasoning.omni.input_processing import Conversation, Shown, read_conversation
+from deepsound.reasoning.omni.model_families import read_family
 from deepsound.reasoning.omni.release import Release
-from deepsound.reasoning.stills import STILLS, StillsObserver, pictures
-from tests.clips import write_clip
+from deepsound.reasoning.still_frames import STILLS, StillsObserver, pictures
+from tests.made_clips import write_clip
 from tests.omni_releases import FAMILIES, QWEN
 
 RATE = 16_000

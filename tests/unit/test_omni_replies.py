@@ -15,20 +15,20 @@ from deepsound.backends import load_reasoner
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import write_float_wav
 from deepsound.media.decode import look
-from deepsound.media.footage import Footage
-from deepsound.reasoning.local import writing
-from deepsound.reasoning.local.answering import Words, read_letters
-from deepsound.reasoning.local.quantising import Precision
+from deepsound.media.observers import Footage
+from deepsound.reasoning.local import greedy_decoder
+from deepsound.reasoning.local.answer_tokens import Words, read_letters
+from deepsound.reasoning.local.quantisation import Precision
 from deepsound.reasoning.omni import Omni
-from deepsound.reasoning.omni.asking import Interlocutor, Question
-from deepsound.reasoning.omni.families import Family, read_family, refuse_fewer_bits
+from deepsound.reasoning.omni.chat_session import Interlocutor, Question
+from deepsound.reasoning.omni.input_processing import Conversation, Shown, read_conversation
+from deepsound.reasoning.omni.model_families import Family, read_family, refuse_fewer_bits
 from deepsound.reasoning.omni.network import end_tokens, load_network
-from deepsound.reasoning.omni.processing import Conversation, Shown, read_conversation
 from deepsound.reasoning.omni.release import Release
 from deepsound.reasoning.protocol import Testimony
-from deepsound.reasoning.stills import StillsObserver
-from tests.clips import write_clip
-from tests.company import ask_together, check_same_in_company
+from deepsound.reasoning.still_frames import StillsObserver
+from tests.concurrent_asks import ask_together, check_same_in_company
+from tests.made_clips import write_clip
 from tests.omni_releases import FAMILIES
 
 CPU = torch.device("cpu")
@@ -123,7 +123,7 @@ def talker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def briefly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(writing, "MOST_TOKENS", SOME)
+    monkeypatch.setattr(greedy_decoder, "MOST_TOKENS", SOME)
     return
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deepsound.linear import Linear, gains_from_onednn
+from deepsound.models.onednn_linear import Linear, gains_from_onednn
 
 
 @pytest.fixture

@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.people import RATE, Example, calibrated, fitted, made
-from deepsound.media.audio import write_float_wav
-from deepsound.speech.activity import measure
-from deepsound.speech.modulation import BANDS, HOP, SAMPLE_RATE, LevelStream, modulations
-from deepsound.speech.people import (
+from benchmarks.fit_person_sounds import RATE, Example, calibrated, fitted, made
+from deepsound.detection.loudness_modulation import BANDS, HOP, SAMPLE_RATE, LevelStream, modulations
+from deepsound.detection.person_sounds import (
     COEFFICIENTS,
     FEATURES,
     PEOPLE_RULE,
@@ -21,8 +19,10 @@ from deepsound.speech.people import (
     log_odds,
     people_heard,
 )
-from deepsound.speech.silero import SLOWED, SlowedSileroStream
-from tests import voices
+from deepsound.detection.silero_vad import SLOWED, SlowedSileroStream
+from deepsound.detection.speech_activity import measure
+from deepsound.media.audio import write_float_wav
+from tests import voice_samples
 
 SECONDS = 6.0
 CROWD = ("en-us", "en-gb+f3", "de+m7", "fr+f2", "es+m3", "it+f4", "pl+m1", "sv+f5")
@@ -86,10 +86,12 @@ def test_a_sound_shorter_than_a_window_is_one_window():
 
 
 def test_a_crowd_over_rain_is_people_and_the_rain_alone_is_not(tmp_path):
-    people = sum(np.roll(voices.speak(SENTENCE, voice)[:120_000], 17_000 * i) for i, voice in enumerate(CROWD))
-    crowd = voices.mix_at(voices.place(people, 0.5, 4.0), voices.rain(4.0), 0.0).mix
+    people = sum(
+        np.roll(voice_samples.speak(SENTENCE, voice)[:120_000], 17_000 * i) for i, voice in enumerate(CROWD)
+    )
+    crowd = voice_samples.mix_at(voice_samples.place(people, 0.5, 4.0), voice_samples.rain(4.0), 0.0).mix
     assert people_heard(measured(crowd, tmp_path))
-    assert people_heard(measured(voices.rain(4.0), tmp_path)) == ()
+    assert people_heard(measured(voice_samples.rain(4.0), tmp_path)) == ()
 
 
 def test_silence_holds_nobody(tmp_path):
@@ -107,7 +109,7 @@ def test_blocks_do_not_matter_to_levels(sizes, seed):
 
 
 def test_blocks_do_not_matter_to_the_slowed_detector():
-    sound = voices.speak(SENTENCE, rate=SAMPLE_RATE)
+    sound = voice_samples.speak(SENTENCE, rate=SAMPLE_RATE)
     whole, pieces = SlowedSileroStream(), SlowedSileroStream()
     rows = [pieces.hear(part) for part in np.split(sound, [1, 5000, 5001, 30_000])]
     expected = np.concatenate((whole.hear(sound), whole.finish()))

@@ -3,7 +3,7 @@
 import pytest
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from flows.engine import check_answers
+from flows.prefect_server import check_answers
 
 
 @pytest.mark.parametrize(

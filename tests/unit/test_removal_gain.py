@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepsound.separation.envelope import FADE_SECONDS, gain, touched_spans
+from deepsound.separation.removal_gain import FADE_SECONDS, gain, touched_spans
 from deepsound.spans import Span
 
 RATE = 1000

@@ -9,25 +9,25 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from console.settings import settings_from
-from db.engine import Ledger
-from db.records import StepRef
-from db.reopening import reopen_items
-from db.schema import Work
-from db.verify import verify_run
-from db.work import claim
-from deepsound.artifacts.folder import FolderStore
-from deepsound.artifacts.protocol import Artifact
-from deepsound.canonical import sha256_file
+from console.cli.settings import settings_from
+from db.integrity.verify import verify_run
+from db.schema.database import Ledger
+from db.schema.records import StepRef
+from db.schema.tables import Work
+from db.state.lease_queue import claim
+from db.write.retries import reopen_items
+from deepsound.canonical_json import sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
-from tasks.job import Job
-from tasks.perform import LAST_TRY, perform, reuse
-from tasks.run import begin_run, load_jobs, unfinished_items
-from tasks.settings import Source
-from tests.archive import Archive
-from tests.footage import silent_clip
-from tests.plugins import install_plugin
+from deepsound.storage.folder_store import FolderStore
+from deepsound.storage.protocol import Artifact
+from tasks.operations.run_registration import begin_run, load_jobs, unfinished_items
+from tasks.runtime.item import Job
+from tasks.runtime.run_settings import Source
+from tasks.steps.runner import LAST_TRY, perform, reuse
+from tests.archive_setup import Archive
+from tests.third_party_backends import install_plugin
+from tests.voiced_clips import silent_clip
 
 LONG_AGO = (1_600_000_000, 1_600_000_000)
 LONG_BEFORE = datetime(2020, 1, 1, tzinfo=UTC)

@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from deepsound.artifacts import open_store
 from deepsound.errors import DeepSoundError, ErrorCode
-from tests.network import bad_network
-from tests.s3 import a_bucket_name, free_port
+from deepsound.storage import open_store
+from tests.faulty_network import bad_network
+from tests.s3_servers import a_bucket_name, free_port
 from tests.store_behaviour import StoreBehaviour, a_file
 
 _MB = 1 << 20

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.progress import OpenItem
-from flows.following import LARGEST_SHARD, SHARDS_IN_FLIGHT, Shard, Standing, next_moves, shard_size
+from db.read.run_progress import OpenItem
+from flows.scheduler import LARGEST_SHARD, SHARDS_IN_FLIGHT, Shard, Standing, next_moves, shard_size
 
 ITEMS = st.lists(
     st.builds(OpenItem, st.integers(1, 60), st.sampled_from([0, 0, 0, 1, 2])),

@@ -9,16 +9,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.control import EventKind, note_event
-from db.engine import Ledger
-from db.records import Decision
-from db.reopening import reopen_items
-from db.schema import Item, Run, Seal, row_values
-from db.seal_checks import check_kept, check_order, check_seals
-from db.seals import seal_run
-from db.verify import Problem, verify_run
-from db.work import claim
-from db.writes import record_attempt
+from db.integrity.seal_checks import check_kept, check_order, check_seals
+from db.integrity.verify import Problem, verify_run
+from db.schema.database import Ledger
+from db.schema.records import Decision
+from db.schema.tables import Item, Run, Seal, row_values
+from db.state.lease_queue import claim
+from db.write.attempts import record_attempt
+from db.write.retries import reopen_items
+from db.write.run_events import EventKind, note_event
+from db.write.seals import seal_run
 from tests.ledger_samples import (
     GENERATE_STEP,
     JUDGE_STEP,

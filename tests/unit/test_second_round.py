@@ -6,11 +6,11 @@ import pytest
 
 from deepsound.generation.foley import Foley
 from deepsound.pipeline import Fallback, VoicePolicy
-from tasks.job import Job
-from tasks.place import Place
-from tasks.settings import RunSettings
-from tasks.worker import worker_at
-from tests.plugins import install_plugin
+from tasks.runtime.item import Job
+from tasks.runtime.run_settings import RunSettings
+from tasks.runtime.stores import Place
+from tasks.runtime.worker import worker_at
+from tests.third_party_backends import install_plugin
 
 IN_ANY_MODE = """
 class Plugin:

@@ -17,20 +17,20 @@ import soundfile
 from PIL import Image
 
 from deepsound import cot
-from deepsound.canonical import canonical_json
+from deepsound.canonical_json import canonical_json
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import write_float_wav
 from deepsound.media.decode import load_observations, look, save_observations
-from deepsound.media.footage import Footage
+from deepsound.media.observers import Footage
 from deepsound.reasoning import protocol
 from deepsound.reasoning.served import Served
 from deepsound.reasoning.served.address import KEY_VARIABLE, parse_address
-from deepsound.reasoning.served.probability import answer_probability
+from deepsound.reasoning.served.answer_probability import answer_probability
+from deepsound.reasoning.served.chat_messages import Spoken
 from deepsound.reasoning.served.transport import CONCURRENT_REQUESTS, LARGEST_ANSWER, Patience
-from deepsound.reasoning.served.wire import Spoken
-from deepsound.reasoning.stills import FRAMES, LONG_SIDE, STILLS, StillsObserver, jpegs
+from deepsound.reasoning.still_frames import FRAMES, LONG_SIDE, STILLS, StillsObserver, jpegs
 from tests.chat_server import MODEL, YES, ChatServer, chat_server, cut, drip, says, spoken, status
-from tests.clips import read_number, tone, write_clip
+from tests.made_clips import read_number, tone, write_clip
 
 KEY = "sk-test.0123456789"
 HASTE = Patience(connect=1.0, answer=5.0, attempts=3, pause=0.01, longest_pause=2.0)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.settings import settings_from
+from console.cli.settings import settings_from
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.licences import LicencePolicy
+from deepsound.models.licences import LicencePolicy
 from deepsound.pipeline import Fallback, VoicePolicy
-from tasks.settings import PlanSource, RunSettings, SilenceJudge
+from tasks.runtime.run_settings import PlanSource, RunSettings, SilenceJudge
 
 words = st.text(max_size=20)
 run_settings = st.builds(

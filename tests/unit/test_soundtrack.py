@@ -12,8 +12,8 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.protocol import Generated, GenerationRequest
 from deepsound.generation.soundtrack import Soundtrack
 from deepsound.media.decode import look
-from tests.clips import clicks, tone, write_clip
-from tests.footage import silent_clip
+from tests.made_clips import clicks, tone, write_clip
+from tests.voiced_clips import silent_clip
 
 
 def own_sound(clip: Path, prompt: str = "", seed: int = 1) -> tuple[Generated, NDArray[np.float64]]:

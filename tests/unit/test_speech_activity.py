@@ -10,16 +10,16 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepsound.detection import find_speech, speech_models
+from deepsound.detection.hysteresis import Hysteresis, spans_above
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.identity import packaged_file
 from deepsound.media.audio import read_mono
-from deepsound.onnx import OnnxNetwork
+from deepsound.models.identity import packaged_file
+from deepsound.models.onnx_network import OnnxNetwork
 from deepsound.spans import Span, intersect, merge, total
-from deepsound.speech import find_speech, speech_models
-from deepsound.speech.hysteresis import Hysteresis, spans_above
-from tests import voices
+from tests import voice_samples
 
-BACKGROUNDS = (voices.rain, voices.music, voices.impacts, voices.pink)
+BACKGROUNDS = (voice_samples.rain, voice_samples.music, voice_samples.impacts, voice_samples.pink)
 SENTENCE = "The river rose in the night, and by morning the bridge was gone."
 
 
@@ -33,13 +33,13 @@ def overlap(found: list[Span], truth: tuple[Span, ...]) -> float:
     return total(intersect(found, truth)) / total(merge([*found, *truth]))
 
 
-@pytest.mark.parametrize("voice", voices.VOICES)
+@pytest.mark.parametrize("voice", voice_samples.VOICES)
 @pytest.mark.parametrize("background", BACKGROUNDS)
 def test_speech_as_loud_as_its_background_is_found_where_it_is(tmp_path, voice, background):
-    speech = voices.place(voices.speak(SENTENCE, voice), 1.5, 7.0)
-    heard = find_speech(wav(tmp_path, voices.mix_at(speech, background(7.0), 0.0).mix))
+    speech = voice_samples.place(voice_samples.speak(SENTENCE, voice), 1.5, 7.0)
+    heard = find_speech(wav(tmp_path, voice_samples.mix_at(speech, background(7.0), 0.0).mix))
     found = [speech.span for speech in heard.spans]
-    assert overlap(found, voices.active_spans(speech)) >= 0.85
+    assert overlap(found, voice_samples.active_spans(speech)) >= 0.85
     assert heard.seconds == pytest.approx(total(found))
     assert all(0.8 < span.confidence <= 1.0 for span in heard.spans)
 
@@ -50,14 +50,14 @@ def test_a_background_alone_is_not_speech(tmp_path, background):
 
 
 def test_music_is_named_and_does_not_count_as_speech(tmp_path):
-    heard = find_speech(wav(tmp_path, voices.music(6.0)))
+    heard = find_speech(wav(tmp_path, voice_samples.music(6.0)))
     assert total(heard.music) > 5.0
     assert heard.second_opinion == ()
     assert heard.seconds == 0.0
 
 
 def test_both_networks_hear_plain_speech(tmp_path):
-    heard = find_speech(wav(tmp_path, voices.speak(SENTENCE)))
+    heard = find_speech(wav(tmp_path, voice_samples.speak(SENTENCE)))
     assert overlap(list(heard.second_opinion), tuple(speech.span for speech in heard.spans)) > 0.85
 
 
@@ -76,8 +76,10 @@ def test_digital_silence_has_no_speech_and_no_level(tmp_path):
 
 
 def test_rate_and_channels_of_the_file_do_not_move_the_spans(tmp_path):
-    mono = find_speech(wav(tmp_path, voices.place(voices.speak(SENTENCE, rate=16000), 1.0, 6.0, 16000), 16000))
-    speech = voices.place(voices.speak(SENTENCE, rate=44100), 1.0, 6.0, 44100)
+    mono = find_speech(
+        wav(tmp_path, voice_samples.place(voice_samples.speak(SENTENCE, rate=16000), 1.0, 6.0, 16000), 16000)
+    )
+    speech = voice_samples.place(voice_samples.speak(SENTENCE, rate=44100), 1.0, 6.0, 44100)
     stereo = find_speech(wav(tmp_path, np.stack([speech, speech], axis=1), 44100))
     assert len(mono.spans) == len(stereo.spans) > 0
     for one, other in zip(mono.spans, stereo.spans, strict=True):
@@ -88,7 +90,7 @@ def test_rate_and_channels_of_the_file_do_not_move_the_spans(tmp_path):
 def test_probabilities_are_those_of_sileros_own_code(tmp_path):
     from silero_vad.sequence_vad import SileroVADSequence
 
-    path = wav(tmp_path, voices.mix_at(voices.speak(), voices.rain(8.453021), 0.0).mix)
+    path = wav(tmp_path, voice_samples.mix_at(voice_samples.speak(), voice_samples.rain(8.453021), 0.0).mix)
     own = find_speech(path).probability
     weights = packaged_file("silero-vad", "silero_vad/data/silero_vad_16k_sequence.onnx")
     reference = SileroVADSequence(str(weights)).audio_forward(np.concatenate(list(read_mono(path, 16000, 1.0))))
@@ -97,30 +99,30 @@ def test_probabilities_are_those_of_sileros_own_code(tmp_path):
 
 def test_speech_late_in_a_long_sound_is_found_as_it_is_early(tmp_path):
     """19.5 s lies across the seam of two blocks."""
-    speech = voices.speak(SENTENCE, rate=16000)
-    track = voices.place(speech, 2.0, 70.0, 16000) + voices.place(speech, 65.0, 70.0, 16000)
-    track += voices.place(speech, 19.5, 70.0, 16000) + voices.pink(70.0, 16000) * 0.02
+    speech = voice_samples.speak(SENTENCE, rate=16000)
+    track = voice_samples.place(speech, 2.0, 70.0, 16000) + voice_samples.place(speech, 65.0, 70.0, 16000)
+    track += voice_samples.place(speech, 19.5, 70.0, 16000) + voice_samples.pink(70.0, 16000) * 0.02
     heard = find_speech(wav(tmp_path, track, 16000))
-    assert overlap([speech.span for speech in heard.spans], voices.active_spans(track, 16000)) > 0.9
+    assert overlap([speech.span for speech in heard.spans], voice_samples.active_spans(track, 16000)) > 0.9
     opinions = merge(heard.second_opinion, 1.0)
     assert [span.start for span in opinions] == [pytest.approx(at, abs=0.1) for at in (2.0, 19.5, 65.0)]
 
 
 def test_memory_does_not_grow_with_length(tmp_path):
     def peak(seconds: float) -> int:
-        path = wav(tmp_path, np.tile(voices.pink(10.0, 16000), round(seconds / 10)), 16000)
+        path = wav(tmp_path, np.tile(voice_samples.pink(10.0, 16000), round(seconds / 10)), 16000)
         tracemalloc.start()
         find_speech(path)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
 
-    find_speech(wav(tmp_path, voices.pink(1.0)))
+    find_speech(wav(tmp_path, voice_samples.pink(1.0)))
     assert peak(180.0) < peak(60.0) + 1_000_000
 
 
 def test_many_threads_hear_what_one_hears(tmp_path):
-    path = wav(tmp_path, voices.mix_at(voices.speak(), voices.music(8.453021), 0.0).mix)
+    path = wav(tmp_path, voice_samples.mix_at(voice_samples.speak(), voice_samples.music(8.453021), 0.0).mix)
     alone = find_speech(path)
     together = [alone] * 4
 
@@ -140,7 +142,7 @@ def test_many_threads_hear_what_one_hears(tmp_path):
 
 
 def test_a_sample_that_is_no_number_does_not_deafen_the_rest(tmp_path):
-    speech = voices.place(voices.speak(SENTENCE), 1.0, 6.0)
+    speech = voice_samples.place(voice_samples.speak(SENTENCE), 1.0, 6.0)
     speech[100] = np.nan
     speech[200] = np.inf
     assert find_speech(wav(tmp_path, speech)).seconds > 2.5
@@ -156,7 +158,7 @@ def test_levels_are_rms_in_db_re_full_scale(tmp_path):
 
 
 def test_removing_half_of_the_voice_shows_as_six_decibels_in_the_same_spans(tmp_path):
-    speech = voices.speak(SENTENCE)
+    speech = voice_samples.speak(SENTENCE)
     before = find_speech(wav(tmp_path, speech))
     spans = [span.span for span in before.spans]
     after = find_speech(wav(tmp_path, speech / 2))

@@ -5,10 +5,10 @@ from dataclasses import replace
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from deepsound.artifacts.protocol import Artifact
-from deepsound.identity import ModelIdentity
+from deepsound.models.identity import ModelIdentity
 from deepsound.pipeline import Step
-from tasks.step import StepInputs
+from deepsound.storage.protocol import Artifact
+from tasks.steps.contract import StepInputs
 
 texts = st.text(max_size=12)
 hashes = st.text("0123456789abcdef", min_size=64, max_size=64)

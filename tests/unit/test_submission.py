@@ -7,21 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from console.settings import settings_from
-from db.control import EventKind, note_event
-from deepsound.artifacts.bucket_files import bytes_used
-from deepsound.artifacts.location import InBucket
+from console.cli.settings import settings_from
+from db.write.run_events import EventKind, note_event
 from deepsound.errors import DeepSoundError, ErrorCode
-from flows.again import dub_again
-from tasks.perform import LAST_TRY, perform
-from tasks.place import Place, working_at
-from tasks.retention import sweep_orphans
-from tasks.run import held_back, load_jobs, unfinished_items
-from tasks.settings import Source
-from tasks.submission import Submission, submit, take_stock
-from tests.archive import Archive
-from tests.footage import silent_clip
-from tests.s3 import S3Server, a_bucket_name
+from deepsound.storage.bucket_files import bytes_used
+from deepsound.storage.location import InBucket
+from flows.scheduled_run import dub_again
+from tasks.operations.retention import sweep_orphans
+from tasks.operations.run_registration import held_back, load_jobs, unfinished_items
+from tasks.operations.submission import Submission, submit, take_stock
+from tasks.runtime.run_settings import Source
+from tasks.runtime.stores import Place, working_at
+from tasks.steps.runner import LAST_TRY, perform
+from tests.archive_setup import Archive
+from tests.s3_servers import S3Server, a_bucket_name
+from tests.voiced_clips import silent_clip
 
 MEGABYTE = 10**6
 

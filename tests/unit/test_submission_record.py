@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from console.settings import settings_from
-from tasks.submission import Submission
+from console.cli.settings import settings_from
+from tasks.operations.submission import Submission
 
 
 def test_inputs_of_an_order_mean_the_same_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.plain_text import as_text, speakable
+from deepsound.terminal_text import as_text, speakable
 
 ANYTHING = st.text(st.characters(categories=None, exclude_categories=()))
 """Lone surrogates too: names that are no text hold them."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.excerpts import TimeRange, range_of, read_range
+from tasks.runtime.time_range import TimeRange, range_of, read_range
 
 PROBED = {"duration": 10.0, "frame_rate": "25"}
 

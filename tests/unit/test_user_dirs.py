@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from deepsound.folders import cache_folder, data_folder, state_folder
+from deepsound.user_dirs import cache_folder, data_folder, state_folder
 
 
 @pytest.mark.parametrize(

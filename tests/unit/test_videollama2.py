@@ -14,18 +14,18 @@ from deepsound import cot
 from deepsound.cot import ReplyForm
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.decode import look
-from deepsound.media.footage import Footage
-from deepsound.reasoning.local.writing import Ended, GreedyWriter
+from deepsound.media.observers import Footage
+from deepsound.reasoning.local.greedy_decoder import Ended, GreedyWriter
+from deepsound.reasoning.videollama2.audio_input import heard, window_starts
 from deepsound.reasoning.videollama2.beats import relative_buckets
 from deepsound.reasoning.videollama2.checkpoint import load_network
 from deepsound.reasoning.videollama2.configuration import read_config
-from deepsound.reasoning.videollama2.listening import heard, window_starts
 from deepsound.reasoning.videollama2.observer import FRAMES, FramesObserver, evenly_spaced
-from deepsound.reasoning.videollama2.prompting import Media, read_vocabulary
 from deepsound.reasoning.videollama2.reasoner import VideoLlama2Cot, VideoLlama2Qa
-from tests.clips import write_clip
+from deepsound.reasoning.videollama2.vocabulary import Media, read_vocabulary
+from tests.made_clips import write_clip
 from tests.parity.__main__ import check_file
-from tests.releases import (
+from tests.videollama2_release import (
     CONFIG,
     HESITANT,
     LETTER,

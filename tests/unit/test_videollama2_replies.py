@@ -18,23 +18,23 @@ from deepsound.backends import load_reasoner
 from deepsound.cot import ReplyForm
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.decode import look
-from deepsound.media.footage import Footage
-from deepsound.reasoning.local import writing
-from deepsound.reasoning.local.decoding import Prompt, Read, penalised, write
-from deepsound.reasoning.local.quantising import Precision, quantise
-from deepsound.reasoning.local.reading import ReadBefore
+from deepsound.media.observers import Footage
+from deepsound.reasoning.local import greedy_decoder
+from deepsound.reasoning.local.prefix_cache import ReadBefore
+from deepsound.reasoning.local.quantisation import Precision, quantise
+from deepsound.reasoning.local.token_generation import Prompt, Read, penalised, write
 from deepsound.reasoning.protocol import Testimony
-from deepsound.reasoning.videollama2.asking import Interlocutor, Question, Shown
+from deepsound.reasoning.videollama2.chat_session import Interlocutor, Question, Shown
 from deepsound.reasoning.videollama2.checkpoint import load_network
-from deepsound.reasoning.videollama2.decoding import passes, read
 from deepsound.reasoning.videollama2.network import VideoLlama2
-from deepsound.reasoning.videollama2.prompting import Media, read_vocabulary
+from deepsound.reasoning.videollama2.qwen2_decoding import passes, read
 from deepsound.reasoning.videollama2.reasoner import VideoLlama2Cot
-from tests.clips import write_clip
-from tests.company import ask_together, check_same_in_company
+from deepsound.reasoning.videollama2.vocabulary import Media, read_vocabulary
+from tests.concurrent_asks import ask_together, check_same_in_company
+from tests.made_clips import write_clip
 from tests.parity.filling import fill, rand
 from tests.parity.videollama2 import TINY
-from tests.releases import CONFIG, write_release
+from tests.videollama2_release import CONFIG, write_release
 
 HIDDEN = TINY.language.hidden_size
 
@@ -176,7 +176,7 @@ ASKED = [(1, None), (1, 1), (1, 2), (2, 2), (2, None), (None, 1)]
 def test_replies_depend_on_what_is_seen_and_heard_and_not_on_what_was_asked_before_or_beside(
     talker: Callable[[], Interlocutor], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(writing, "MOST_TOKENS", 24)  # What random weights have to say has no end.
+    monkeypatch.setattr(greedy_decoder, "MOST_TOKENS", 24)  # What random weights have to say has no end.
     questions = [question(video, sound) for video, sound in ASKED]
     alone = [talker().answer([one])[0] for one in questions]
     assert len({one.raw for one in alone}) == len(ASKED), "or nothing is shown here"

@@ -7,13 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepsound.reasoning.evidence.probability import (
-    DOUBT,
-    MOVING,
-    STILL,
-    HeardVoice,
-    voice_over_probability,
-)
+from deepsound.detection.person_sounds import PEOPLE_RULE
 from deepsound.reasoning.evidence.visibility import (
     FEWEST_WATCHED,
     REACH,
@@ -22,8 +16,14 @@ from deepsound.reasoning.evidence.visibility import (
     Sight,
     cut_at_visibility,
 )
+from deepsound.reasoning.evidence.voice_over_probability import (
+    DOUBT,
+    MOVING,
+    STILL,
+    HeardVoice,
+    voice_over_probability,
+)
 from deepsound.spans import Span, intersect, merge, total
-from deepsound.speech.people import PEOPLE_RULE
 
 RATE = 4.0
 

@@ -3,20 +3,22 @@
 import numpy as np
 import pytest
 
-from tests import voices
+from tests import voice_samples
 
-BACKGROUNDS = (voices.rain, voices.music, voices.impacts, voices.pink)
+BACKGROUNDS = (voice_samples.rain, voice_samples.music, voice_samples.impacts, voice_samples.pink)
 
 
-@pytest.mark.parametrize("voice", voices.VOICES)
+@pytest.mark.parametrize("voice", voice_samples.VOICES)
 def test_every_voice_says_something_of_its_own_and_the_same_each_time(voice):
-    said = voices.speak("Good morning to you all.", voice)
-    voices._synthesise.cache_clear()
-    again = voices.speak("Good morning to you all.", voice)
+    said = voice_samples.speak("Good morning to you all.", voice)
+    voice_samples._synthesise.cache_clear()
+    again = voice_samples.speak("Good morning to you all.", voice)
     assert said.dtype == np.float32
     assert 1.0 < said.size / 48000 < 3.0
     assert np.array_equal(said, again)
-    others = [voices.speak("Good morning to you all.", other) for other in voices.VOICES if other != voice]
+    others = [
+        voice_samples.speak("Good morning to you all.", other) for other in voice_samples.VOICES if other != voice
+    ]
     assert all(not np.array_equal(said, other) for other in others)
 
 
@@ -31,9 +33,9 @@ def test_backgrounds_have_the_asked_length_and_depend_on_the_seed_alone(backgrou
 
 @pytest.mark.parametrize("snr", [-5.0, 0.0, 10.0])
 def test_a_mix_has_the_asked_ratio_where_the_speech_is_active(snr):
-    speech = voices.place(voices.speak("One two three four.", "en-us"), 1.0, 4.0)
-    mixed = voices.mix_at(speech, voices.pink(4.0), snr)
-    (spoken,) = voices.active_spans(speech, gap=1.0)
+    speech = voice_samples.place(voice_samples.speak("One two three four.", "en-us"), 1.0, 4.0)
+    mixed = voice_samples.mix_at(speech, voice_samples.pink(4.0), snr)
+    (spoken,) = voice_samples.active_spans(speech, gap=1.0)
     assert 0.99 < spoken.start < 1.05
     heard = slice(round(spoken.start * 48000), round(spoken.end * 48000))
     ratio = np.square(mixed.voice[heard]).mean() / np.square(mixed.background[heard]).mean()

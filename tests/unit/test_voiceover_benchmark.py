@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from benchmarks.reels.clips import CUT, clip
-from benchmarks.reels.people_heard import SPEAKERS
-from benchmarks.reels.pictures import SILENT, TALKERS, places, portraits
-from benchmarks.reels.recipes import HALVES, Recipe, recipes
-from benchmarks.reels.scores import Judged, calibration_error, measures, overlap
-from benchmarks.reels.sounds import BEDS, MISTAKABLE, MUSIC
+from benchmarks.voiceover_clips.background_sounds import BEDS, MISTAKABLE, MUSIC
+from benchmarks.voiceover_clips.people_samples import SPEAKERS
+from benchmarks.voiceover_clips.pictures import SILENT, TALKERS, places, portraits
+from benchmarks.voiceover_clips.recipes import HALVES, Recipe, recipes
+from benchmarks.voiceover_clips.rendering import CUT, clip
+from benchmarks.voiceover_clips.scores import Judged, calibration_error, measures, overlap
 from deepsound.cot import Verdict
 from deepsound.media.probe import probe
 from deepsound.spans import Span

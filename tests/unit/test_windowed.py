@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from deepsound.backends import load_reasoner
 from deepsound.media.audio import write_float_wav
 from deepsound.media.decode import load_observations, look, save_observations
-from deepsound.media.footage import Footage
+from deepsound.media.observers import Footage
 from deepsound.reasoning.ensemble import judgement_of
-from deepsound.reasoning.stills import STILLS, StillsObserver, jpegs
+from deepsound.reasoning.still_frames import STILLS, StillsObserver, jpegs
 from deepsound.reasoning.windowed import WindowObserver, window_spans, windowed
 from deepsound.spans import Span
-from tests.clips import bouncing_ball, write_clip
-from tests.meter import WATCHING
-from tests.plugins import install_plugin
-from tests.voices import place, speak
+from tests.dummy_reasoner import WATCHING
+from tests.made_clips import bouncing_ball, write_clip
+from tests.third_party_backends import install_plugin
+from tests.voice_samples import place, speak
 
 RATE = 48_000
 SECONDS = 10.0

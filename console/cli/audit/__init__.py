@@ -9,20 +9,20 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from console.evidence import item_json, item_tree
-from console.settings import settings_from
-from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, out, say
-from db.audit import find_items, item_evidence
-from db.items import run_ids
-from db.reconcile import Account, Fate, Reconciliation, reconcile_run
-from db.verify import Finding
-from deepsound.canonical import Json
+from console.cli.audit.item_export import item_json, item_tree
+from console.cli.settings import settings_from
+from console.cli.terminal import EXIT_DONE, EXIT_SOME_FAILED, out, say
+from db.integrity.reconcile import Account, Fate, Reconciliation, reconcile_run
+from db.integrity.verify import Finding
+from db.read.evidence import find_items, item_evidence
+from db.read.items import run_ids
+from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.plain_text import as_text, speakable
-from tasks.run import no_such_run
-from tasks.seal import PUBLIC, kept_seals, seal_lines, trusted_keys
-from tasks.verify import Books, verify_books, verify_seals
-from tasks.worker import Worker, reader_at
+from deepsound.terminal_text import as_text, speakable
+from tasks.operations.run_audit import Books, verify_books, verify_seals
+from tasks.operations.run_registration import no_such_run
+from tasks.operations.sealing import PUBLIC, kept_seals, seal_lines, trusted_keys
+from tasks.runtime.worker import Worker, reader_at
 
 app = typer.Typer(no_args_is_help=True)
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 from rich.tree import Tree
 
-from db.schema import Attempt, Decision, Effect, Item, Reopening, Review
-from db.standing import links, stand_of
-from deepsound.canonical import Json
-from deepsound.plain_text import as_text, speakable
+from db.schema.tables import Attempt, Decision, Effect, Item, Reopening, Review
+from db.state.attempt_history import links, stand_of
+from deepsound.canonical_json import Json
+from deepsound.terminal_text import as_text, speakable
 
 
 def item_tree(item: Item) -> Tree:

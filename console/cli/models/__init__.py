@@ -8,11 +8,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from console.pull import pull_models
-from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, complain, err, out
-from deepsound.canonical import Json
+from console.cli.models.pull_command import pull_models
+from console.cli.terminal import EXIT_DONE, EXIT_SOME_FAILED, complain, err, out
+from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.models import (
+from deepsound.models.local import (
     KnownModel,
     find_faults,
     find_file,

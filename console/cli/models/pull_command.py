@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, complain, err, say
+from console.cli.terminal import EXIT_DONE, EXIT_SOME_FAILED, complain, err, say
 from deepsound.errors import DeepSoundError
-from deepsound.licences import restrictions, terms_of
-from deepsound.models import KnownFile, KnownModel, find_file, known_model, with_needs
+from deepsound.models.licences import restrictions, terms_of
+from deepsound.models.local import KnownFile, KnownModel, find_file, known_model, with_needs
 
 
 def pull_models(
@@ -27,7 +27,7 @@ def pull_models(
 def _pull(model: KnownModel) -> bool:
     """Have all of a model here; False once complaints were made."""
     # Imported only now: nothing else of the command speaks to publishers.
-    from deepsound.pulling import files_to_pull
+    from deepsound.models.pull import files_to_pull
 
     try:
         files = files_to_pull(model)
@@ -42,7 +42,7 @@ def _pull(model: KnownModel) -> bool:
 
 
 def _pull_file(model: KnownModel, file: KnownFile) -> bool:
-    from deepsound.pulling import pull_file
+    from deepsound.models.pull import pull_file
 
     try:
         with _progress() as shown:

@@ -2,12 +2,12 @@
 
 import typer
 
-from console.run import control, listing, prune, retry, submit, sweep, watch
+from console.cli.run import control, prune, retry, status, submit, sweep, watch
 
 app = typer.Typer(no_args_is_help=True)
 app.command("submit")(submit.submit_run)
-app.command("list")(listing.list_runs)
-app.command("status")(listing.show_status)
+app.command("list")(status.list_runs)
+app.command("status")(status.show_status)
 app.command("watch")(watch.watch_run)
 app.command("pause")(control.pause)
 app.command("resume")(control.resume)

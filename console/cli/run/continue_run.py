@@ -2,16 +2,16 @@
 
 import typer
 
-from console.display import showing_progress
-from console.results import show_errors, summary_table
-from console.run.engine import ask, reach_server
-from console.settings import Settings
-from console.terminal import EXIT_SOME_FAILED, out, say
-from db.control import find_order
-from flows.local import drive_run
-from tasks.results import read_results
-from tasks.run import held_back, unfinished_items
-from tasks.worker import Worker
+from console.cli.live_progress import showing_progress
+from console.cli.run.prefect_client import ask, reach_server
+from console.cli.run_summary import show_errors, summary_table
+from console.cli.settings import Settings
+from console.cli.terminal import EXIT_SOME_FAILED, out, say
+from db.write.run_events import find_order
+from flows.local_run import drive_run
+from tasks.operations.run_registration import held_back, unfinished_items
+from tasks.operations.run_results import read_results
+from tasks.runtime.worker import Worker
 
 
 def go_on(worker: Worker, settings: Settings, run_id: str) -> None:
@@ -30,7 +30,7 @@ def go_on(worker: Worker, settings: Settings, run_id: str) -> None:
         return
     reach_server()
     # Only now: Prefect takes seconds to import, and reads its settings once.
-    from flows.keeping import ensure_followed
+    from flows.supervisor import ensure_followed
 
     ask(ensure_followed(worker, run_id))
     say(f"follow it with `deepsound run watch {run_id}`")

@@ -1,12 +1,12 @@
 """`deepsound run pause|resume|cancel`: what is decided is written down, and workers obey within a step."""
 
-from console import options
-from console.run.driving import go_on
-from console.run.finding import find_run, place_of
-from console.terminal import out, say
-from db.control import EventKind, note_event, run_state
-from tasks.person import this_person
-from tasks.worker import Worker
+from console.cli import options
+from console.cli.run.continue_run import go_on
+from console.cli.run.run_lookup import find_run, place_of
+from console.cli.terminal import out, say
+from db.write.run_events import EventKind, note_event, run_state
+from tasks.runtime.actor import this_person
+from tasks.runtime.worker import Worker
 
 
 def pause(run: options.Run, reason: options.Reason = None, db: options.Db = None) -> None:

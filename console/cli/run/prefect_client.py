@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import httpx
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from flows.engine import check_answers, configured_server, use
+from flows.prefect_server import check_answers, configured_server, use
 
 Result = TypeVar("Result")
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from console import options
-from console.run.finding import place_of
-from console.terminal import out
-from tasks.retention import prune
+from console.cli import options
+from console.cli.run.run_lookup import place_of
+from console.cli.terminal import out
+from tasks.operations.retention import prune
 
 
 def prune_store(

@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
-from console import options
-from console.run.driving import go_on
-from console.run.finding import find_run, place_of
-from console.terminal import EXIT_DONE, out
-from db.reopening import reopen_items
+from console.cli import options
+from console.cli.run.continue_run import go_on
+from console.cli.run.run_lookup import find_run, place_of
+from console.cli.terminal import EXIT_DONE, out
+from db.write.retries import reopen_items
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import Step
-from tasks.person import this_person
+from tasks.runtime.actor import this_person
 
 
 def retry(

@@ -1,9 +1,9 @@
 """A run as people name it: by its id, or by how that begins."""
 
-from console.settings import Settings, settings_from
-from db.items import run_ids
+from console.cli.settings import Settings, settings_from
+from db.read.items import run_ids
 from deepsound.errors import DeepSoundError, ErrorCode
-from tasks.worker import Worker, reader_at
+from tasks.runtime.worker import Worker, reader_at
 
 
 def place_of(db: str | None, store: str | None = None) -> tuple[Settings, Worker]:

@@ -9,18 +9,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from console import options
-from console.run.finding import find_run, place_of
-from console.terminal import out
-from db.control import Event, RunState, run_events, run_state
-from db.progress import LATELY_MINUTES, RunLine, RunProgress, run_list, run_progress
-from db.records import WorkState
-from db.shifts import LiveShift, live_shifts, worker_seconds
-from deepsound.canonical import Json
+from console.cli import options
+from console.cli.run.run_lookup import find_run, place_of
+from console.cli.terminal import out
+from db.read.run_progress import LATELY_MINUTES, RunLine, RunProgress, run_list, run_progress
+from db.schema.records import WorkState
+from db.write.run_events import Event, RunState, run_events, run_state
+from db.write.worker_sessions import LiveShift, live_shifts, worker_seconds
+from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind, Step
-from deepsound.plain_text import speakable
-from tasks.run import no_such_run
-from tasks.worker import Worker
+from deepsound.terminal_text import speakable
+from tasks.operations.run_registration import no_such_run
+from tasks.runtime.worker import Worker
 
 _WORDS = frozenset({"run", "name", "registered", "state", "step"})
 _TOLD = (OutcomeKind.DONE, OutcomeKind.NEEDS_REVIEW, OutcomeKind.FAILED)

@@ -8,16 +8,16 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from console import options
-from console.backends import check_licences
-from console.run.engine import ask, reach_server
-from console.settings import settings_from
-from console.terminal import err, out, say
+from console.cli import options
+from console.cli.backend_checks import check_licences
+from console.cli.run.prefect_client import ask, reach_server
+from console.cli.settings import settings_from
+from console.cli.terminal import err, out, say
 from deepsound.errors import DeepSoundError, ErrorCode
 from flows.priority import Priority
-from tasks.settings import Source
-from tasks.submission import Submission, submit, take_stock
-from tasks.worker import Worker, worker_at
+from tasks.operations.submission import Submission, submit, take_stock
+from tasks.runtime.run_settings import Source
+from tasks.runtime.worker import Worker, worker_at
 
 
 def submit_run(
@@ -115,13 +115,13 @@ def _register(worker: Worker, submission: Submission, sources: tuple[Source, ...
 
 def _start(worker: Worker, run_id: str) -> None:
     # Only now: Prefect takes seconds to import, and reads its settings once.
-    from flows.keeping import ensure_followed
+    from flows.supervisor import ensure_followed
 
     ask(ensure_followed(worker, run_id))
 
 
 def _repeat(submission: Submission, cron: str, videos: int, as_json: bool) -> None:
-    from flows.pool import AGAIN, CPU, repeat
+    from flows.deployments import AGAIN, CPU, repeat
 
     schedule = ask(repeat(AGAIN, CPU, {"order": submission.to_json()}, cron))
     if as_json:

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from console import options
-from console.run.engine import ask, reach_server
-from console.run.finding import place_of
-from console.terminal import out
-from flows.engine import configured_server
-from tasks.retention import UNFINISHED, sweep_orphans, sweep_unfinished
+from console.cli import options
+from console.cli.run.prefect_client import ask, reach_server
+from console.cli.run.run_lookup import place_of
+from console.cli.terminal import out
+from flows.prefect_server import configured_server
+from tasks.operations.retention import UNFINISHED, sweep_orphans, sweep_unfinished
 
 
 def sweep(
@@ -36,7 +36,7 @@ def sweep(
         return
     reach_server()
     # Only now: Prefect takes seconds to import, and reads its settings once.
-    from flows.keeping import sweep_runs
+    from flows.supervisor import sweep_runs
 
     taken_up = ask(sweep_runs(worker))
     out.print(f"{len(taken_up)} runs taken up again" + "".join(f"\n{run}" for run in taken_up), markup=False)

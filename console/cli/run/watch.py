@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from console import options
-from console.run.finding import find_run, place_of
-from console.run.listing import read_status, status_page
-from console.terminal import EXIT_DONE, EXIT_SOME_FAILED, out, say
-from db.control import RunState
+from console.cli import options
+from console.cli.run.run_lookup import find_run, place_of
+from console.cli.run.status import read_status, status_page
+from console.cli.terminal import EXIT_DONE, EXIT_SOME_FAILED, out, say
+from db.write.run_events import RunState
 from deepsound.pipeline import OutcomeKind
-from tasks.run import held_back
+from tasks.operations.run_registration import held_back
 
 
 def watch_run(

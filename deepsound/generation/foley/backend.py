@@ -3,20 +3,20 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.foley.filters import SAMPLE_RATE
-from deepsound.generation.foley.materials import Impact, choose_impacts
+from deepsound.generation.foley.impacts import Impact, choose_impacts
 from deepsound.generation.foley.mix import mix
-from deepsound.generation.foley.modal import BODIES
-from deepsound.generation.foley.onsets import find_onsets
-from deepsound.generation.foley.scenes import Scene, read_scenes, write_score
-from deepsound.generation.foley.sight import Curves, MotionObserver
-from deepsound.generation.foley.steering import ROOM_TONE, VOICES, Steering, read_prompts
+from deepsound.generation.foley.modal_synthesis import BODIES
+from deepsound.generation.foley.motion_curves import Curves, MotionObserver
+from deepsound.generation.foley.prompt_words import ROOM_TONE, VOICES, Steering, read_prompts
+from deepsound.generation.foley.scene_beds import Scene, read_scenes, write_score
+from deepsound.generation.foley.visual_onsets import find_onsets
 from deepsound.generation.protocol import Generated, GenerationRequest
-from deepsound.identity import ModelIdentity
 from deepsound.media.audio import write_float_wav
-from deepsound.media.footage import Observer
+from deepsound.media.observers import Observer
+from deepsound.models.identity import ModelIdentity
 
 _CHANNELS = 2
 

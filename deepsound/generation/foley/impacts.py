@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepsound.generation.foley.filters import SAMPLE_RATE, Sound
-from deepsound.generation.foley.modal import BODIES, strike
-from deepsound.generation.foley.onsets import Onset
-from deepsound.generation.foley.scenes import Scene
-from deepsound.generation.foley.steering import IMPACTS, Steering
+from deepsound.generation.foley.modal_synthesis import BODIES, strike
+from deepsound.generation.foley.prompt_words import IMPACTS, Steering
+from deepsound.generation.foley.scene_beds import Scene
 from deepsound.generation.foley.synthesis import amplitude, place, stream
+from deepsound.generation.foley.visual_onsets import Onset
 
 _FAINTEST, _FIERCEST = 0.005, 1.0  # changes of motion that sound at −27 and −6 dBFS
 _QUIETEST, _LOUDEST = -27.0, -6.0

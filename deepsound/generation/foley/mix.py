@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsound.generation.foley.filters import SAMPLE_RATE, Sound
-from deepsound.generation.foley.materials import Impact, render
-from deepsound.generation.foley.scenes import Score
+from deepsound.generation.foley.impacts import Impact, render
+from deepsound.generation.foley.scene_beds import Score
 from deepsound.generation.foley.synthesis import BLOCK, Overlap, at_audio_rate
 from deepsound.generation.foley.textures import TEXTURES
 

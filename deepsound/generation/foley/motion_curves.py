@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.media.footage import FrameSampling, Observation
+from deepsound.media.observers import FrameSampling, Observation
 
 DIRECTIONS = 8
 COLUMNS = 3

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.generation.foley.onsets import find_cuts
-from deepsound.generation.foley.sight import COLUMNS, HUES, Curves
-from deepsound.generation.foley.steering import ROOM_TONE, Steering
+from deepsound.generation.foley.motion_curves import COLUMNS, HUES, Curves
+from deepsound.generation.foley.prompt_words import ROOM_TONE, Steering
 from deepsound.generation.foley.synthesis import CONTROL_RATE, amplitude
+from deepsound.generation.foley.visual_onsets import find_cuts
 
 LEVELS = {  # dBFS at full weight
     ROOM_TONE: -41.0,

@@ -9,7 +9,7 @@ import numpy as np
 
 from deepsound.generation.foley.filters import Filter, Sound, band, pink_band
 from deepsound.generation.foley.grains import Grains, bubble, crackle, drop, leaf
-from deepsound.generation.foley.steering import ROOM_TONE
+from deepsound.generation.foley.prompt_words import ROOM_TONE
 from deepsound.generation.foley.synthesis import Drift, amplitude, noise, stream
 
 Texture = Callable[[Sound], Sound]

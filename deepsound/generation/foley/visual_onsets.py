@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsound.generation.foley.filters import running_maximum, running_median
-from deepsound.generation.foley.sight import Curves
+from deepsound.generation.foley.motion_curves import Curves
 
 _WINDOW = 0.07  # seconds compared before and after a moment
 _NEIGHBOURHOOD = 0.3  # seconds on each side within which a change has to matter

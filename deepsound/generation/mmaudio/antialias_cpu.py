@@ -16,7 +16,7 @@ from numba import njit
 from numpy.polynomial import Chebyshev, Polynomial
 from torch import Tensor
 
-from deepsound.generation.mmaudio.low_pass import DOWN, REACH, UP
+from deepsound.generation.mmaudio.kaiser_filter import DOWN, REACH, UP
 from deepsound.generation.mmaudio.row_threads import share_rows
 
 _BLOCK = 1024

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor
 
-from deepsound.generation.mmaudio.low_pass import DOWN, REACH, UP
+from deepsound.generation.mmaudio.kaiser_filter import DOWN, REACH, UP
 
 
 def snake_twice_as_fine(x: Tensor, frequency: Tensor, amplitude: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.generation.mmaudio.config import CLIP_RATE, SYNC_STRIDE, Lengths
+from deepsound.generation.mmaudio.batched_passes import Passes, Position
 from deepsound.generation.mmaudio.flow import Conditions
+from deepsound.generation.mmaudio.flow_matching import GUIDANCE, STEPS, draw_noise, euler, unnormalise
 from deepsound.generation.mmaudio.networks import Networks, Precision, official_networks
 from deepsound.generation.mmaudio.observers import (
     CLIP_OBSERVATION,
@@ -23,15 +24,14 @@ from deepsound.generation.mmaudio.observers import (
     ClipObserver,
     SyncObserver,
 )
-from deepsound.generation.mmaudio.passes import Passes, Position
-from deepsound.generation.mmaudio.sampler import GUIDANCE, STEPS, draw_noise, euler, unnormalise
+from deepsound.generation.mmaudio.sampling_windows import Window, blend, plan_windows
+from deepsound.generation.mmaudio.sequence_config import CLIP_RATE, SYNC_STRIDE, Lengths
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
-from deepsound.generation.mmaudio.windows import Window, blend, plan_windows
 from deepsound.generation.protocol import Generated, GenerationRequest
-from deepsound.identity import ModelIdentity
 from deepsound.media.audio import Block, write_float_wav
-from deepsound.media.footage import Observation, Observer, longest_step
-from deepsound.media.shots import CUTS_OBSERVATION, CutObserver
+from deepsound.media.observers import Observation, Observer, longest_step
+from deepsound.media.shot_cuts import CUTS_OBSERVATION, CutObserver
+from deepsound.models.identity import ModelIdentity
 
 _INSTANT = 1e-6
 _KEPT_CONDITIONS = 64

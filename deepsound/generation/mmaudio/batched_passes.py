@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepsound.batching import Batcher, Limits
-from deepsound.generation.mmaudio.config import lengths_for
 from deepsound.generation.mmaudio.flow import Conditions
+from deepsound.generation.mmaudio.flow_matching import GUIDANCE, guided_flow
 from deepsound.generation.mmaudio.networks import Networks
-from deepsound.generation.mmaudio.sampler import GUIDANCE, guided_flow
-from deepsound.generation.mmaudio.windows import WINDOW_SECONDS
+from deepsound.generation.mmaudio.sampling_windows import WINDOW_SECONDS
+from deepsound.generation.mmaudio.sequence_config import lengths_for
+from deepsound.models.batching import Batcher, Limits
 
 _AT_ONCE = {"cuda": 8}
 """Windows in one pass. Elsewhere one: four together cost a CPU 0.9 of what they cost one by one, too little to

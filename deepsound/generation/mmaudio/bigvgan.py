@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deepsound.generation.mmaudio.antialias import compiled, snake_twice_as_fine
-from deepsound.weights import load_strict, read_state, without_originals
+from deepsound.generation.mmaudio.antialiased_snake import compiled, snake_twice_as_fine
+from deepsound.models.checkpoints import load_strict, read_state, without_originals
 
 _KERNELS = (3, 7, 11)
 _DILATIONS = (1, 3, 5)

@@ -18,7 +18,7 @@ from transformers import CLIPConfig, CLIPModel
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
 from deepsound.generation.mmaudio.attention import attend
-from deepsound.weights import check_state, load_strict, read_state
+from deepsound.models.checkpoints import check_state, load_strict, read_state
 
 _NETWORK = "CLIP ViT-H-14-378"
 _MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor, nn
 
-from deepsound.generation.mmaudio.config import SYNC_STRIDE, FlowConfig
 from deepsound.generation.mmaudio.layers import Conv1d, GatedMLP, TimestepEmbedding, rotation
+from deepsound.generation.mmaudio.sequence_config import SYNC_STRIDE, FlowConfig
 from deepsound.generation.mmaudio.transformer import Block, FinalLayer, JointBlock, Streams
-from deepsound.weights import load_strict, read_state
+from deepsound.models.checkpoints import load_strict, read_state
 
 # Tables the first release's files hold; they follow from the sizes, and from the length of the window.
 _TABLES = frozenset({"latent_rot", "clip_rot", "t_embed.freqs"})

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor, nn
 
-from deepsound.linear import Linear
+from deepsound.models.onednn_linear import Linear
 
 _MULTIPLE = 256
 _ROPE_THETA = 10_000.0

@@ -24,14 +24,14 @@ from deepsound.generation.mmaudio.bigvgan import (
     load_bigvgan,
 )
 from deepsound.generation.mmaudio.clip import CLIP, load_clip, vit_h_14_378
-from deepsound.generation.mmaudio.config import AUDIO_16K, VARIANTS, AudioFormat, FlowConfig
 from deepsound.generation.mmaudio.flow import EXACT, FlowNetwork, load_flow
+from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, VARIANTS, AudioFormat, FlowConfig
 from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerConfig, load_synchformer
 from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAE_44K, VAEConfig, load_vae_decoder
-from deepsound.identity import ModelIdentity
-from deepsound.memory import is_out_of_memory
-from deepsound.models import KnownModel, checked_sha256, find_set
-from deepsound.weights import give_back_memory, place
+from deepsound.models.checkpoints import give_back_memory, place
+from deepsound.models.identity import ModelIdentity
+from deepsound.models.local import KnownModel, checked_sha256, find_set
+from deepsound.out_of_memory import is_out_of_memory
 
 Precision = Literal["float32", "bfloat16"]
 Part = TypeVar("Part", bound=nn.Module)

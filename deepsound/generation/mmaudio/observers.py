@@ -17,12 +17,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepsound.errors import DeepSoundError
-from deepsound.generation.mmaudio.config import CLIP_RATE, SYNC_RATE, SYNC_SEGMENT, SYNC_STRIDE
 from deepsound.generation.mmaudio.networks import Networks
 from deepsound.generation.mmaudio.preprocessing import clip_frames, clip_pixels, sync_frames, sync_pixels
-from deepsound.media.footage import Choice, FrameSampling, Observation, instants_before, instants_by, longest_step
-from deepsound.media.spool import ArraySpool
-from deepsound.memory import is_out_of_memory
+from deepsound.generation.mmaudio.sequence_config import CLIP_RATE, SYNC_RATE, SYNC_SEGMENT, SYNC_STRIDE
+from deepsound.media.disk_arrays import ArraySpool
+from deepsound.media.observers import (
+    Choice,
+    FrameSampling,
+    Observation,
+    instants_before,
+    instants_by,
+    longest_step,
+)
+from deepsound.out_of_memory import is_out_of_memory
 
 CLIP_OBSERVATION = "mmaudio-clip"
 SYNC_OBSERVATION = "mmaudio-sync"

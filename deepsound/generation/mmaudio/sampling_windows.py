@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from deepsound.generation.mmaudio.config import (
+from deepsound.generation.mmaudio.sequence_config import (
     SYNC_RATE,
     SYNC_STRIDE,
     AudioFormat,

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor, nn
 
 from deepsound.generation.mmaudio.attention import attend
-from deepsound.weights import load_strict, read_state
+from deepsound.models.checkpoints import load_strict, read_state
 
 _PATCH = 16
 _GRID = 14

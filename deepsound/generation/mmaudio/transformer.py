@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from deepsound.generation.mmaudio.attention import attend
 from deepsound.generation.mmaudio.layers import Conv1d, GatedMLP, Rotation, modulate, projection
-from deepsound.linear import Linear
+from deepsound.models.onednn_linear import Linear
 
 
 @dataclass(frozen=True, slots=True)

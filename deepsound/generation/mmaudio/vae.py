@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor, nn
 
-from deepsound.weights import load_strict, read_state, without_originals
+from deepsound.models.checkpoints import load_strict, read_state, without_originals
 
 _EPS = 1e-4
 _SILU_GAIN = 0.596

@@ -1,4 +1,4 @@
-"""The program of a guarded process: `python -m deepsound.media.guarded.child CHANNEL LIFELINE`.
+"""The program of a guarded process: `python -m deepsound.media.sandbox.child CHANNEL LIFELINE`.
 
 It answers one request after the other until the other end of its channel is closed, and dies with its parent.
 """
@@ -14,14 +14,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError
-from deepsound.media.guarded import wire
-from deepsound.media.guarded.limits import Limits, limits_from
-from deepsound.media.guarded.line import Line
-from deepsound.media.progress import listening
+from deepsound.media.reading_progress import listening
+from deepsound.media.sandbox import ipc
+from deepsound.media.sandbox.child_channel import Line
+from deepsound.media.sandbox.limits import Limits, limits_from
 
-Work = Callable[[wire.Message, Line], dict[str, Json]]
+Work = Callable[[ipc.Message, Line], dict[str, Json]]
 
 _FIRST_TO_GO = "1000"
 
@@ -51,22 +51,22 @@ def _die_with_parent(lifeline: int) -> None:
 
 def _serve(end: socket.socket, limits: Limits) -> None:
     # The libraries that parse media are loaded under the limits, and while the parent goes on with something else.
-    from deepsound.media.guarded.work import WORK
+    from deepsound.media.sandbox.handlers import WORK
 
-    wire.send(end, {"ready": True})
+    ipc.send(end, {"ready": True})
     while True:
         try:
-            request, _ = wire.receive(end)
+            request, _ = ipc.receive(end)
         except EOFError:
             return
         limits.renew()
         line = Line(end, limits)
         reply = _reply(WORK[str(request["work"])], request, line)
         line.settle()
-        wire.send(end, {"memory": True} if limits.overstepped() else reply)
+        ipc.send(end, {"memory": True} if limits.overstepped() else reply)
 
 
-def _reply(work: Work, request: wire.Message, line: Line) -> wire.Message:
+def _reply(work: Work, request: ipc.Message, line: Line) -> ipc.Message:
     """What came of it: an answer, or the failure as data."""
     try:
         with listening(line.alive):

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from deepsound.canonical import Json
-from deepsound.media.guarded import wire
-from deepsound.media.guarded.limits import Limits
+from deepsound.canonical_json import Json
+from deepsound.media.sandbox import ipc
+from deepsound.media.sandbox.limits import Limits
 
 BLOCKS_AHEAD = 2
 """Blocks handed over and not yet let go: one is looked at while the next one is filled."""
@@ -33,7 +33,7 @@ class Line:
         if now - self._last_sign >= _BETWEEN_SIGNS:
             self._last_sign = now
             self.limits.renew()
-            wire.send(self.end, {"alive": True})
+            ipc.send(self.end, {"alive": True})
 
     def memory(self) -> int:
         """The descriptor of memory for a block; that of one that was let go, if any: fresh memory costs more."""
@@ -44,7 +44,7 @@ class Line:
         while len(self._handed_over) >= BLOCKS_AHEAD:
             self._take_back()
         header: list[Json] = [stream, list(shape), list(times)]
-        wire.send(self.end, {"block": header}, memory)
+        ipc.send(self.end, {"block": header}, memory)
         self._handed_over.append(memory)
 
     def settle(self) -> None:
@@ -55,7 +55,7 @@ class Line:
             os.close(self._free.pop())
 
     def _take_back(self) -> None:
-        answer, _ = wire.receive(self.end)
+        answer, _ = ipc.receive(self.end)
         memory = self._handed_over.popleft()
         if answer["free"]:
             self._free.append(memory)

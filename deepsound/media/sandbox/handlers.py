@@ -5,17 +5,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, cast
 
-from deepsound.canonical import Json
-from deepsound.media.blocks import Stream, show
-from deepsound.media.cutting import cut_out
-from deepsound.media.describing import describe
-from deepsound.media.extraction import extract
-from deepsound.media.footage import Choice
-from deepsound.media.guarded.faults import fault_point
-from deepsound.media.guarded.line import Line
-from deepsound.media.guarded.wire import Message
+from deepsound.canonical_json import Json
+from deepsound.media.audio_in_process import extract
+from deepsound.media.excerpt_in_process import cut_out
+from deepsound.media.frame_batches import Stream, show
+from deepsound.media.mux_in_process import remux
+from deepsound.media.observers import Choice
 from deepsound.media.probe import VideoInfo
-from deepsound.media.remux import remux
+from deepsound.media.probe_in_process import describe
+from deepsound.media.sandbox.child_channel import Line
+from deepsound.media.sandbox.child_faults import fault_point
+from deepsound.media.sandbox.ipc import Message
 
 
 def _describe(request: Message, line: Line) -> dict[str, Json]:  # noqa: ARG001 - as all work

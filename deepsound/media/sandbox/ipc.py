@@ -7,7 +7,7 @@ import json
 import socket
 from collections.abc import Mapping
 
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
 
 Message = Mapping[str, Json]
 

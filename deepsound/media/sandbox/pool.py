@@ -5,11 +5,11 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.guarded.limits import limits_from
-from deepsound.media.guarded.mishaps import as_failure, out_of_bounds, stalled
-from deepsound.media.guarded.process import Block, EndedError, GuardedProcess, StalledError, environment
+from deepsound.media.sandbox.limits import limits_from
+from deepsound.media.sandbox.process import Block, EndedError, GuardedProcess, StalledError, environment
+from deepsound.media.sandbox.sandbox_errors import as_failure, out_of_bounds, stalled
 
 _SLOWEST_DISK = 10e6  # bytes a second: opening a file may mean to read it once from end to end
 

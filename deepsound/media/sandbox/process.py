@@ -14,12 +14,12 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.canonical import Json
-from deepsound.media.guarded import wire
-from deepsound.media.guarded.faults import VARIABLE as FAULT_VARIABLE
-from deepsound.media.guarded.limits import MEMORY_VARIABLE, SECONDS_VARIABLE
+from deepsound.canonical_json import Json
+from deepsound.media.sandbox import ipc
+from deepsound.media.sandbox.child_faults import VARIABLE as FAULT_VARIABLE
+from deepsound.media.sandbox.limits import MEMORY_VARIABLE, SECONDS_VARIABLE
 
-_PROGRAM = "deepsound.media.guarded.child"
+_PROGRAM = "deepsound.media.sandbox.child"
 _PASSED_ON = (
     *("LANG", "LC_ALL", "LC_CTYPE", "PYTHONUTF8", "PYTHONHOME", "LD_LIBRARY_PATH"),
     *(MEMORY_VARIABLE, SECONDS_VARIABLE, FAULT_VARIABLE),
@@ -88,7 +88,7 @@ class GuardedProcess:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = environment
-        self._end, theirs = wire.pair()
+        self._end, theirs = ipc.pair()
         lifeline, self._lifeline = os.pipe()
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         with theirs:
@@ -116,7 +116,7 @@ class GuardedProcess:
         """Whether it is gone, or not this process's own: a fork does not talk to those of its parent."""
         return self._process.poll() is not None
 
-    def work(self, request: wire.Message, patience: float, take: Callable[[Block], None]) -> wire.Message:
+    def work(self, request: ipc.Message, patience: float, take: Callable[[Block], None]) -> ipc.Message:
         """Its reply to a request; blocks of frames are handed to `take` as they come.
 
         Raises StalledError after `patience` seconds without a sign of progress, EndedError, what `take` raises.
@@ -139,15 +139,15 @@ class GuardedProcess:
             elif "alive" not in message:
                 return message
 
-    def _say(self, message: wire.Message) -> None:
+    def _say(self, message: ipc.Message) -> None:
         try:
-            wire.send(self._end, message)
+            ipc.send(self._end, message)
         except OSError as error:
             raise self._ended() from error
 
-    def _heard(self) -> tuple[wire.Message, int | None]:
+    def _heard(self) -> tuple[ipc.Message, int | None]:
         try:
-            return wire.receive(self._end)
+            return ipc.receive(self._end)
         except TimeoutError as error:
             raise StalledError from error
         except EOFError as error:

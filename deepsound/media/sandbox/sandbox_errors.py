@@ -4,8 +4,8 @@ import signal
 from pathlib import Path
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.guarded.limits import MEMORY_VARIABLE, SECONDS_VARIABLE, Limits
-from deepsound.media.guarded.process import EndedError
+from deepsound.media.sandbox.limits import MEMORY_VARIABLE, SECONDS_VARIABLE, Limits
+from deepsound.media.sandbox.process import EndedError
 
 _OF_MEMORY = ("bad_alloc", "MemoryError", "Cannot allocate memory", "out of memory")
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.media.footage import FrameSampling, Observation
-from deepsound.reasoning.evidence.centerface import Face, Faces, centerface_identity, find_faces
-from deepsound.reasoning.evidence.mouths import grey_picture, is_watchable, mouth_motion
+from deepsound.detection.centerface import Face, Faces, centerface_identity, find_faces
+from deepsound.detection.mouth_motion import grey_picture, is_watchable, mouth_motion
+from deepsound.media.observers import FrameSampling, Observation
 
 SIGHT = "evidence.sight"
 """Name of the observation."""

@@ -5,14 +5,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from deepsound import cot
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
+from deepsound.detection import SpeechActivity, find_speech, speech_models
+from deepsound.detection.centerface import FACE_SCORE, centerface_identity
+from deepsound.detection.mouth_motion import SMALLEST
+from deepsound.detection.person_sounds import COEFFICIENTS, PEOPLE_RULE, WINDOW
+from deepsound.detection.speech_activity import EVENT_RULE, SPEECH_RULE
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.identity import ModelIdentity, ShownFrame
-from deepsound.media.footage import Footage, Observation, Observer
-from deepsound.reasoning.evidence import probability, visibility
-from deepsound.reasoning.evidence.centerface import FACE_SCORE, centerface_identity
-from deepsound.reasoning.evidence.hearing import heard_voices
-from deepsound.reasoning.evidence.mouths import SMALLEST
+from deepsound.media.observers import Footage, Observation, Observer
+from deepsound.models.identity import ModelIdentity, ShownFrame
+from deepsound.reasoning.evidence import visibility
+from deepsound.reasoning.evidence import voice_over_probability as weighing
 from deepsound.reasoning.evidence.observer import (
     FRAMES_A_LOOK,
     LOOKS_PER_SECOND,
@@ -21,13 +24,11 @@ from deepsound.reasoning.evidence.observer import (
     SIGHT,
     SightObserver,
 )
-from deepsound.reasoning.evidence.probability import HeardVoice, voice_over_probability
+from deepsound.reasoning.evidence.report_text import Findings, testify
 from deepsound.reasoning.evidence.visibility import Sight
-from deepsound.reasoning.evidence.wording import Findings, testify
+from deepsound.reasoning.evidence.voice_over_probability import HeardVoice, voice_over_probability
+from deepsound.reasoning.evidence.voice_spans import heard_voices
 from deepsound.reasoning.protocol import Testimony, VoiceSpan
-from deepsound.speech import SpeechActivity, find_speech, speech_models
-from deepsound.speech.activity import EVENT_RULE, SPEECH_RULE
-from deepsound.speech.people import COEFFICIENTS, PEOPLE_RULE, WINDOW
 
 _PARAMETERS: dict[str, Json] = {
     "looks_per_second": LOOKS_PER_SECOND,
@@ -42,19 +43,19 @@ _PARAMETERS: dict[str, Json] = {
     "fewest_watched_frames": visibility.FEWEST_WATCHED,
     "busiest": visibility.BUSIEST,
     "whole_face": visibility.WHOLE_FACE,
-    "still_mouth": probability.STILL,
-    "moving_mouth": probability.MOVING,
+    "still_mouth": weighing.STILL,
+    "moving_mouth": weighing.MOVING,
     "speech_rule": asdict(SPEECH_RULE),
     "event_rule": asdict(EVENT_RULE),
     "people_rule": asdict(PEOPLE_RULE),
     "people_window_seconds": WINDOW,
     "people_coefficients": {of: list(weights) for of, weights in COEFFICIENTS.items()},
-    "half_at_seconds": probability.HALF_AT,
-    "steepness": probability.STEEPNESS,
-    "doubt": probability.DOUBT,
-    "unseconded": probability.UNSECONDED,
-    "agreement": probability.AGREEMENT,
-    "clear_margin": probability.CLEAR_MARGIN,
+    "half_at_seconds": weighing.HALF_AT,
+    "steepness": weighing.STEEPNESS,
+    "doubt": weighing.DOUBT,
+    "unseconded": weighing.UNSECONDED,
+    "agreement": weighing.AGREEMENT,
+    "clear_margin": weighing.CLEAR_MARGIN,
 }
 
 

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from deepsound.cot import Stage, format_judgement
-from deepsound.reasoning.evidence.centerface import FACE_SCORE
-from deepsound.reasoning.evidence.probability import HALF_AT, MOVING, STILL, UNSECONDED, HeardVoice
+from deepsound.detection import SpeechActivity
+from deepsound.detection.centerface import FACE_SCORE
+from deepsound.detection.speech_activity import FRAME_SECONDS, SPEECH_RULE
 from deepsound.reasoning.evidence.visibility import REACH, SHORTEST_PIECE, SURE_FACE, Sight
+from deepsound.reasoning.evidence.voice_over_probability import HALF_AT, MOVING, STILL, UNSECONDED, HeardVoice
 from deepsound.spans import Span, intersect, merge, total
-from deepsound.speech import SpeechActivity
-from deepsound.speech.activity import FRAME_SECONDS, SPEECH_RULE
 
 _LISTED = 12
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.media.footage import Observation
-from deepsound.reasoning.evidence.centerface import FACE_SCORE
+from deepsound.detection.centerface import FACE_SCORE
+from deepsound.media.observers import Observation
 from deepsound.reasoning.evidence.observer import FRAMES_A_LOOK
 from deepsound.spans import Span, intersect, merge, subtract
 

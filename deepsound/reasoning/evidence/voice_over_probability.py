@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.reasoning.evidence.centerface import FACE_SCORE
+from deepsound.detection.centerface import FACE_SCORE
+from deepsound.detection.person_sounds import PEOPLE_RULE
 from deepsound.reasoning.evidence.visibility import SHORTEST_PIECE
 from deepsound.spans import Span
-from deepsound.speech.people import PEOPLE_RULE
 
 HALF_AT = 0.36
 """Weighed seconds at which the probability is one half."""
@@ -42,7 +42,7 @@ class HeardVoice:
     """A stretch in which people are heard, and in which someone is in the picture all the time or never.
 
     `people` is how likely people are heard in the surest two seconds of the long voice it lies in, by all
-    detectors together (deepsound/speech/people.py), 0 where it lies in none. `wordless`: it is no clear speech;
+    detectors together (detection/person_sounds.py), 0 where it lies in none. `wordless`: it is no clear speech;
     its `confidence` is then `people`, else its mean speech probability. `seconded` is the share of it that the
     second detector heard as speech too; `scores` (n,) are the face scores of the frames on show; `movement` is
     that of the busiest mouth, None where no mouth could be watched.

@@ -1,10 +1,10 @@
 """What was heard, cut by what was seen: the pieces that the verdict is made of. Pure."""
 
-from deepsound.reasoning.evidence.probability import HeardVoice
+from deepsound.detection import SpeechActivity
+from deepsound.detection.person_sounds import PEOPLE_RULE
 from deepsound.reasoning.evidence.visibility import Piece, Sight, cut_at_visibility
+from deepsound.reasoning.evidence.voice_over_probability import HeardVoice
 from deepsound.spans import Span, intersect, subtract, total
-from deepsound.speech import SpeechActivity
-from deepsound.speech.people import PEOPLE_RULE
 
 
 def heard_voices(sight: Sight, speech: SpeechActivity) -> tuple[HeardVoice, ...]:

@@ -5,8 +5,8 @@ from enum import StrEnum
 from torch import Tensor
 
 from deepsound.cot import ReplyForm
-from deepsound.reasoning.local.answering import Words, awaits_answer, only_letters, probability_of_yes
-from deepsound.reasoning.local.decoding import penalised
+from deepsound.reasoning.local.answer_tokens import Words, awaits_answer, only_letters, probability_of_yes
+from deepsound.reasoning.local.token_generation import penalised
 
 MOST_TOKENS = 2048
 """The reference's budget for a reply."""

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable
 
-from deepsound.reasoning.local.decoding import Read
+from deepsound.reasoning.local.token_generation import Read
 
 REMEMBERED_BYTES = 2**30
 """Of what was read of videos: about thirteen at the released sizes of VideoLLaMA2.1, in 16 bits."""

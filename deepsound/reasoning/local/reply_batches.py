@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import torch
 
-from deepsound.batching import Batcher, Limits
-from deepsound.reasoning.local.decoding import Pass, Prompt, write
-from deepsound.reasoning.local.writing import Ended, GreedyWriter
+from deepsound.models.batching import Batcher, Limits
+from deepsound.reasoning.local.greedy_decoder import Ended, GreedyWriter
+from deepsound.reasoning.local.token_generation import Pass, Prompt, write
 
 _SIDE_BY_SIDE = 8
 """Most questions of one batch."""

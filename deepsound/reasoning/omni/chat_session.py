@@ -15,13 +15,13 @@ from transformers.cache_utils import DynamicCache
 
 from deepsound.cot import ReplyForm
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.reasoning.local.answering import Words
-from deepsound.reasoning.local.asking import Reply, replies
-from deepsound.reasoning.local.decoding import Prompt, Read, read
-from deepsound.reasoning.local.reading import REMEMBERED_BYTES, ReadBefore
-from deepsound.reasoning.local.writing import MOST_TOKENS, GreedyWriter
-from deepsound.reasoning.omni.families import Family
-from deepsound.reasoning.omni.processing import Conversation, Shown
+from deepsound.reasoning.local.answer_tokens import Words
+from deepsound.reasoning.local.greedy_decoder import MOST_TOKENS, GreedyWriter
+from deepsound.reasoning.local.prefix_cache import REMEMBERED_BYTES, ReadBefore
+from deepsound.reasoning.local.reply_batches import Reply, replies
+from deepsound.reasoning.local.token_generation import Prompt, Read, read
+from deepsound.reasoning.omni.input_processing import Conversation, Shown
+from deepsound.reasoning.omni.model_families import Family
 
 _FEATURES = ("pixel_values_videos", "input_features")
 """Inputs that are computed with; times and places keep their own precision."""

@@ -15,8 +15,8 @@ from transformers.video_processing_utils import VideoProcessorMixin
 from transformers.video_utils import VideoMetadata
 
 from deepsound.errors import ErrorCode
-from deepsound.reasoning.omni.families import Family
-from deepsound.reasoning.omni.frames import Frames
+from deepsound.reasoning.omni.frame_layouts import Frames
+from deepsound.reasoning.omni.model_families import Family
 from deepsound.reasoning.omni.release import Release, incomplete
 
 _SHORTEST_SECONDS = 0.2

@@ -29,9 +29,9 @@ from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImagePr
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.reasoning.local.quantising import Precision
-from deepsound.reasoning.omni.frames import PairedFrames, TimedFrames
-from deepsound.reasoning.omni.places import in_order, on_the_clock
+from deepsound.reasoning.local.quantisation import Precision
+from deepsound.reasoning.omni.frame_layouts import PairedFrames, TimedFrames
+from deepsound.reasoning.omni.position_ids import in_order, on_the_clock
 from deepsound.reasoning.omni.release import Release, incomplete
 
 

@@ -12,9 +12,9 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils import logging
 
 from deepsound.errors import ErrorCode
-from deepsound.memory import is_out_of_memory
-from deepsound.reasoning.local.quantising import Precision, quantise
-from deepsound.reasoning.omni.families import Family
+from deepsound.out_of_memory import is_out_of_memory
+from deepsound.reasoning.local.quantisation import Precision, quantise
+from deepsound.reasoning.omni.model_families import Family
 from deepsound.reasoning.omni.release import Release, incomplete, weight_files
 
 _NAMED = 3  # names listed in a message before "and n more"

@@ -12,21 +12,21 @@ from transformers import PreTrainedConfig
 
 from deepsound.cot import ReplyForm
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.identity import ModelIdentity, ShownFrame
-from deepsound.media.footage import Footage, Observer
-from deepsound.reasoning.local.answering import Words, read_letters
-from deepsound.reasoning.local.asking import Reply, at_once, in_company
-from deepsound.reasoning.local.quantising import check_precision
-from deepsound.reasoning.local.writing import MOST_TOKENS
-from deepsound.reasoning.omni.asking import Interlocutor, Question
-from deepsound.reasoning.omni.families import Family, read_family, refuse_fewer_bits
+from deepsound.media.observers import Footage, Observer
+from deepsound.models.identity import ModelIdentity, ShownFrame
+from deepsound.reasoning.chat_prompts import judge_question, plan_question, silence_question
+from deepsound.reasoning.local.answer_tokens import Words, read_letters
+from deepsound.reasoning.local.greedy_decoder import MOST_TOKENS
+from deepsound.reasoning.local.quantisation import check_precision
+from deepsound.reasoning.local.reply_batches import Reply, at_once, in_company
+from deepsound.reasoning.omni.chat_session import Interlocutor, Question
+from deepsound.reasoning.omni.input_processing import Conversation, Shown, read_conversation
+from deepsound.reasoning.omni.model_families import Family, read_family, refuse_fewer_bits
 from deepsound.reasoning.omni.network import end_tokens, load_network
-from deepsound.reasoning.omni.processing import Conversation, Shown, read_conversation
 from deepsound.reasoning.omni.release import find_release, identify
 from deepsound.reasoning.protocol import Testimony
-from deepsound.reasoning.questions import judge_question, plan_question, silence_question
-from deepsound.reasoning.sounds import Heard, windows
-from deepsound.reasoning.stills import StillsObserver, pictures, shown_frames, stills_of
+from deepsound.reasoning.sound_windows import Heard, windows
+from deepsound.reasoning.still_frames import StillsObserver, pictures, shown_frames, stills_of
 
 REVISION = "2"  # raise it whenever the same frames and sound would be asked about in another way
 

@@ -12,9 +12,9 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.hashes import checkpoint_sha256
-from deepsound.identity import ModelIdentity
-from deepsound.models import models_folder
+from deepsound.models.file_hashes import checkpoint_sha256
+from deepsound.models.identity import ModelIdentity
+from deepsound.models.local import models_folder
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from deepsound import cot
-from deepsound.reasoning.served.wire import Chance, Spoken
+from deepsound.reasoning.served.chat_messages import Chance, Spoken
 
 _YES, _NO = b"A", b"B"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import soundfile
 
-from deepsound.reasoning import sounds
+from deepsound.reasoning import sound_windows
 from deepsound.spans import Span
 
 SAMPLE_RATE = 16_000
@@ -23,10 +23,10 @@ class Window:
 
 def windows(audio: Path) -> list[Window]:
     """All of the sound in equal windows. Raises DeepSoundError as `sounds.windows` does."""
-    return [Window(heard.span, _wav(heard)) for heard in sounds.windows(audio, SAMPLE_RATE)]
+    return [Window(heard.span, _wav(heard)) for heard in sound_windows.windows(audio, SAMPLE_RATE)]
 
 
-def _wav(heard: sounds.Heard) -> bytes:
+def _wav(heard: sound_windows.Heard) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, heard.samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
     return file.getvalue()

@@ -3,8 +3,8 @@
 from base64 import b64encode
 from collections.abc import Sequence
 
-from deepsound.canonical import Json
-from deepsound.reasoning.served.listening import Window
+from deepsound.canonical_json import Json
+from deepsound.reasoning.served.audio_input import Window
 
 
 def message(pictures: Sequence[bytes], heard: Sequence[Window], prompt: str) -> list[Json]:

@@ -6,20 +6,20 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.identity import ModelIdentity
-from deepsound.media.footage import Footage, Observer
+from deepsound.media.observers import Footage, Observer
+from deepsound.models.identity import ModelIdentity
+from deepsound.reasoning.chat_prompts import judge_question, plan_question, silence_question
 from deepsound.reasoning.protocol import Testimony
-from deepsound.reasoning.questions import judge_question, plan_question, silence_question
 from deepsound.reasoning.served.address import parse_address, read_key
-from deepsound.reasoning.served.listening import Window, windows
-from deepsound.reasoning.served.probability import answer_probability
-from deepsound.reasoning.served.prompting import message
+from deepsound.reasoning.served.answer_probability import answer_probability
+from deepsound.reasoning.served.audio_input import Window, windows
+from deepsound.reasoning.served.chat_messages import Choice
+from deepsound.reasoning.served.prompt import message
 from deepsound.reasoning.served.server import MOST_TOKENS, TEMPERATURE, Server
 from deepsound.reasoning.served.transport import CONCURRENT_REQUESTS, Patience
-from deepsound.reasoning.served.wire import Choice
-from deepsound.reasoning.stills import StillsObserver, jpegs, shown_frames, stills_of
+from deepsound.reasoning.still_frames import StillsObserver, jpegs, shown_frames, stills_of
 
 
 class Served:

@@ -5,11 +5,11 @@ from typing import TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.reasoning.served.address import KEY_VARIABLE
+from deepsound.reasoning.served.chat_messages import Completion, Refused, ServedModels
 from deepsound.reasoning.served.transport import Answer, Patience, Transport
-from deepsound.reasoning.served.wire import Completion, Refused, ServedModels
 
 TEMPERATURE = 0
 MOST_TOKENS = 2048

@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepsound.canonical import sha256_json
+from deepsound.canonical_json import sha256_json
 from deepsound.cot import ReplyForm
-from deepsound.reasoning.local.asking import Reply, replies
-from deepsound.reasoning.local.decoding import Prompt, Read
-from deepsound.reasoning.local.reading import REMEMBERED_BYTES, ReadBefore
-from deepsound.reasoning.local.writing import GreedyWriter
-from deepsound.reasoning.videollama2.decoding import passes, read
+from deepsound.reasoning.local.greedy_decoder import GreedyWriter
+from deepsound.reasoning.local.prefix_cache import REMEMBERED_BYTES, ReadBefore
+from deepsound.reasoning.local.reply_batches import Reply, replies
+from deepsound.reasoning.local.token_generation import Prompt, Read
 from deepsound.reasoning.videollama2.network import VideoLlama2
-from deepsound.reasoning.videollama2.prompting import Media, Vocabulary
+from deepsound.reasoning.videollama2.qwen2_decoding import passes, read
+from deepsound.reasoning.videollama2.vocabulary import Media, Vocabulary
 
 
 @dataclass(frozen=True, slots=True, eq=False)

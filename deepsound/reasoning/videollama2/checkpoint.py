@@ -10,9 +10,9 @@ import torch
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.reasoning.local.quantising import Precision, quantise
+from deepsound.models.checkpoints import State, load_strict, read_state
+from deepsound.reasoning.local.quantisation import Precision, quantise
 from deepsound.reasoning.videollama2.network import VideoLlama2, VideoLlama2Config
-from deepsound.weights import State, load_strict, read_state
 
 _VISION = "model.vision_tower.vision_tower.vision_model."
 _CONNECTOR = "model.mm_projector."

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.media.footage import FrameSampling, Observation
-from deepsound.reasoning.videollama2.frames import siglip_frames
+from deepsound.media.observers import FrameSampling, Observation
+from deepsound.reasoning.videollama2.siglip_frames import siglip_frames
 
 FRAMES = "videollama2.frames"
 """Name of the observation."""

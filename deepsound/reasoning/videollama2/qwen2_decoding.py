@@ -6,8 +6,8 @@ from torch import Tensor
 from transformers import Qwen2ForCausalLM
 from transformers.cache_utils import DynamicCache
 
-from deepsound.reasoning.local.decoding import Pass, Read
-from deepsound.reasoning.local.decoding import read as read_into
+from deepsound.reasoning.local.token_generation import Pass, Read
+from deepsound.reasoning.local.token_generation import read as read_into
 
 
 def read(language: Qwen2ForCausalLM, embedded: Tensor) -> Read:

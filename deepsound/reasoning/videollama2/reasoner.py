@@ -11,21 +11,21 @@ import torch
 from deepsound import cot
 from deepsound.cot import ReplyForm
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.hashes import checkpoint_sha256
-from deepsound.identity import ModelIdentity, ShownFrame
-from deepsound.media.footage import Footage, Observation, Observer
-from deepsound.models import find_file, known_model
-from deepsound.reasoning.local.asking import Reply, at_once, in_company
-from deepsound.reasoning.local.quantising import check_precision
-from deepsound.reasoning.local.writing import Ended
+from deepsound.media.observers import Footage, Observation, Observer
+from deepsound.models.file_hashes import checkpoint_sha256
+from deepsound.models.identity import ModelIdentity, ShownFrame
+from deepsound.models.local import find_file, known_model
+from deepsound.reasoning.local.greedy_decoder import Ended
+from deepsound.reasoning.local.quantisation import check_precision
+from deepsound.reasoning.local.reply_batches import Reply, at_once, in_company
 from deepsound.reasoning.protocol import Testimony
-from deepsound.reasoning.videollama2.asking import Interlocutor, Question, Shown
+from deepsound.reasoning.videollama2.audio_input import heard
+from deepsound.reasoning.videollama2.chat_session import Interlocutor, Question, Shown
 from deepsound.reasoning.videollama2.checkpoint import load_network, weight_files
 from deepsound.reasoning.videollama2.configuration import read_config
-from deepsound.reasoning.videollama2.listening import heard
 from deepsound.reasoning.videollama2.network import VideoLlama2Config
 from deepsound.reasoning.videollama2.observer import FRAMES, FramesObserver
-from deepsound.reasoning.videollama2.prompting import Media, Vocabulary, read_vocabulary
+from deepsound.reasoning.videollama2.vocabulary import Media, Vocabulary, read_vocabulary
 
 
 class _VideoLlama2:

@@ -9,7 +9,7 @@ from pathlib import Path
 from transformers import Qwen2Tokenizer
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.reasoning.local.answering import Words, read_letters
+from deepsound.reasoning.local.answer_tokens import Words, read_letters
 
 
 class Media(StrEnum):

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Literal
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.separation.bs_roformer.chunks import WINDOWS
+from deepsound.separation.bs_roformer.chunked_separation import WINDOWS
 
 Precision = Literal["float32", "bfloat16"]
 _PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")

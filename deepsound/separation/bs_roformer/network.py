@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepsound.linear import Linear, gains_from_onednn
+from deepsound.models.onednn_linear import Linear, gains_from_onednn
 from deepsound.separation.bs_roformer.config import BANDS, CHANNELS, BSRoformerConfig
 
 _COMPLEX = 2

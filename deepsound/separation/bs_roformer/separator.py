@@ -11,10 +11,8 @@ from uuid import uuid4
 import numpy as np
 import torch
 
-from deepsound.batching import Batcher, Limits
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.identity import ModelIdentity
 from deepsound.media.audio import (
     AudioFormat,
     Block,
@@ -24,16 +22,18 @@ from deepsound.media.audio import (
     resampled_blocks,
     write_float_wav,
 )
-from deepsound.models import checked_sha256, find_file, known_model
-from deepsound.separation.bs_roformer.chunks import WINDOWS, Samples, voice_blocks
+from deepsound.models.batching import Batcher, Limits
+from deepsound.models.checkpoints import load_strict, read_state
+from deepsound.models.identity import ModelIdentity
+from deepsound.models.local import checked_sha256, find_file, known_model
+from deepsound.separation.bs_roformer.chunked_separation import WINDOWS, Samples, voice_blocks
 from deepsound.separation.bs_roformer.config import EP_317, SAMPLE_RATE, BSRoformerConfig
 from deepsound.separation.bs_roformer.modes import mode_named
 from deepsound.separation.bs_roformer.network import BSRoformer
-from deepsound.separation.envelope import touched_spans
 from deepsound.separation.protocol import Separated
+from deepsound.separation.removal_gain import touched_spans
 from deepsound.separation.stems import write_stems
 from deepsound.spans import Span
-from deepsound.weights import load_strict, read_state
 
 _MODEL = "bs-roformer"
 _AT_ONCE = {"cuda": 4}

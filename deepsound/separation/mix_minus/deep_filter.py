@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.identity import ModelIdentity, packaged_file, packaged_identity
 from deepsound.media.audio import Block, regrouped
-from deepsound.separation.mix_minus.windows import cut
+from deepsound.models.identity import ModelIdentity, packaged_file, packaged_identity
+from deepsound.separation.mix_minus.overlap_add import cut
 
 SAMPLE_RATE = 48_000
 

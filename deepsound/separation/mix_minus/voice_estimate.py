@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import soxr
 
+from deepsound.detection.omnivad import SAMPLE_RATE as EVENT_RATE
+from deepsound.detection.omnivad import EventStream
 from deepsound.media.audio import Block
 from deepsound.separation.mix_minus.deep_filter import SAMPLE_RATE, without_speech
+from deepsound.separation.mix_minus.overlap_add import in_windows
 from deepsound.separation.mix_minus.spectral import HOP, agreed, without_leak
 from deepsound.separation.mix_minus.spleeter import HIGHEST_HZ, voice_in_music
-from deepsound.separation.mix_minus.windows import in_windows
-from deepsound.speech.events import SAMPLE_RATE as EVENT_RATE
-from deepsound.speech.events import EventStream
 
 WINDOW = 1500 * HOP
 """Samples from one window to the next: 16 s."""

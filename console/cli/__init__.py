@@ -1,0 +1,1 @@
+"""The `deepsound` command: one module a subcommand."""

@@ -1,0 +1,1 @@
+"""Checks of the ledger against its own hashes, seals and run lists."""

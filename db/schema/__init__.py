@@ -1,0 +1,1 @@
+"""The ledger's tables, their hashing, and migrations."""

@@ -1,0 +1,1 @@
+"""Model files: catalogue, local copies, download, checkpoints, identity, licences; and batched inference."""

@@ -1,0 +1,1 @@
+"""What a worker process holds while it works on items: stores, settings, leases, caches, telemetry."""

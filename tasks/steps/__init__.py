@@ -1,0 +1,1 @@
+"""The steps of the chain, one module each, and the runner that all of them share."""
