@@ -26,7 +26,7 @@ import psutil
 from benchmarks.child_process import cpu_seconds
 from benchmarks.cost_meters import Stopwatch
 from benchmarks.overhead import GENERATOR, REASONER, by_engine, one_second
-from tasks.runtime.stores import Place
+from tasks.runtime.stores import StoreUrls
 from tests.prefect_workers import Pool, a_pool
 
 SAMPLE = 40
@@ -96,7 +96,7 @@ def measure(folder: Path, videos: int) -> dict[str, Any]:
     reels.mkdir()
     clips = make_clips(reels, videos)
     engine = engine_cpu(clips[:SAMPLE], folder / "alone")
-    place = Place(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store"))
+    place = StoreUrls(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store"))
     watch = Watch()
     with a_pool(folder, place) as pool:
         began = time.monotonic()

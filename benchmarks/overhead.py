@@ -39,8 +39,8 @@ from flows.prefect_server import PrivateServer, use
 from tasks.operations.manifest import collect
 from tasks.operations.run_registration import begin_run
 from tasks.operations.run_results import read_results
-from tasks.runtime.item import Job
-from tasks.runtime.stores import Place
+from tasks.runtime.item import ItemInProgress
+from tasks.runtime.stores import StoreUrls
 from tasks.runtime.worker import worker_at
 from tests.count_opens import counted_opens
 from tests.made_clips import bouncing_ball, write_clip
@@ -134,7 +134,7 @@ def watched_machinery() -> Stopwatch:
     watch = Stopwatch()
 
     def by_step(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(job: Job, action: Action, *more: Any) -> Any:
+        def call(job: ItemInProgress, action: Action, *more: Any) -> Any:
             with watch.timed(part, action.step):
                 return function(job, action, *more)
 
@@ -178,7 +178,7 @@ def by_engine(clip: Path, folder: Path, watch: Stopwatch) -> None:
 
 def run(clips: Sequence[Path], folder: Path) -> Cost:
     """A run of these videos on an open ledger and store, from its registration to the delivered results."""
-    place = Place(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store"))
+    place = StoreUrls(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store"))
     worker = worker_at(place)
     settings = settings_from(out=str(folder / "out"), generator=GENERATOR, reasoner=REASONER, seed=SEED)
     begun: list[str] = []

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 from prefect import flow, task
 
-from tests.prefect_workers import Server
+from tests.prefect_workers import PrefectServer
 
 EACH = 2000
 
@@ -44,7 +44,7 @@ def main() -> None:
     if asked.database is not None:
         os.environ["PREFECT_API_DATABASE_CONNECTION_URL"] = asked.database
     with tempfile.TemporaryDirectory(prefix="server-", ignore_cleanup_errors=True) as folder:
-        server = Server(Path(folder))
+        server = PrefectServer(Path(folder))
         os.environ.update(server.environment, PREFECT_LOGGING_LEVEL="ERROR")
         server.start()
         try:
@@ -57,7 +57,7 @@ def main() -> None:
             server.kill()
 
 
-def memory(server: Server) -> float:
+def memory(server: PrefectServer) -> float:
     """Megabytes of the server and of all it started."""
     assert server.process is not None
     root = psutil.Process(server.process.pid)

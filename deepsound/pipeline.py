@@ -85,7 +85,7 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class ChainState:
     """All that is known about an item; the empty one is an item nobody touched."""
 
     plan_accepted: bool | None = None
@@ -114,7 +114,7 @@ class Action:
     ending: Ending | None = None
 
 
-def next_action(policy: Policy, known: Findings) -> Action | None:
+def next_action(policy: Policy, known: ChainState) -> Action | None:
     """The one thing to do next; None when the item is finished."""
     if known.published:
         return None

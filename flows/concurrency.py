@@ -13,7 +13,7 @@ from typing import ParamSpec, TypeVar
 from deepsound.backends import load_reasoner
 from deepsound.errors import DeepSoundError
 from deepsound.reasoning.protocol import AnswersTogether
-from tasks.runtime.item import Job
+from tasks.runtime.item import ItemInProgress
 
 VIDEOS_AT_ONCE = max(2, os.cpu_count() or 1)
 """On the processor: what one waits for on a disk or a network, another computes."""
@@ -27,7 +27,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-def videos_at_once(jobs: Sequence[Job]) -> int:
+def videos_at_once(jobs: Sequence[ItemInProgress]) -> int:
     """Of these: those that keep the processor busy, and beside them those that a generator or a reasoner of theirs
     works on together. Those wait for a device, not for the processor, which meanwhile reads the next and finishes
     the last.
@@ -37,7 +37,7 @@ def videos_at_once(jobs: Sequence[Job]) -> int:
     return VIDEOS_AT_ONCE + (together if together > 1 else 0)
 
 
-def _together(job: Job) -> Iterator[int]:
+def _together(job: ItemInProgress) -> Iterator[int]:
     """What cannot be loaded is left out: the step that needs it says why."""
     for number in (1, 2):
         with suppress(DeepSoundError):

@@ -10,19 +10,19 @@ from collections.abc import Callable, Sequence
 from deepsound.pipeline import OutcomeKind
 from flows.outage_retry import impatient
 from flows.prefect_server import PrivateServer, check_answers, configured_server, use
-from flows.progress_events import Event, tell
+from flows.progress_events import ProgressEvent, tell
 from tasks.operations.run_registration import load_jobs, may_go_on, unfinished_items
 from tasks.operations.sealing import seal_if_closed, seal_key
-from tasks.runtime.heartbeat import on_shift
-from tasks.runtime.item import Job
-from tasks.runtime.stores import Place, working_at
+from tasks.runtime.heartbeat import worker_session
+from tasks.runtime.item import ItemInProgress
+from tasks.runtime.stores import StoreUrls, using_stores
 from tasks.runtime.worker import Worker
 from tasks.steps.runner import reuse
 
 SERVER_STARTS = "starting the workflow engine (Prefect) for this command; the first videos are decoded meanwhile"
 
 
-def drive_run(worker: Worker, place: Place, run_id: str, say: Callable[[str], None]) -> None:
+def drive_run(worker: Worker, place: StoreUrls, run_id: str, say: Callable[[str], None]) -> None:
     """Bring every item of a run to its end, and seal it; a run that was paused or cancelled stays as it is.
 
     Raises DeepSoundError where nothing can run at all.
@@ -34,26 +34,28 @@ def drive_run(worker: Worker, place: Place, run_id: str, say: Callable[[str], No
     seal_if_closed(worker, run_id)
 
 
-def _drive(worker: Worker, place: Place, run_id: str, say: Callable[[str], None]) -> None:
+def _drive(worker: Worker, place: StoreUrls, run_id: str, say: Callable[[str], None]) -> None:
     jobs = load_jobs(worker, run_id, unfinished_items(worker, run_id))
     if not jobs:
         return
-    with on_shift(worker, run_id):
+    with worker_session(worker, run_id):
         left = [job for job in jobs if not _settle(job)]
     if left:
         _drive_with_prefect(left, place, run_id, say)
 
 
-def _settle(job: Job) -> bool:
+def _settle(job: ItemInProgress) -> bool:
     """Take finished steps of earlier runs for this item; True if that brings it to its end."""
     while (action := job.next_action()) is not None:
         if not reuse(job, action):
             return False
-    tell(Event(job.name, outcome=job.outcome or OutcomeKind.FAILED))
+    tell(ProgressEvent(job.name, outcome=job.outcome or OutcomeKind.FAILED))
     return True
 
 
-def _drive_with_prefect(jobs: Sequence[Job], place: Place, run_id: str, say: Callable[[str], None]) -> None:
+def _drive_with_prefect(
+    jobs: Sequence[ItemInProgress], place: StoreUrls, run_id: str, say: Callable[[str], None]
+) -> None:
     api_url = configured_server()
     if api_url is not None:
         check_answers(api_url)
@@ -75,17 +77,19 @@ def _drive_with_prefect(jobs: Sequence[Job], place: Place, run_id: str, say: Cal
         _run_archive(place, run_id, until_ready, say)
 
 
-def _run_archive(place: Place, run_id: str, until_ready: Callable[[], None], say: Callable[[str], None]) -> None:
+def _run_archive(
+    place: StoreUrls, run_id: str, until_ready: Callable[[], None], say: Callable[[str], None]
+) -> None:
     # Imported only now, since Prefect reads its settings on import, and before waiting, since that takes seconds.
     from flows.run_flow import dub_archive
 
     until_ready()
-    with working_at(place), impatient():
+    with using_stores(place), impatient():
         for line in asyncio.run(dub_archive(run_id)):
             say(line)
 
 
-def _look_ahead(jobs: Sequence[Job], ready: threading.Event) -> None:
+def _look_ahead(jobs: Sequence[ItemInProgress], ready: threading.Event) -> None:
     """Decode until the server is ready. What fails here fails again in its step, which says so."""
     for job in jobs:
         if ready.is_set():

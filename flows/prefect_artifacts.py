@@ -16,7 +16,7 @@ from db.schema.records import WorkState
 from deepsound.errors import DeepSoundError
 from deepsound.pipeline import Step
 from tasks.report.report_delivery import deliver_report
-from tasks.runtime.stores import current_place
+from tasks.runtime.stores import current_store_urls
 from tasks.runtime.worker import worker_at
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class RunArtifacts:
     async def _link(self, progress: RunProgress) -> None:
         """The videos have ended whether or not their report can be written."""
         try:
-            worker = await asyncio.to_thread(worker_at, current_place())
+            worker = await asyncio.to_thread(worker_at, current_store_urls())
             url = await asyncio.to_thread(deliver_report, worker, self._run)
         except DeepSoundError as error:
             log.warning("run %s has no report: %s; `deepsound audit report` makes one", self._run, error)

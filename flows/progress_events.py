@@ -9,7 +9,7 @@ from deepsound.pipeline import OutcomeKind, Step
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ProgressEvent:
     """A step of an item began, or the item ended with an outcome."""
 
     item: str
@@ -17,7 +17,7 @@ class Event:
     outcome: OutcomeKind | None = None
 
 
-Listener = Callable[[Event], None]
+Listener = Callable[[ProgressEvent], None]
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
@@ -32,7 +32,7 @@ def listening(listener: Listener) -> Iterator[None]:
         _listener.reset(token)
 
 
-def tell(event: Event) -> None:
+def tell(event: ProgressEvent) -> None:
     """Pass an event on."""
     if (listener := _listener.get()) is not None:
         listener(event)

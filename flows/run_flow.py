@@ -26,13 +26,13 @@ from flows.deployments import SHARD, Deployed
 from flows.outage_retry import PATIENCE_SECONDS, patiently
 from flows.prefect_artifacts import RunArtifacts
 from flows.priority import Priority
-from flows.scheduler import Shard, Standing, next_moves, shard_size
+from flows.scheduler import Shard, ShardState, next_moves, shard_size
 from flows.shard import SHARD_SIZE, dub_shard, this_flow_run
 from flows.supervisor import Signs, give_up, signs_of_life
 from tasks.operations.run_registration import no_such_run, unfinished_items
 from tasks.operations.sealing import seal_if_closed
-from tasks.runtime.heartbeat import on_shift
-from tasks.runtime.stores import current_place
+from tasks.runtime.heartbeat import worker_session
+from tasks.runtime.stores import current_store_urls
 from tasks.runtime.worker import Worker, worker_at
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ async def dub_archive(run: str) -> list[str]:
     Returns what went wrong with shards in this process outside of steps, a line each; their videos stay open.
     Raises DeepSoundError where nothing can run at all.
     """
-    worker = await patiently(worker_at, current_place())
+    worker = await patiently(worker_at, current_store_urls())
     order = await patiently(_order, worker, run)
     if order is not None:
         await _follow(worker, run, order)
@@ -59,7 +59,7 @@ async def dub_archive(run: str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SubmittedOrder:
     """What was asked when a run was submitted."""
 
     pool: str
@@ -110,10 +110,10 @@ async def _drive_here(worker: Worker, run: str) -> list[str]:
     return told
 
 
-async def _follow(worker: Worker, run: str, order: Order) -> None:
+async def _follow(worker: Worker, run: str, order: SubmittedOrder) -> None:
     memory, shown = _Memory(), RunArtifacts(run)
     answered, wait = time.monotonic(), 0.0
-    with on_shift(worker, run, this_flow_run(), follows_only=True):
+    with worker_session(worker, run, this_flow_run(), follows_only=True):
         while True:
             await asyncio.sleep(wait)
             wait = LOOK_EVERY_SECONDS
@@ -133,7 +133,7 @@ async def _follow(worker: Worker, run: str, order: Order) -> None:
                 return
 
 
-async def _act(worker: Worker, run: str, order: Order, books: _Books, memory: _Memory) -> bool:
+async def _act(worker: Worker, run: str, order: SubmittedOrder, books: _Books, memory: _Memory) -> bool:
     """One round: look at the shards, do what follows. True once there is nothing left to follow.
 
     Raises DeepSoundError where shard after shard ends and no video does.
@@ -169,10 +169,10 @@ def _standing(deployed: Sequence[Deployed], books: _Books, memory: _Memory) -> l
     ]
 
 
-def _where(shard: Deployed, vanished: frozenset[str]) -> Standing:
+def _where(shard: Deployed, vanished: frozenset[str]) -> ShardState:
     if shard.id in vanished:
-        return Standing.VANISHED
-    return Standing.WAITING if shard.running is None else Standing.WORKING
+        return ShardState.VANISHED
+    return ShardState.WAITING if shard.running is None else ShardState.WORKING
 
 
 def _count_fruitless(books: _Books, deployed: Sequence[Deployed], memory: _Memory) -> None:
@@ -186,20 +186,20 @@ def _count_fruitless(books: _Books, deployed: Sequence[Deployed], memory: _Memor
     memory.left = left
 
 
-def _order(worker: Worker, run: str) -> Order | None:
+def _order(worker: Worker, run: str) -> SubmittedOrder | None:
     with worker.ledger.read() as session:
         asked = find_order(session, run)
     if asked is None:
         return None
     budget = asked.get("budget_gpu_hours")
-    return Order(
+    return SubmittedOrder(
         pool=str(asked["pool"]),
         priority=Priority(str(asked["priority"])),
         budget_hours=float(budget) if isinstance(budget, int | float) else None,
     )
 
 
-def _read_books(worker: Worker, run: str, order: Order) -> _Books:
+def _read_books(worker: Worker, run: str, order: SubmittedOrder) -> _Books:
     with worker.ledger.write() as session:
         if order.budget_hours is not None:
             stop_if_spent(session, run, order.budget_hours, by=this_owner())

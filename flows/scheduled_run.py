@@ -9,7 +9,7 @@ from prefect import flow
 from flows.supervisor import ensure_followed
 from tasks.operations.run_registration import held_back
 from tasks.operations.submission import Submission, submit, take_stock
-from tasks.runtime.stores import current_place
+from tasks.runtime.stores import current_store_urls
 from tasks.runtime.worker import worker_at
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ async def dub_again(order: dict[str, Any]) -> str:
 
     What is there may be the list of a run that was paused or cancelled: that one stays so, with a warning.
     """
-    worker = await asyncio.to_thread(worker_at, current_place())
+    worker = await asyncio.to_thread(worker_at, current_store_urls())
     submission = Submission.from_json(order)
     sources = await asyncio.to_thread(take_stock, submission)
     run, _ = await asyncio.to_thread(submit, worker, submission, sources, lambda _: None, by_hand=False)

@@ -21,7 +21,7 @@ SHARDS_IN_FLIGHT = 8
 """Enough to keep the workers of a pool busy; hundreds of waiting runs block a Prefect server (its issue 19403)."""
 
 
-class Standing(StrEnum):
+class ShardState(StrEnum):
     """Where a shard is: waiting for a worker, at work, or gone without having said so."""
 
     WAITING = "waiting"
@@ -35,7 +35,7 @@ class Shard:
 
     flow_run: str
     items: frozenset[int]
-    standing: Standing
+    standing: ShardState
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class Moves:
 
 def next_moves(open_items: Sequence[OpenItem], shards: Sequence[Shard], *, may_go_on: bool, size: int) -> Moves:
     """What an archive run does next; `may_go_on` is false once it was paused, cancelled or is out of budget."""
-    lost = tuple(shard.flow_run for shard in shards if shard.standing is Standing.VANISHED)
-    alive = [shard for shard in shards if shard.standing is not Standing.VANISHED]
+    lost = tuple(shard.flow_run for shard in shards if shard.standing is ShardState.VANISHED)
+    alive = [shard for shard in shards if shard.standing is not ShardState.VANISHED]
     if not may_go_on:
-        waiting = tuple(shard.flow_run for shard in alive if shard.standing is Standing.WAITING)
+        waiting = tuple(shard.flow_run for shard in alive if shard.standing is ShardState.WAITING)
         return Moves(cancel=waiting, give_up=lost, is_over=len(waiting) == len(alive))
     held = frozenset[int]().union(*(shard.items for shard in alive))
     free = [item for item in open_items if item.id not in held]

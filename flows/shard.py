@@ -21,11 +21,11 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Action, OutcomeKind, Step
 from flows.concurrency import on_thread, threads, videos_at_once
 from flows.outage_retry import patiently
-from flows.progress_events import Event, tell
+from flows.progress_events import ProgressEvent, tell
 from tasks.operations.run_registration import load_jobs, may_go_on
-from tasks.runtime.heartbeat import on_shift
-from tasks.runtime.item import Job
-from tasks.runtime.stores import current_place
+from tasks.runtime.heartbeat import worker_session
+from tasks.runtime.item import ItemInProgress
+from tasks.runtime.stores import current_store_urls
 from tasks.runtime.telemetry import set_up_telemetry
 from tasks.runtime.worker import Worker, check_access, worker_at
 from tasks.steps.runner import LAST_TRY, PrefectRun, fail, perform, reuse
@@ -41,7 +41,7 @@ RETRIES = 3
 ASK_EVERY_SECONDS = 2.0
 """How old may be what is known of a pause or a cancellation: steps take longer."""
 
-_jobs: ContextVar[dict[int, Job]] = ContextVar("jobs")
+_jobs: ContextVar[dict[int, ItemInProgress]] = ContextVar("jobs")
 
 
 def _may_pass(task: Task, run: TaskRun, state: State) -> bool:  # noqa: ARG001 - Prefect's signature
@@ -94,9 +94,9 @@ class _Leave:
 async def dub_shard(run: str, items: list[int]) -> None:
     """Drive some videos of a run to their ends; models are loaded once and shared by all."""
     set_up_telemetry()
-    worker = await patiently(worker_at, current_place())
+    worker = await patiently(worker_at, current_store_urls())
     # Before what takes long: whoever is not seen at work is taken for vanished.
-    with on_shift(worker, run, this_flow_run()):
+    with worker_session(worker, run, this_flow_run()):
         jobs = await patiently(load_jobs, worker, run, items)
         if not jobs:
             return
@@ -110,7 +110,7 @@ async def dub_shard(run: str, items: list[int]) -> None:
             raise end
 
 
-async def _drive_all(jobs: Sequence[Job], leave: _Leave) -> list[BaseException | None]:
+async def _drive_all(jobs: Sequence[ItemInProgress], leave: _Leave) -> list[BaseException | None]:
     """What goes wrong outside a step, say Prefect's server vanishing, is told when the others are through."""
     at_once = asyncio.Semaphore(await asyncio.to_thread(videos_at_once, jobs))
     company = (_drive(job, at_once, leave) for job in jobs if job.deaths == 0)
@@ -122,7 +122,7 @@ async def _drive_all(jobs: Sequence[Job], leave: _Leave) -> list[BaseException |
     return ends
 
 
-async def _drive(job: Job, at_once: asyncio.Semaphore, leave: _Leave) -> None:
+async def _drive(job: ItemInProgress, at_once: asyncio.Semaphore, leave: _Leave) -> None:
     """One video from where it stands to its end, or to where the run was stopped.
 
     It fails alone; one that another worker is at is left to that one.
@@ -132,18 +132,18 @@ async def _drive(job: Job, at_once: asyncio.Semaphore, leave: _Leave) -> None:
             while (action := job.next_action()) is not None:
                 if not await leave.is_given():
                     return
-                tell(Event(job.name, step=action.step))
+                tell(ProgressEvent(job.name, step=action.step))
                 if not await on_thread(reuse, job, action):
                     await _run(job, action)
-            tell(Event(job.name, outcome=job.outcome))
+            tell(ProgressEvent(job.name, outcome=job.outcome))
         except DeepSoundError as error:
             if error.code is not ErrorCode.LEASE_LOST:
-                tell(Event(job.name, outcome=OutcomeKind.FAILED))
+                tell(ProgressEvent(job.name, outcome=OutcomeKind.FAILED))
         finally:
             job.let_go()
 
 
-async def _run(job: Job, action: Action) -> None:
+async def _run(job: ItemInProgress, action: Action) -> None:
     """One step under Prefect. What went wrong is in the ledger before it is raised (DeepSoundError)."""
     try:
         await run_step(action.step, job.name, job.item_id, action.round)

@@ -19,7 +19,7 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from flows import deployments
 from flows.deployments import ARCHIVE, FOLLOWERS, Deployed
 from flows.priority import Priority
-from tasks.runtime.stores import current_place
+from tasks.runtime.stores import current_store_urls
 from tasks.runtime.worker import Worker, worker_at
 
 GRACE = timedelta(seconds=90)
@@ -88,7 +88,7 @@ def give_up(worker: Worker, run: str, fruitless: int) -> DeepSoundError:
 @flow(name="sweep", flow_run_name="sweep", validate_parameters=False)
 async def sweep() -> None:
     """Start what should go on and is followed by nobody."""
-    worker = await asyncio.to_thread(worker_at, current_place())
+    worker = await asyncio.to_thread(worker_at, current_store_urls())
     await sweep_runs(worker)
 
 

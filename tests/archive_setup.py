@@ -18,7 +18,7 @@ import pytest
 from console.cli.settings import settings_from
 from db.read.evidence import item_evidence
 from db.read.items import run_ids, run_items
-from db.schema.tables import Item
+from db.schema.tables import ItemRow
 from deepsound.errors import DeepSoundError
 from flows.local_run import drive_run
 from flows.prefect_server import PrivateServer, use
@@ -26,7 +26,7 @@ from tasks.operations.manifest import collect
 from tasks.operations.run_registration import begin_run, load_jobs, unfinished_items
 from tasks.operations.run_results import ItemResult, read_results
 from tasks.operations.submission import Submission, submit, take_stock
-from tasks.runtime.stores import Place
+from tasks.runtime.stores import StoreUrls
 from tasks.runtime.worker import Worker, worker_at
 from tasks.steps.runner import LAST_TRY, perform, reuse
 
@@ -38,7 +38,7 @@ class Archive:
     """One place to work at."""
 
     folder: Path
-    place: Place
+    place: StoreUrls
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -105,7 +105,7 @@ class Archive:
         here = {"DEEPSOUND_DB": self.place.db, "DEEPSOUND_STORE": self.place.store, "DEEPSOUND_OUT": str(self.out)}
         return {**os.environ, **here, **self.environment, **more}
 
-    def items(self) -> list[Item]:
+    def items(self) -> list[ItemRow]:
         """Every item of every run, with all the ledger holds on it, oldest first."""
         with self.worker.ledger.read() as session:
             ids = [item.id for run_id in run_ids(session) for item in run_items(session, run_id)]
@@ -131,10 +131,10 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def quiet_archive(tmp_path: Path) -> Archive:
     """The same for what needs no Prefect."""
-    return Archive(tmp_path, Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
+    return Archive(tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
 
 
 @pytest.fixture
 def archive(tmp_path: Path, prefect_api: str) -> Archive:
     """A fresh place on SQLite and a folder."""
-    return Archive(tmp_path, Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
+    return Archive(tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))

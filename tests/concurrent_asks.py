@@ -6,14 +6,14 @@ from threading import Barrier
 
 import pytest
 
-from deepsound.reasoning.protocol import Testimony
+from deepsound.reasoning.protocol import Reply
 
 
-def ask_together(ask: Callable[[int], Testimony], count: int) -> list[Testimony]:
+def ask_together(ask: Callable[[int], Reply], count: int) -> list[Reply]:
     """What `ask` is told for each number below `count`, each from a thread of its own."""
     together = Barrier(count)
 
-    def asked(number: int) -> Testimony:
+    def asked(number: int) -> Reply:
         together.wait()
         return ask(number)
 
@@ -21,7 +21,7 @@ def ask_together(ask: Callable[[int], Testimony], count: int) -> list[Testimony]
         return list(threads.map(asked, range(count)))
 
 
-def check_same_in_company(beside: Sequence[Testimony], alone: Sequence[Testimony]) -> None:
+def check_same_in_company(beside: Sequence[Reply], alone: Sequence[Reply]) -> None:
     """Some were answered in one batch, and each as it was alone."""
     assert max(int(str(one.parameters["batch"])) for one in beside) > 1
     for mine, theirs in zip(beside, alone, strict=True):

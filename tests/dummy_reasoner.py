@@ -7,7 +7,7 @@ CODE = """
 import math
 import soundfile
 from deepsound.cot import JUDGE_PROMPT, PLAN, PLAN_PROMPT, Stage, format_judgement
-from deepsound.reasoning.protocol import Testimony
+from deepsound.reasoning.protocol import Reply
 
 class Plugin:
     version = "1"
@@ -20,7 +20,7 @@ class Plugin:
         return ()
 
     def plan(self, footage):
-        return Testimony(PLAN, PLAN_PROMPT)
+        return Reply(PLAN, PLAN_PROMPT)
 
     def judge(self, footage, audio):
         peak = 20 * math.log10(float(abs(soundfile.read(audio)[0]).max()) + 1e-12)
@@ -32,7 +32,7 @@ class Plugin:
             Stage.REASONING: "There is a voice-over." if is_loud else "There is no voice-over.",
             Stage.CONCLUSION: "A" if is_loud else "B",
         }
-        return Testimony(format_judgement(words), JUDGE_PROMPT, probability, voice_heard=is_loud)
+        return Reply(format_judgement(words), JUDGE_PROMPT, probability, voice_heard=is_loud)
 """
 
 WATCHING = CODE.replace("return ()", "return (StillsObserver(),)").replace(
@@ -45,7 +45,7 @@ HEARING = (
     + """
     def is_silent(self, audio):
         words = {-90: "The audio is not silent.", -80: "The audio is silent."}
-        return Testimony(words.get(self.level, "Hm."), SILENCE_PROMPT, prompt_tokens=7, reply_tokens=5)
+        return Reply(words.get(self.level, "Hm."), SILENCE_PROMPT, prompt_tokens=7, reply_tokens=5)
 """
 )
 """`listener:<dBFS>`: the same, asked about silence it denies it at -90 dBFS, affirms it at -80, else shrugs."""

@@ -16,13 +16,13 @@ import pytest
 from sqlalchemy import func, select
 
 from db.schema.records import AttemptStatus
-from db.schema.tables import Artifact, Item, Shift, Video, Work
+from db.schema.tables import ArtifactRow, ItemRow, ShiftRow, VideoRow, WorkRow
 from db.state.lease_queue import items_of_run
-from db.write.worker_sessions import NO_DEVICE, LiveShift, live_shifts
+from db.write.worker_sessions import NO_DEVICE, LiveWorkerSession, live_worker_sessions
 from deepsound.canonical_json import sha256_file
 from deepsound.errors import ErrorCode
 from deepsound.media.probe import probe
-from tasks.runtime.stores import Place
+from tasks.runtime.stores import StoreUrls
 from tests.postgres import OwnPostgres
 from tests.prefect_workers import Pool, a_pool, kill_group, until
 from tests.s3_gateway import Gateway, gateway_before
@@ -62,14 +62,14 @@ class Sixty:
         kill_group(follower)
         self.pool.worker("followers", limit=3, **environment)
 
-    def at_work(self, run: str) -> list[LiveShift]:
+    def at_work(self, run: str) -> list[LiveWorkerSession]:
         """The workers that do the steps, at this moment."""
         with self.pool.archive.worker.ledger.read() as session:
-            return [shift for shift in live_shifts(session, run) if shift.device != NO_DEVICE]
+            return [shift for shift in live_worker_sessions(session, run) if shift.device != NO_DEVICE]
 
     def anybody_at_work(self) -> bool:
         with self.pool.archive.worker.ledger.read() as session:
-            return bool(live_shifts(session))
+            return bool(live_worker_sessions(session))
 
     def submit(self) -> str:
         """A new run. Workers get the videos from the store alone: to them the folders are on another machine."""
@@ -90,7 +90,7 @@ class Sixty:
     def wait_for_end(self, run: str, seconds: float = 600) -> None:
         self.pool.wait_for_end(run, seconds)
 
-    def items(self, run: str) -> list[Item]:
+    def items(self, run: str) -> list[ItemRow]:
         return [item for item in self.pool.archive.items() if item.run_id == run]
 
     def errors(self, run: str) -> Counter[str]:
@@ -105,7 +105,9 @@ class Sixty:
 
     def shifts_that_never_ended(self, run: str) -> int:
         with self.pool.archive.worker.ledger.read() as session:
-            return len(session.scalars(select(Shift).where(Shift.run_id == run, Shift.ended_at.is_(None))).all())
+            return len(
+                session.scalars(select(ShiftRow).where(ShiftRow.run_id == run, ShiftRow.ended_at.is_(None))).all()
+            )
 
     def waited(self, run: str, since: datetime, to: datetime) -> int:
         """Attempts that ended while the ledger could not be written, and were written all the same."""
@@ -115,7 +117,7 @@ class Sixty:
     def deaths(self, run: str) -> int:
         """How often a worker was taken for dead while it held a step."""
         with self.pool.archive.worker.ledger.read() as session:
-            counted = select(func.sum(Work.deaths)).where(Work.item_id.in_(items_of_run(run)))
+            counted = select(func.sum(WorkRow.deaths)).where(WorkRow.item_id.in_(items_of_run(run)))
             return session.scalar(counted) or 0
 
     @contextmanager
@@ -147,7 +149,7 @@ class Sixty:
         self._check_no_orphans()
         self._check_no_zombies(run)
 
-    def _check_item(self, item: Item) -> None:
+    def _check_item(self, item: ItemRow) -> None:
         results = Counter((each.step, each.round) for each in item.attempts if each.status != AttemptStatus.FAILED)
         assert set(results.values()) <= {1}, f"{item.output_name}: a step has more than one result"
         assert [each.seq for each in item.attempts] == list(range(1, len(item.attempts) + 1))
@@ -164,7 +166,7 @@ class Sixty:
         self.pool.run("sweep", "--older-than-hours", "0", "--orphans")
         client = self.gateway.behind.client()
         with self.pool.archive.worker.ledger.read() as session:
-            known = {*session.scalars(select(Artifact.sha256)), *session.scalars(select(Video.sha256))}
+            known = {*session.scalars(select(ArtifactRow.sha256)), *session.scalars(select(VideoRow.sha256))}
         there = {each.object_name for each in client.list_objects(self.bucket, recursive=True)}
         assert {name.rpartition("/")[2] for name in there} <= known
         assert not client._list_multipart_uploads(self.bucket).uploads
@@ -188,7 +190,7 @@ def sixty_videos(folder: Path, s3: S3Server) -> Iterator[Sixty]:
         environment |= {"DEEPSOUND_LEASE_SECONDS": str(LEASE_SECONDS)}
         for name, value in environment.items():
             patch.setenv(name, value)
-        place = Place(postgres.url, f"s3://{bucket}/archive")
+        place = StoreUrls(postgres.url, f"s3://{bucket}/archive")
         with a_pool(folder, place) as pool:
             pool.worker("followers", limit=3)
             yield Sixty(pool, postgres, gateway, motley, bucket)

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from deepsound.media.frame_batches import Stream
-from deepsound.media.observers import Choice
+from deepsound.media.observers import FrameChoice
 
 RATES = [Fraction(24_000, 1001), Fraction(24), Fraction(25), Fraction(30_000, 1001), Fraction(30), Fraction(50)]
 _TICKS = 90_000
@@ -50,7 +50,7 @@ class _Viewer:
 def taken(times: Sequence[Fraction], rate: int, ends: float | None = None) -> list[int]:
     """Numbers of the frames that a stream of the following frames takes. The video ends soon, or at `ends`."""
     viewer, starts = _Viewer(), [float(time) for time in times]
-    stream = Stream(0, float(rate), (1, 1), viewer, Choice.FOLLOWING)
+    stream = Stream(0, float(rate), (1, 1), viewer, FrameChoice.FOLLOWING)
     for time, until in pairwise([*starts, ends or starts[-1] + 0.01]):
         if stream.wants(time, until):
             stream.take(np.zeros((1, 1, 3), np.uint8), time)

@@ -23,7 +23,7 @@ from db.schema.records import (
     VideoFile,
     Workplace,
 )
-from db.schema.tables import Item
+from db.schema.tables import ItemRow
 from db.state.lease_queue import claim
 from db.write.attempts import record_attempt, register_run
 from deepsound.canonical_json import sha256_bytes
@@ -90,7 +90,7 @@ def begin(ledger: Ledger, run: NewRun) -> tuple[str, Sequence[int]]:
     """A registered run, and its items' ids."""
     with ledger.write() as session:
         run_id = register_run(session, run)
-        items = session.scalars(select(Item.id).where(Item.run_id == run_id).order_by(Item.ordinal)).all()
+        items = session.scalars(select(ItemRow.id).where(ItemRow.run_id == run_id).order_by(ItemRow.ordinal)).all()
     return run_id, items
 
 

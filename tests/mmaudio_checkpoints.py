@@ -12,7 +12,7 @@ from transformers import CLIPConfig
 from deepsound.generation.mmaudio.bigvgan import BigVGAN, BigVGANConfig
 from deepsound.generation.mmaudio.flow import FlowNetwork
 from deepsound.generation.mmaudio.networks import Files, Networks, Precision, Sizes, Weights
-from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, AudioFormat, FlowConfig
+from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, FlowConfig, MelFormat
 from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerConfig
 from deepsound.generation.mmaudio.vae import VAE, VAEConfig
 from tests.parity.clip import open_clip_shapes
@@ -43,7 +43,7 @@ def light_sizes() -> Sizes:
     sizes.clip.vision_config.patch_size = 126
     return replace(
         sizes,
-        audio=AudioFormat(2000, 512, 80),
+        audio=MelFormat(2000, 512, 80),
         flow=FlowConfig(8, 64, 1, 0, 1, clip_dim=24, sync_dim=16, text_dim=20, text_length=8),
         synchformer=SynchformerConfig(width=16, heads=1, depth=0),
         vocoder=BigVGANConfig(80, (32, 16), second=False, width=8),

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from db.read.run_progress import RunProgress, run_progress
-from tasks.runtime.stores import Place
+from tasks.runtime.stores import StoreUrls
 from tests.archive_setup import Archive
 from tests.s3_servers import free_port
 
@@ -47,7 +47,7 @@ def answers(url: str) -> bool:
 
 
 @dataclass
-class Server:
+class PrefectServer:
     """`prefect server start` as an operator runs it; it can be stopped and started again on its data."""
 
     folder: Path
@@ -91,7 +91,7 @@ class Pool:
     """An archive, a Prefect server with our deployments, and the workers started so far."""
 
     archive: Archive
-    server: Server
+    server: PrefectServer
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def prefect(self, *arguments: str) -> str:
@@ -169,9 +169,9 @@ def a_seal_key(folder: Path) -> str:
 
 
 @contextmanager
-def a_pool(folder: Path, place: Place, **environment: str) -> Iterator[Pool]:
+def a_pool(folder: Path, place: StoreUrls, **environment: str) -> Iterator[Pool]:
     """A server and our deployments; the test starts what workers it wants."""
-    server = Server(folder / "prefect")
+    server = PrefectServer(folder / "prefect")
     archive = Archive(folder, place, {**server.environment, **environment})
     pool = Pool(archive, server)
     try:
@@ -186,7 +186,7 @@ def a_pool(folder: Path, place: Place, **environment: str) -> Iterator[Pool]:
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     """One for all tests of a module: starting it takes as long as many of them."""
     folder = tmp_path_factory.mktemp("pool")
-    place = Place(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store"))
+    place = StoreUrls(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store"))
     with a_pool(folder, place, DEEPSOUND_LEASE_SECONDS="6", DEEPSOUND_SEAL_KEY=a_seal_key(folder)) as started:
         started.worker("followers", limit=3)
         started.worker("gpu")

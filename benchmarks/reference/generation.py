@@ -29,7 +29,7 @@ from deepsound.generation.mmaudio.sequence_config import (
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
 from deepsound.generation.mmaudio.vae import load_vae_decoder
 from deepsound.media.probe import probe
-from deepsound.models.checkpoints import place, read_state
+from deepsound.models.checkpoints import move_to_device, read_state
 
 
 class Generation:
@@ -43,7 +43,7 @@ class Generation:
         self.synchformer = _typed(
             {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}, dtype
         )
-        self.flow = place(load_flow(files.flow.path, sizes.flow), torch.device("cpu"), dtype, exact=EXACT)
+        self.flow = move_to_device(load_flow(files.flow.path, sizes.flow), torch.device("cpu"), dtype, exact=EXACT)
         self.vae = load_vae_decoder(files.vae.path, sizes.vae).to(dtype)
         self.vocoder = _typed(fold_weight_norm(read_state(files.vocoder.path, under="generator")), dtype)
 

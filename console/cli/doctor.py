@@ -26,7 +26,7 @@ _TELLING = ("torch", "prefect", "fastapi", "av", "decord", "onnxruntime", "sqlal
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Check:
     """One thing looked at: `trouble` is one line that ends in a remedy, None where all is well."""
 
     what: str
@@ -42,7 +42,7 @@ def doctor() -> None:
     raise typer.Exit(EXIT_SOME_FAILED if any(finding.trouble for finding in findings) else EXIT_DONE)
 
 
-def findings_table(findings: Iterable[Finding]) -> Table:
+def findings_table(findings: Iterable[Check]) -> Table:
     """For people: a line for each, and below it what to do where all is not well."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding in findings:
@@ -53,9 +53,9 @@ def findings_table(findings: Iterable[Finding]) -> Table:
     return table
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def examine(settings: Settings) -> Iterator[Check]:
     """Every check, one after the other; none stops the others."""
-    yield Finding("python", sys.version.split()[0])
+    yield Check("python", sys.version.split()[0])
     yield _packages()
     for kind, name, load in (
         ("generator", settings.generator, load_generator),
@@ -70,14 +70,14 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield _disk(settings.out_place)
 
 
-def _trying(what: str, check: Callable[[], str]) -> Finding:
+def _trying(what: str, check: Callable[[], str]) -> Check:
     try:
-        return Finding(what, check())
+        return Check(what, check())
     except DeepSoundError as error:
-        return Finding(what, "", str(error))
+        return Check(what, "", str(error))
 
 
-def _packages() -> Finding:
+def _packages() -> Check:
     versions: list[str] = []
     missing: list[str] = []
     for name in _TELLING:
@@ -86,7 +86,7 @@ def _packages() -> Finding:
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     trouble = f"not installed: {', '.join(missing)}; run `make install`" if missing else None
-    return Finding("packages", ", ".join(versions), trouble)
+    return Check("packages", ", ".join(versions), trouble)
 
 
 def _weights(models: object) -> str:
@@ -111,7 +111,7 @@ def _store(url: str) -> str:
         return store.url
 
 
-def _engine() -> Finding:
+def _engine() -> Check:
     """Imports Prefect's server in a process of its own: a wrong FastAPI shows only there."""
     if (url := configured_server()) is not None:
         return _trying("workflow engine", lambda: _standing_server(url))
@@ -119,10 +119,10 @@ def _engine() -> Finding:
         [sys.executable, "-c", "import prefect.server.api.server"], capture_output=True, text=True, check=False
     )
     if tried.returncode == 0:
-        return Finding("workflow engine", "a private Prefect server, started when needed")
+        return Check("workflow engine", "a private Prefect server, started when needed")
     last = tried.stderr.strip().rpartition("\n")[2]
     remedy = "install with the constraints: `pip install -c constraints.txt .`"
-    return Finding("workflow engine", "", f"Prefect's server can't be imported: {last}; {remedy}")
+    return Check("workflow engine", "", f"Prefect's server can't be imported: {last}; {remedy}")
 
 
 def _standing_server(url: str) -> str:
@@ -130,8 +130,8 @@ def _standing_server(url: str) -> str:
     return f"Prefect at {url}"
 
 
-def _disk(out_folder: Path) -> Finding:
+def _disk(out_folder: Path) -> Check:
     folder = next(parent for parent in (out_folder.absolute(), *out_folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(folder).free
     trouble = None if free >= _ROOM_WANTED else f"{folder}: less than 2 GiB free; make room or choose another -o"
-    return Finding("disk", f"{free / 2**30:.0f} GiB free at {folder}", trouble)
+    return Check("disk", f"{free / 2**30:.0f} GiB free at {folder}", trouble)

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from console.cli.terminal import err
 from deepsound.pipeline import OutcomeKind
-from flows.progress_events import Event, listening
+from flows.progress_events import ProgressEvent, listening
 
 _SHOWN_AT_ONCE = 12
 
@@ -20,7 +20,7 @@ class _Display:
         self._whole = progress.add_task("videos", total=total, step="")
         self._lines = {}
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: ProgressEvent) -> None:
         if event.outcome is not None:
             self._ended(event.item, event.outcome)
         elif event.item in self._lines:

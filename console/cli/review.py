@@ -20,7 +20,7 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.storage.location import location
 from deepsound.terminal_text import as_text, speakable
 from tasks.operations.item_review import review_item
-from tasks.runtime.actor import this_person
+from tasks.runtime.actor import current_actor
 from tasks.runtime.worker import Worker
 
 
@@ -55,7 +55,7 @@ def review(
             where=item,
             remedy='add --verdict yes or no, and --reason "..."',
         )
-    item_id, by = _find_item(worker, item), this_person()
+    item_id, by = _find_item(worker, item), current_actor()
     opinion = Opinion(by, Verdict(verdict), (reason or "").strip())
     run_id, number = review_item(worker, item_id, opinion)
     say(f"item {item_id}: review {number} by {by}: {verdict}")

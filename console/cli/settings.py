@@ -18,7 +18,7 @@ from deepsound.pipeline import Fallback, VoicePolicy
 from deepsound.storage.location import Location, location
 from deepsound.terminal_text import as_text
 from tasks.runtime.run_settings import PlanSource, RunSettings, SilenceJudge
-from tasks.runtime.stores import Place, default_place
+from tasks.runtime.stores import StoreUrls, default_store_urls
 
 
 class Settings(BaseSettings):
@@ -40,13 +40,13 @@ class Settings(BaseSettings):
     plan: PlanSource = PlanSource.CONSTANT
     silence: SilenceJudge = SilenceJudge.MEASURED
     windows: bool = False
-    db: str = Field(default_factory=lambda: default_place().db)
-    store: str = Field(default_factory=lambda: default_place().store)
+    db: str = Field(default_factory=lambda: default_store_urls().db)
+    store: str = Field(default_factory=lambda: default_store_urls().store)
 
     @property
-    def place(self) -> Place:
+    def place(self) -> StoreUrls:
         """Where the books are kept."""
-        return Place(self.db, self.store)
+        return StoreUrls(self.db, self.store)
 
     @property
     def out_place(self) -> Location:

@@ -12,9 +12,9 @@ from db.integrity.verify import has_its_list
 from db.read.items import RunItem, run_items
 from db.read.run_progress import open_items
 from db.schema.records import AttemptStatus, WorkState
-from db.schema.tables import Attempt, Run
-from db.state.attempt_history import Standing
-from db.state.lease_queue import standings
+from db.schema.tables import AttemptRow, RunRow
+from db.state.attempt_history import ItemState
+from db.state.lease_queue import item_states
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import OutcomeKind
 
@@ -61,7 +61,7 @@ class Reconciliation:
 
 def reconcile_run(session: Session, run_id: str) -> Reconciliation | None:
     """Hold a run's list against what is recorded; None if there is no such run."""
-    run = session.get(Run, run_id)
+    run = session.get(RunRow, run_id)
     if run is None:
         return None
     items, to_do = run_items(session, run_id), {item.id for item in open_items(session, run_id)}
@@ -70,14 +70,14 @@ def reconcile_run(session: Session, run_id: str) -> Reconciliation | None:
     for start in range(0, len(items), _CHUNK):
         chunk = items[start : start + _CHUNK]
         ids = [item.id for item in chunk]
-        stand_now, reasons = standings(session, ids), _reasons(session, ids)
+        stand_now, reasons = item_states(session, ids), _reasons(session, ids)
         for item in chunk:
             accounts.append(_account(item, stand_now[item.id], reasons.get(item.id)))
             problems += _problems(accounts[-1], stand_now[item.id], is_to_do=item.id in to_do)
     return Reconciliation(accounts, problems)
 
 
-def _account(item: RunItem, standing: Standing, why: str | None) -> Account:
+def _account(item: RunItem, standing: ItemState, why: str | None) -> Account:
     last = standing.attempts[-1] if standing.attempts else None
     if last is None or last.outcome is None or WorkState.PENDING in standing.states.values():
         return Account(item, Fate.OPEN, None)
@@ -87,7 +87,7 @@ def _account(item: RunItem, standing: Standing, why: str | None) -> Account:
     return Account(item, fate, last.error_message)
 
 
-def _problems(account: Account, standing: Standing, *, is_to_do: bool) -> Iterator[str]:
+def _problems(account: Account, standing: ItemState, *, is_to_do: bool) -> Iterator[str]:
     name = f"item {account.item.id} ({account.item.output_name})"
     if (account.fate is Fate.OPEN) != is_to_do:
         yield f"{name} is {account.fate} by its attempts, and {'open' if is_to_do else 'ended'} on the to-do list"
@@ -103,12 +103,12 @@ def _problems(account: Account, standing: Standing, *, is_to_do: bool) -> Iterat
 
 def _reasons(session: Session, item_ids: Sequence[int]) -> dict[int, str]:
     """Why items ended as they did, in the words of the result that ended them."""
-    maker = aliased(Attempt)
-    result = func.coalesce(maker.result, Attempt.result, type_=Attempt.result.type)
+    maker = aliased(AttemptRow)
+    result = func.coalesce(maker.result, AttemptRow.result, type_=AttemptRow.result.type)
     ended = (
-        select(Attempt.item_id, result)
-        .outerjoin(maker, Attempt.reused_attempt_id == maker.id)
-        .where(Attempt.item_id.in_(item_ids), Attempt.outcome.is_not(None))
-        .order_by(Attempt.item_id, Attempt.seq)
+        select(AttemptRow.item_id, result)
+        .outerjoin(maker, AttemptRow.reused_attempt_id == maker.id)
+        .where(AttemptRow.item_id.in_(item_ids), AttemptRow.outcome.is_not(None))
+        .order_by(AttemptRow.item_id, AttemptRow.seq)
     )
     return {item_id: str(said["why"]) for item_id, said in session.execute(ended) if said and "why" in said}

@@ -7,9 +7,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.schema.records import AttemptStatus, WorkState
-from db.schema.tables import Item, Run
-from db.state.attempt_history import MadeAttempt, Standing
-from db.state.lease_queue import standings
+from db.schema.tables import ItemRow, RunRow
+from db.state.attempt_history import ItemState, MadeAttempt
+from db.state.lease_queue import item_states
 from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind, Step
 
@@ -57,38 +57,38 @@ class ItemEnd:
 
 def find_run(session: Session, run_id: str) -> RunHead | None:
     """A run by its id; None if there is no such run."""
-    run = session.get(Run, run_id)
+    run = session.get(RunRow, run_id)
     return None if run is None else RunHead(run.settings)
 
 
 def run_ids(session: Session) -> list[str]:
     """Every run, oldest first."""
-    return list(session.scalars(select(Run.id).order_by(Run.id)))
+    return list(session.scalars(select(RunRow.id).order_by(RunRow.id)))
 
 
 def run_items(session: Session, run_id: str, ids: Sequence[int] | None = None) -> list[RunItem]:
     """Items of a run in order: those named, or all."""
-    asked = select(Item).where(Item.run_id == run_id).order_by(Item.ordinal)
+    asked = select(ItemRow).where(ItemRow.run_id == run_id).order_by(ItemRow.ordinal)
     if ids is None:
         return [_item(row) for row in session.scalars(asked)]
     chunks = (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
-    return [_item(row) for chunk in chunks for row in session.scalars(asked.where(Item.id.in_(chunk)))]
+    return [_item(row) for chunk in chunks for row in session.scalars(asked.where(ItemRow.id.in_(chunk)))]
 
 
 def item_ends(session: Session, run_id: str) -> list[ItemEnd]:
     """Every item of a run in order, with what became of it. Attempts that were taken back do not count."""
     items = run_items(session, run_id)
-    stand_now: dict[int, Standing] = {}
+    stand_now: dict[int, ItemState] = {}
     for start in range(0, len(items), _CHUNK):
-        stand_now |= standings(session, [item.id for item in items[start : start + _CHUNK]])
+        stand_now |= item_states(session, [item.id for item in items[start : start + _CHUNK]])
     return [_end(item, stand_now[item.id]) for item in items]
 
 
-def _item(row: Item) -> RunItem:
+def _item(row: ItemRow) -> RunItem:
     return RunItem(row.id, row.source, row.output_name, row.overrides, row.video_sha256)
 
 
-def _end(item: RunItem, standing: Standing) -> ItemEnd:
+def _end(item: RunItem, standing: ItemState) -> ItemEnd:
     last = standing.attempts[-1] if standing.attempts else None
     has_ended = WorkState.PENDING not in standing.states.values()
     return ItemEnd(

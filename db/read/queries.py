@@ -17,40 +17,42 @@ from db.schema.records import (
     StepRef,
     WorkState,
 )
-from db.schema.tables import Artifact as Kept
-from db.schema.tables import Attempt, AttemptArtifact, Decision, Item, Reopening, Run, Work
-from db.state.attempt_history import Standing
-from db.state.lease_queue import IS_OPEN, counted_deaths, has_lapsed, standings
+from db.schema.tables import ArtifactRow as Kept
+from db.schema.tables import AttemptArtifactRow, AttemptRow, DecisionRow, ItemRow, ReopeningRow, RunRow, WorkRow
+from db.state.attempt_history import ItemState
+from db.state.lease_queue import IS_OPEN, counted_deaths, has_lapsed, item_states
 from deepsound.pipeline import Step
 from deepsound.storage.protocol import Artifact
 
 _CHUNK = 200
 
 # Every step of every video asks these, and making them costs more than asking them.
-_MAKER = aliased(Attempt)
+_MAKER = aliased(AttemptRow)
 _SAID = select(
-    Attempt.id, Attempt.step, Attempt.round, _MAKER.id, _MAKER.backend, _MAKER.result, _MAKER.probability
+    AttemptRow.id, AttemptRow.step, AttemptRow.round, _MAKER.id, _MAKER.backend, _MAKER.result, _MAKER.probability
 )
-_OF_ATTEMPTS = _SAID.join(_MAKER, _MAKER.id == func.coalesce(Attempt.reused_attempt_id, Attempt.id)).where(
-    Attempt.id.in_(bindparam("ids", expanding=True))
+_OF_ATTEMPTS = _SAID.join(_MAKER, _MAKER.id == func.coalesce(AttemptRow.reused_attempt_id, AttemptRow.id)).where(
+    AttemptRow.id.in_(bindparam("ids", expanding=True))
 )
 _OF_KEY = (
-    _SAID.join(_MAKER, _MAKER.id == Attempt.id)
-    .where(Attempt.step_key == bindparam("key"), Attempt.status == AttemptStatus.DONE.value)
-    .order_by(Attempt.id.desc())
+    _SAID.join(_MAKER, _MAKER.id == AttemptRow.id)
+    .where(AttemptRow.step_key == bindparam("key"), AttemptRow.status == AttemptStatus.DONE.value)
+    .order_by(AttemptRow.id.desc())
     .limit(1)
 )
 _DECIDED = (
-    select(Decision.attempt_id, Decision.position, Decision.key, Decision.value, Decision.confidence)
-    .where(Decision.attempt_id.in_(bindparam("ids", expanding=True)))
-    .order_by(Decision.attempt_id, Decision.position)
+    select(
+        DecisionRow.attempt_id, DecisionRow.position, DecisionRow.key, DecisionRow.value, DecisionRow.confidence
+    )
+    .where(DecisionRow.attempt_id.in_(bindparam("ids", expanding=True)))
+    .order_by(DecisionRow.attempt_id, DecisionRow.position)
 )
 _MADE = (
-    select(AttemptArtifact.attempt_id, AttemptArtifact.role, Kept.sha256, Kept.size, Kept.media_type)
-    .join(Kept, Kept.sha256 == AttemptArtifact.artifact_sha256)
-    .where(AttemptArtifact.attempt_id.in_(bindparam("ids", expanding=True)))
-    .where(AttemptArtifact.direction == Direction.OUTPUT.value)
-    .order_by(AttemptArtifact.attempt_id, AttemptArtifact.role)
+    select(AttemptArtifactRow.attempt_id, AttemptArtifactRow.role, Kept.sha256, Kept.size, Kept.media_type)
+    .join(Kept, Kept.sha256 == AttemptArtifactRow.artifact_sha256)
+    .where(AttemptArtifactRow.attempt_id.in_(bindparam("ids", expanding=True)))
+    .where(AttemptArtifactRow.direction == Direction.OUTPUT.value)
+    .order_by(AttemptArtifactRow.attempt_id, AttemptArtifactRow.role)
 )
 
 
@@ -73,7 +75,7 @@ def item_histories(session: Session, item_ids: Sequence[int]) -> dict[int, tuple
     histories: dict[int, tuple[FinishedStep, ...]] = {}
     for start in range(0, len(item_ids), _CHUNK):
         chunk = item_ids[start : start + _CHUNK]
-        latest = {item_id: _latest(standing) for item_id, standing in standings(session, chunk).items()}
+        latest = {item_id: _latest(standing) for item_id, standing in item_states(session, chunk).items()}
         wanted = [attempt_id for of_item in latest.values() for attempt_id in of_item]
         finished = _finished(session, session.execute(_OF_ATTEMPTS, {"ids": wanted}).tuples().all())
         histories |= {
@@ -82,7 +84,7 @@ def item_histories(session: Session, item_ids: Sequence[int]) -> dict[int, tuple
     return histories
 
 
-def _latest(standing: Standing) -> list[int]:
+def _latest(standing: ItemState) -> list[int]:
     """Ids of the attempts that gave each step of an item its latest result, in the order they were reached."""
     latest: dict[StepRef, int] = {}
     for attempt in standing.attempts:
@@ -95,35 +97,42 @@ def _latest(standing: Standing) -> list[int]:
 
 def reopened(session: Session, item_ids: Sequence[int]) -> dict[int, Reopened]:
     """Of some items, those of which steps were taken back."""
-    counts = select(Reopening.item_id, func.count()).where(Reopening.item_id.in_(item_ids))
-    of_item = dict(session.execute(counts.group_by(Reopening.item_id)).tuples().all())
-    stand_now = standings(session, list(of_item))
+    counts = select(ReopeningRow.item_id, func.count()).where(ReopeningRow.item_id.in_(item_ids))
+    of_item = dict(session.execute(counts.group_by(ReopeningRow.item_id)).tuples().all())
+    stand_now = item_states(session, list(of_item))
     return {item_id: Reopened(number, stand_now[item_id].anew) for item_id, number in of_item.items()}
 
 
 def deaths(session: Session, item_ids: Sequence[int]) -> dict[int, int]:
     """Of some items, those during whose open step workers vanished, and how often; a lapsed lease counts."""
-    open_steps = select(Work.item_id, counted_deaths(session)).where(Work.item_id.in_(item_ids), IS_OPEN)
+    open_steps = select(WorkRow.item_id, counted_deaths(session)).where(WorkRow.item_id.in_(item_ids), IS_OPEN)
     return {item_id: number for item_id, number in session.execute(open_steps) if number}
 
 
-def unfinished(session: Session, run_id: str) -> list[OpenStep]:
+def unfinished_steps(session: Session, run_id: str) -> list[OpenStep]:
     """Every open step of a run, in the order of its list."""
-    columns = (Work.item_id, Work.step, Work.round, Work.state, Work.lease_owner, has_lapsed(session))
+    columns = (
+        WorkRow.item_id,
+        WorkRow.step,
+        WorkRow.round,
+        WorkRow.state,
+        WorkRow.lease_owner,
+        has_lapsed(session),
+    )
     rows = session.execute(
         select(*columns)
-        .join(Item, Work.item_id == Item.id)
-        .where(Item.run_id == run_id, IS_OPEN)
-        .order_by(Item.ordinal)
+        .join(ItemRow, WorkRow.item_id == ItemRow.id)
+        .where(ItemRow.run_id == run_id, IS_OPEN)
+        .order_by(ItemRow.ordinal)
     )
     return [_open_step(*row) for row in rows]
 
 
 def find_open_run(session: Session, settings_sha256: str, manifest_sha256: str) -> str | None:
     """The newest run with these very settings and this very list that still has open steps."""
-    has_work = exists().where(Item.run_id == Run.id, Work.item_id == Item.id, IS_OPEN)
-    same = and_(Run.settings_sha256 == settings_sha256, Run.manifest_sha256 == manifest_sha256)
-    return session.scalar(select(Run.id).where(same, has_work).order_by(Run.id.desc()).limit(1))
+    has_work = exists().where(ItemRow.run_id == RunRow.id, WorkRow.item_id == ItemRow.id, IS_OPEN)
+    same = and_(RunRow.settings_sha256 == settings_sha256, RunRow.manifest_sha256 == manifest_sha256)
+    return session.scalar(select(RunRow.id).where(same, has_work).order_by(RunRow.id.desc()).limit(1))
 
 
 def _open_step(

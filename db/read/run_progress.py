@@ -9,7 +9,7 @@ from sqlalchemy import Select, case, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from db.schema.records import WorkState
-from db.schema.tables import Attempt, Item, Run, Work
+from db.schema.tables import AttemptRow, ItemRow, RunRow, WorkRow
 from db.state.lease_queue import IS_OPEN, counted_deaths, database_clock, has_lapsed, items_of_run
 from db.write.run_events import RunState, run_state
 from deepsound.errors import ErrorCode
@@ -67,12 +67,12 @@ class OpenItem:
 
 def run_progress(session: Session, run_id: str) -> RunProgress | None:
     """Where a run stands; None if there is no such run."""
-    run = session.get(Run, run_id)
+    run = session.get(RunRow, run_id)
     if run is None:
         return None
-    shown = case((has_lapsed(session), WorkState.PENDING.value), else_=Work.state)
-    steps = select(Work.step, shown, func.count()).where(Work.item_id.in_(items_of_run(run_id)))
-    lately = func.sum(case((Attempt.ended_at > database_clock(session, -60.0 * LATELY_MINUTES), 1), else_=0))
+    shown = case((has_lapsed(session), WorkState.PENDING.value), else_=WorkRow.state)
+    steps = select(WorkRow.step, shown, func.count()).where(WorkRow.item_id.in_(items_of_run(run_id)))
+    lately = func.sum(case((AttemptRow.ended_at > database_clock(session, -60.0 * LATELY_MINUTES), 1), else_=0))
     ended = session.execute(_ends(run_id).add_columns(lately)).tuples().all()
     outcomes = _outcomes((outcome, number) for outcome, _, number, _ in ended)
     items = _items(session, run_id)
@@ -84,7 +84,7 @@ def run_progress(session: Session, run_id: str) -> RunProgress | None:
         open_items=items - outcomes.total(),
         steps={
             (Step(step), WorkState(state)): number
-            for step, state, number in session.execute(steps.group_by(Work.step, shown))
+            for step, state, number in session.execute(steps.group_by(WorkRow.step, shown))
         },
         outcomes=outcomes,
         errors={code: number for _, code, number, _ in ended if code is not None},
@@ -94,29 +94,33 @@ def run_progress(session: Session, run_id: str) -> RunProgress | None:
 
 def run_list(session: Session, newest: int = 50) -> list[RunLine]:
     """The newest runs, newest first."""
-    runs = session.scalars(select(Run).order_by(Run.id.desc()).limit(newest)).all()
+    runs = session.scalars(select(RunRow).order_by(RunRow.id.desc()).limit(newest)).all()
     return [_line(session, run) for run in runs]
 
 
 def runs_of_late(session: Session, since: datetime) -> list[str]:
     """Ids of the runs that have open items, or on which something was done since then (UTC), oldest first."""
-    done = select(Item.run_id).join(Attempt, Attempt.item_id == Item.id).where(Attempt.ended_at >= since)
-    left = select(Item.run_id).join(Work, Work.item_id == Item.id).where(IS_OPEN)
+    done = (
+        select(ItemRow.run_id)
+        .join(AttemptRow, AttemptRow.item_id == ItemRow.id)
+        .where(AttemptRow.ended_at >= since)
+    )
+    left = select(ItemRow.run_id).join(WorkRow, WorkRow.item_id == ItemRow.id).where(IS_OPEN)
     return sorted(session.scalars(done.union(left)))
 
 
 def open_items(session: Session, run_id: str) -> list[OpenItem]:
     """The items of a run that have not ended, in the order of its list."""
     rows = session.execute(
-        select(Work.item_id, counted_deaths(session))
-        .join(Item, Work.item_id == Item.id)
-        .where(Item.run_id == run_id, IS_OPEN)
-        .order_by(Item.ordinal)
+        select(WorkRow.item_id, counted_deaths(session))
+        .join(ItemRow, WorkRow.item_id == ItemRow.id)
+        .where(ItemRow.run_id == run_id, IS_OPEN)
+        .order_by(ItemRow.ordinal)
     )
     return [OpenItem(item_id, deaths) for item_id, deaths in rows]
 
 
-def _line(session: Session, run: Run) -> RunLine:
+def _line(session: Session, run: RunRow) -> RunLine:
     ended = session.execute(_ends(run.id)).tuples()
     outcomes = _outcomes((outcome, number) for outcome, _, number in ended)
     items = _items(session, run.id)
@@ -139,20 +143,20 @@ def _outcomes(counted: Iterable[tuple[str | None, int]]) -> Counter[OutcomeKind]
 
 
 def _items(session: Session, run_id: str) -> int:
-    return session.scalar(select(func.count()).where(Item.run_id == run_id)) or 0
+    return session.scalar(select(func.count()).where(ItemRow.run_id == run_id)) or 0
 
 
 def _ends(run_id: str) -> Select[tuple[str | None, str | None, int]]:
     """How many items ended with each outcome and error: that of the last attempt, where no step is open."""
-    later = aliased(Attempt)
+    later = aliased(AttemptRow)
     return (
-        select(Attempt.outcome, Attempt.error_code, func.count())
-        .join(Item, Attempt.item_id == Item.id)
+        select(AttemptRow.outcome, AttemptRow.error_code, func.count())
+        .join(ItemRow, AttemptRow.item_id == ItemRow.id)
         .where(
-            Item.run_id == run_id,
-            Attempt.outcome.is_not(None),
-            ~exists().where(later.item_id == Attempt.item_id, later.seq > Attempt.seq),
-            ~exists().where(Work.item_id == Attempt.item_id, IS_OPEN),
+            ItemRow.run_id == run_id,
+            AttemptRow.outcome.is_not(None),
+            ~exists().where(later.item_id == AttemptRow.item_id, later.seq > AttemptRow.seq),
+            ~exists().where(WorkRow.item_id == AttemptRow.item_id, IS_OPEN),
         )
-        .group_by(Attempt.outcome, Attempt.error_code)
+        .group_by(AttemptRow.outcome, AttemptRow.error_code)
     )

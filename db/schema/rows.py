@@ -28,22 +28,24 @@ def shared_rows(record: AttemptRecord) -> RowsByTable:
     """Rows that other attempts may share and that may be there already."""
     artifacts = {artifact.sha256: artifact for artifact in [*record.inputs.values(), *record.outputs.values()]}
     return {
-        tables.Document: [{"sha256": document_sha256(body), "body": body} for body in _documents(record).values()],
-        tables.CodeVersion: [code_version_row(record.workplace.code)],
-        tables.Environment: [_environment_row(record.workplace.environment)],
-        tables.Model: [_model_row(model) for model in record.models],
-        tables.Artifact: [asdict(artifact) for artifact in artifacts.values()],
+        tables.DocumentRow: [
+            {"sha256": document_sha256(body), "body": body} for body in _documents(record).values()
+        ],
+        tables.CodeVersionRow: [code_version_row(record.workplace.code)],
+        tables.EnvironmentRow: [_environment_row(record.workplace.environment)],
+        tables.ModelRow: [_model_row(model) for model in record.models],
+        tables.ArtifactRow: [asdict(artifact) for artifact in artifacts.values()],
     }
 
 
 def owned_rows(record: AttemptRecord) -> RowsByTable:
     """Rows that belong to this attempt alone, still without its id."""
     rows: RowsByTable = {
-        tables.Thought: [_thought_row(place, thought) for place, thought in enumerate(record.thoughts)],
-        tables.Decision: [_decision_row(place, decision) for place, decision in enumerate(record.decisions)],
-        tables.Effect: [_effect_row(place, effect) for place, effect in enumerate(record.effects)],
-        tables.AttemptArtifact: _artifact_links(record),
-        tables.AttemptModel: [
+        tables.ThoughtRow: [_thought_row(place, thought) for place, thought in enumerate(record.thoughts)],
+        tables.DecisionRow: [_decision_row(place, decision) for place, decision in enumerate(record.decisions)],
+        tables.EffectRow: [_effect_row(place, effect) for place, effect in enumerate(record.effects)],
+        tables.AttemptArtifactRow: _artifact_links(record),
+        tables.AttemptModelRow: [
             {"model_sha256": sha256} for sha256 in sorted({_model_row(m)["sha256"] for m in record.models})
         ],
     }
@@ -72,7 +74,7 @@ def attempt_row(record: AttemptRecord) -> Values:
         **{f"{name}_sha256": document_sha256(body) for name, body in _documents(record).items()},
         **{name: getattr(record, name) for name in _SAME_NAME},
     }
-    return _stored(tables.Attempt, row)
+    return _stored(tables.AttemptRow, row)
 
 
 _SAME_NAME = (
@@ -94,18 +96,18 @@ _SAME_NAME = (
 
 def code_version_row(code: CodeVersion) -> Values:
     """A code version under the hash of what it says."""
-    return _by_content(tables.CodeVersion, asdict(code))
+    return _by_content(tables.CodeVersionRow, asdict(code))
 
 
 @lru_cache(maxsize=4)  # Hundreds of packages, the same for every attempt of a process.
 def _environment_row(environment: Environment) -> Values:
     columns = {"python": environment.python, "platform": environment.platform}
-    return _by_content(tables.Environment, {**columns, "packages": environment.packages})
+    return _by_content(tables.EnvironmentRow, {**columns, "packages": environment.packages})
 
 
 def _model_row(model: ModelIdentity) -> Values:
     columns = {"name": model.name, "revision": model.revision, "licence": model.licence}
-    return _by_content(tables.Model, {**columns, "files": model.files})
+    return _by_content(tables.ModelRow, {**columns, "files": model.files})
 
 
 def _by_content(kind: type[Base], values: Values) -> Values:

@@ -61,7 +61,7 @@ def row_values(row: Base) -> Values:
     return {name: getattr(row, name) for name in table_of(type(row)).columns.keys()}  # noqa: SIM118 - no dict
 
 
-class Document(Base):
+class DocumentRow(Base):
     """A text that attempts share, known by the SHA-256 of its UTF-8.
 
     Prompts and their templates as they are; parameters and lists of shown frames as canonical JSON.
@@ -73,7 +73,7 @@ class Document(Base):
     body: Mapped[str] = mapped_column(Text)
 
 
-class CodeVersion(Base):
+class CodeVersionRow(Base):
     """The program that ran: release, source revision, whether it was changed since that revision."""
 
     __tablename__ = "code_version"
@@ -84,7 +84,7 @@ class CodeVersion(Base):
     is_modified: Mapped[bool]
 
 
-class Environment(Base):
+class EnvironmentRow(Base):
     """What the program ran on: Python, platform, and the version of every installed package."""
 
     __tablename__ = "environment"
@@ -95,7 +95,7 @@ class Environment(Base):
     packages: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
-class Model(Base):
+class ModelRow(Base):
     """A set of weights: name, revision, licence, SHA-256 of each file."""
 
     __tablename__ = "model"
@@ -107,7 +107,7 @@ class Model(Base):
     files: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
-class Artifact(Base):
+class ArtifactRow(Base):
     """Immutable bytes in the artifact store, known by their SHA-256. `size` is in bytes."""
 
     __tablename__ = "artifact"
@@ -117,7 +117,7 @@ class Artifact(Base):
     media_type: Mapped[str] = mapped_column(Text)
 
 
-class Video(Base):
+class VideoRow(Base):
     """A source file, known by the SHA-256 of its content. `probe` is what its headers said; null: unreadable."""
 
     __tablename__ = "video"
@@ -128,7 +128,7 @@ class Video(Base):
     probe: Mapped[dict[str, Any] | None] = mapped_column(_NULLABLE_JSON)
 
 
-class Run(Base):
+class RunRow(Base):
     """One job over a list of videos; settings and list are frozen when it starts, and hashed."""
 
     __tablename__ = "run"
@@ -142,11 +142,11 @@ class Run(Base):
     manifest_sha256: Mapped[str] = mapped_column(_SHA256)
     code_version_sha256: Mapped[str] = mapped_column(ForeignKey("code_version.sha256"))
 
-    code_version: Mapped[CodeVersion] = relationship(lazy="raise", viewonly=True)
-    events: Mapped[list["RunEvent"]] = relationship(lazy="raise", viewonly=True, order_by="RunEvent.seq")
+    code_version: Mapped[CodeVersionRow] = relationship(lazy="raise", viewonly=True)
+    events: Mapped[list["RunEventRow"]] = relationship(lazy="raise", viewonly=True, order_by="RunEventRow.seq")
 
 
-class RunEvent(Base):
+class RunEventRow(Base):
     """Something an operator or the engine did to a run as a whole. Chained, starting from the run's own hash.
 
     `by` is user@host; `details` of `submitted` are what was asked, without secrets.
@@ -165,7 +165,7 @@ class RunEvent(Base):
     hash: Mapped[str] = mapped_column(_SHA256)
 
 
-class Item(Base):
+class ItemRow(Base):
     """One video in one run. `source` is as it was given; `video_sha256` is null where it could not be read.
 
     `hash` covers the row, its video and its run's settings and list, and is what the item's chain starts from.
@@ -183,16 +183,18 @@ class Item(Base):
     video_sha256: Mapped[str | None] = mapped_column(ForeignKey("video.sha256"), index=True)
     hash: Mapped[str] = mapped_column(_SHA256)
 
-    run: Mapped[Run] = relationship(lazy="raise", viewonly=True)
-    video: Mapped[Video | None] = relationship(lazy="raise", viewonly=True)
-    attempts: Mapped[list["Attempt"]] = relationship(
-        lazy="raise", viewonly=True, order_by="Attempt.seq", foreign_keys="Attempt.item_id"
+    run: Mapped[RunRow] = relationship(lazy="raise", viewonly=True)
+    video: Mapped[VideoRow | None] = relationship(lazy="raise", viewonly=True)
+    attempts: Mapped[list["AttemptRow"]] = relationship(
+        lazy="raise", viewonly=True, order_by="AttemptRow.seq", foreign_keys="AttemptRow.item_id"
     )
-    reopenings: Mapped[list["Reopening"]] = relationship(lazy="raise", viewonly=True, order_by="Reopening.seq")
-    reviews: Mapped[list["Review"]] = relationship(lazy="raise", viewonly=True, order_by="Review.seq")
+    reopenings: Mapped[list["ReopeningRow"]] = relationship(
+        lazy="raise", viewonly=True, order_by="ReopeningRow.seq"
+    )
+    reviews: Mapped[list["ReviewRow"]] = relationship(lazy="raise", viewonly=True, order_by="ReviewRow.seq")
 
 
-class Attempt(Base):
+class AttemptRow(Base):
     """One execution of a step, written when it ended. Rows of one item form a hash chain in order of `seq`;
     a reopening is the link after attempt number `after`.
 
@@ -259,29 +261,35 @@ class Attempt(Base):
     previous_hash: Mapped[str] = mapped_column(_SHA256)
     hash: Mapped[str] = mapped_column(_SHA256)
 
-    thoughts: Mapped[list["Thought"]] = relationship(lazy="raise", viewonly=True, order_by="Thought.position")
-    decisions: Mapped[list["Decision"]] = relationship(lazy="raise", viewonly=True, order_by="Decision.position")
-    effects: Mapped[list["Effect"]] = relationship(lazy="raise", viewonly=True, order_by="Effect.position")
-    artifacts: Mapped[list["AttemptArtifact"]] = relationship(
+    thoughts: Mapped[list["ThoughtRow"]] = relationship(
+        lazy="raise", viewonly=True, order_by="ThoughtRow.position"
+    )
+    decisions: Mapped[list["DecisionRow"]] = relationship(
+        lazy="raise", viewonly=True, order_by="DecisionRow.position"
+    )
+    effects: Mapped[list["EffectRow"]] = relationship(lazy="raise", viewonly=True, order_by="EffectRow.position")
+    artifacts: Mapped[list["AttemptArtifactRow"]] = relationship(
         lazy="raise",
         viewonly=True,
-        order_by="(AttemptArtifact.direction, AttemptArtifact.role)",
+        order_by="(AttemptArtifactRow.direction, AttemptArtifactRow.role)",
     )
-    models: Mapped[list["AttemptModel"]] = relationship(
-        lazy="raise", viewonly=True, order_by="AttemptModel.model_sha256"
+    models: Mapped[list["AttemptModelRow"]] = relationship(
+        lazy="raise", viewonly=True, order_by="AttemptModelRow.model_sha256"
     )
-    reused: Mapped["Attempt | None"] = relationship(lazy="raise", viewonly=True, remote_side="Attempt.id")
-    parameters: Mapped[Document | None] = relationship(
+    reused: Mapped["AttemptRow | None"] = relationship(lazy="raise", viewonly=True, remote_side="AttemptRow.id")
+    parameters: Mapped[DocumentRow | None] = relationship(
         lazy="raise", viewonly=True, foreign_keys=[parameters_sha256]
     )
-    template: Mapped[Document | None] = relationship(lazy="raise", viewonly=True, foreign_keys=[template_sha256])
-    prompt: Mapped[Document | None] = relationship(lazy="raise", viewonly=True, foreign_keys=[prompt_sha256])
-    frames: Mapped[Document | None] = relationship(lazy="raise", viewonly=True, foreign_keys=[frames_sha256])
-    code_version: Mapped[CodeVersion] = relationship(lazy="raise", viewonly=True)
-    environment: Mapped[Environment] = relationship(lazy="raise", viewonly=True)
+    template: Mapped[DocumentRow | None] = relationship(
+        lazy="raise", viewonly=True, foreign_keys=[template_sha256]
+    )
+    prompt: Mapped[DocumentRow | None] = relationship(lazy="raise", viewonly=True, foreign_keys=[prompt_sha256])
+    frames: Mapped[DocumentRow | None] = relationship(lazy="raise", viewonly=True, foreign_keys=[frames_sha256])
+    code_version: Mapped[CodeVersionRow] = relationship(lazy="raise", viewonly=True)
+    environment: Mapped[EnvironmentRow] = relationship(lazy="raise", viewonly=True)
 
 
-class Thought(Base):
+class ThoughtRow(Base):
     """One stage of the chain of thought, and which characters [span_start, span_end) of the raw output it is."""
 
     __tablename__ = "thought"
@@ -294,7 +302,7 @@ class Thought(Base):
     span_end: Mapped[int] = mapped_column(Integer)
 
 
-class Decision(Base):
+class DecisionRow(Base):
     """Something decided, and the characters of the raw output it was read from (null: from a measurement)."""
 
     __tablename__ = "decision"
@@ -308,10 +316,10 @@ class Decision(Base):
     span_end: Mapped[int | None] = mapped_column(Integer)
     parser_version: Mapped[str | None] = mapped_column(Text)
 
-    attempt: Mapped[Attempt] = relationship(lazy="raise", viewonly=True)
+    attempt: Mapped[AttemptRow] = relationship(lazy="raise", viewonly=True)
 
 
-class Effect(Base):
+class EffectRow(Base):
     """What a decision did to the sound from `start_seconds` to `end_seconds` of presentation time.
 
     Hashes are of the whole audio before and after. Speech is in seconds and in dB re full scale, loudness in
@@ -342,10 +350,10 @@ class Effect(Base):
     loudness_before: Mapped[float | None] = mapped_column(Float(53))
     loudness_after: Mapped[float | None] = mapped_column(Float(53))
 
-    decision: Mapped[Decision | None] = relationship(lazy="raise", viewonly=True)
+    decision: Mapped[DecisionRow | None] = relationship(lazy="raise", viewonly=True)
 
 
-class AttemptArtifact(Base):
+class AttemptArtifactRow(Base):
     """An artifact an attempt read (`direction` input) or made (output), and the part it played."""
 
     __tablename__ = "attempt_artifact"
@@ -355,10 +363,10 @@ class AttemptArtifact(Base):
     role: Mapped[str] = mapped_column(Text, primary_key=True)
     artifact_sha256: Mapped[str] = mapped_column(ForeignKey("artifact.sha256"), index=True)
 
-    artifact: Mapped[Artifact] = relationship(lazy="raise", viewonly=True)
+    artifact: Mapped[ArtifactRow] = relationship(lazy="raise", viewonly=True)
 
 
-class AttemptModel(Base):
+class AttemptModelRow(Base):
     """A model an attempt ran."""
 
     __tablename__ = "attempt_model"
@@ -366,10 +374,10 @@ class AttemptModel(Base):
     attempt_id: Mapped[int] = mapped_column(ForeignKey("attempt.id"), primary_key=True)
     model_sha256: Mapped[str] = mapped_column(ForeignKey("model.sha256"), primary_key=True, index=True)
 
-    model: Mapped[Model] = relationship(lazy="raise", viewonly=True)
+    model: Mapped[ModelRow] = relationship(lazy="raise", viewonly=True)
 
 
-class Reopening(Base):
+class ReopeningRow(Base):
     """A step taken back to be done once more, and with it every attempt from its first one on; see `standing`.
 
     A link in the item's chain, between the attempt whose `seq` is `after` and the next. `anew`: the step is
@@ -391,7 +399,7 @@ class Reopening(Base):
     hash: Mapped[str] = mapped_column(_SHA256)
 
 
-class Expiry(Base):
+class ExpiryRow(Base):
     """Bytes of an artifact that retention deleted from the store on purpose."""
 
     __tablename__ = "expiry"
@@ -403,7 +411,7 @@ class Expiry(Base):
     hash: Mapped[str] = mapped_column(_SHA256)
 
 
-class Review(Base):
+class ReviewRow(Base):
     """A person's ruling on a judgement; a later one overrides an earlier one.
 
     A link in the item's chain: the next is the reopening whose `previous_hash` is this `hash`.
@@ -424,7 +432,7 @@ class Review(Base):
     hash: Mapped[str] = mapped_column(_SHA256)
 
 
-class Seal(Base):
+class SealRow(Base):
     """The signed Merkle root over the chains of a closed run; see `seals`.
 
     `witness` says what the root is over: how long each chain was and its last hash, and the seal before this one.
@@ -443,7 +451,7 @@ class Seal(Base):
     witness: Mapped[str | None] = mapped_column(Text)
 
 
-class Shift(Base):
+class ShiftRow(Base):
     """One worker process at work on one run. Times are the database's; `seen_at` is its latest heartbeat."""
 
     __tablename__ = "shift"
@@ -459,7 +467,7 @@ class Shift(Base):
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
-class Work(Base):
+class WorkRow(Base):
     """What is left to do: the one table that changes freely. It can be rebuilt from the others.
 
     `deaths` is how often a worker vanished while it held the step; only it is lost by that.

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from db.schema.records import FIRST_STEP, AttemptStatus, StepRef, WorkState
-from db.schema.tables import Attempt, Reopening
+from db.schema.tables import AttemptRow, ReopeningRow
 from deepsound.pipeline import Step
 
 
@@ -44,7 +44,7 @@ class TakenBack(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ItemState:
     """`attempts` in order; the state of each step that was reached; steps to be really done again, not reused."""
 
     attempts: Sequence[MadeAttempt]
@@ -52,11 +52,11 @@ class Standing:
     anew: frozenset[StepRef]
 
 
-_A = TypeVar("_A", Attempt, MadeAttempt)
-_R = TypeVar("_R", Reopening, TakenBack)
+_A = TypeVar("_A", AttemptRow, MadeAttempt)
+_R = TypeVar("_R", ReopeningRow, TakenBack)
 
 
-def links(attempts: Iterable[_A], reopenings: Iterable[_R]) -> Iterator[_A | _R]:
+def chain_links(attempts: Iterable[_A], reopenings: Iterable[_R]) -> Iterator[_A | _R]:
     """The chain of one item: its attempts, and each reopening after the attempt it names. Both in order."""
     waiting = list(reopenings)
     for attempt in attempts:
@@ -66,7 +66,7 @@ def links(attempts: Iterable[_A], reopenings: Iterable[_R]) -> Iterator[_A | _R]
     yield from waiting
 
 
-def stand(attempts: Iterable[MadeAttempt], reopenings: Iterable[TakenBack]) -> Standing:
+def replay_attempts(attempts: Iterable[MadeAttempt], reopenings: Iterable[TakenBack]) -> ItemState:
     """Where one item stands by its attempts and reopenings, both in order.
 
     A reopening takes back the first standing attempt of its step and all attempts after that one; its step is
@@ -75,7 +75,7 @@ def stand(attempts: Iterable[MadeAttempt], reopenings: Iterable[TakenBack]) -> S
     standing: list[MadeAttempt] = []
     states = {FIRST_STEP: WorkState.PENDING}
     anew: set[StepRef] = set()
-    for link in links(attempts, reopenings):
+    for link in chain_links(attempts, reopenings):
         if isinstance(link, TakenBack):
             at = StepRef(Step(link.step), link.round)
             standing = _before(link, standing)
@@ -87,14 +87,14 @@ def stand(attempts: Iterable[MadeAttempt], reopenings: Iterable[TakenBack]) -> S
             _apply(link, states)
             if link.status != AttemptStatus.FAILED.value:
                 anew.discard(link.at)
-    return Standing(standing, states, frozenset(anew))
+    return ItemState(standing, states, frozenset(anew))
 
 
-def stand_of(attempts: Iterable[Attempt], reopenings: Iterable[Reopening]) -> Standing:
+def replay_rows(attempts: Iterable[AttemptRow], reopenings: Iterable[ReopeningRow]) -> ItemState:
     """The same of whole rows."""
     made = (MadeAttempt(*(getattr(row, name) for name in MadeAttempt._fields)) for row in attempts)
     back = (TakenBack(*(getattr(row, name) for name in TakenBack._fields)) for row in reopenings)
-    return stand(made, back)
+    return replay_attempts(made, back)
 
 
 def _before(back: TakenBack, attempts: Sequence[MadeAttempt]) -> list[MadeAttempt]:

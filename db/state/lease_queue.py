@@ -30,14 +30,14 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from db.schema.column_types import UtcDateTime, Values
 from db.schema.records import FIRST_STEP, StepRef, WorkState
-from db.schema.tables import Attempt, Item, Reopening, Work, table_of
-from db.state.attempt_history import MadeAttempt, Standing, TakenBack, stand
+from db.schema.tables import AttemptRow, ItemRow, ReopeningRow, WorkRow, table_of
+from db.state.attempt_history import ItemState, MadeAttempt, TakenBack, replay_attempts
 from db.state.lease_owner import is_dead
 
-_COLUMNS_MADE = [table_of(Attempt).c[name] for name in MadeAttempt._fields]
-_COLUMNS_BACK = [table_of(Reopening).c[name] for name in TakenBack._fields]
+_COLUMNS_MADE = [table_of(AttemptRow).c[name] for name in MadeAttempt._fields]
+_COLUMNS_BACK = [table_of(ReopeningRow).c[name] for name in TakenBack._fields]
 
-IS_OPEN = Work.state.in_((WorkState.PENDING.value, WorkState.RUNNING.value))
+IS_OPEN = WorkRow.state.in_((WorkState.PENDING.value, WorkState.RUNNING.value))
 """Which rows are left to do, whoever holds them."""
 
 _CHUNK = 500
@@ -66,13 +66,13 @@ def claim(
 
 @lru_cache(maxsize=32)  # Every step of every video asks for it, and making it costs more than asking it.
 def _claiming(dialect: str, seconds: float) -> ReturningUpdate[tuple[int]]:
-    work, owner, reopening = table_of(Work).c, bindparam("owner", type_=Text), table_of(Reopening).c
+    work, owner, reopening = table_of(WorkRow).c, bindparam("owner", type_=Text), table_of(ReopeningRow).c
     reopenings = select(func.count()).where(reopening.item_id == bindparam("item")).scalar_subquery()
     has_lapsed = work.lease_until < _clock(dialect)
     is_open = or_(work.state == WorkState.PENDING.value, has_lapsed, work.lease_owner == owner)
     vanished = and_(work.state == WorkState.RUNNING.value, work.lease_owner != owner)
     return (
-        update(table_of(Work))
+        update(table_of(WorkRow))
         .where(work.item_id == bindparam("item"), work.step == bindparam("at_step"))
         .where(work.round == bindparam("at_round"), is_open, reopenings == bindparam("known", type_=Integer))
         .values(
@@ -90,35 +90,35 @@ def release_dead(session: Session, run_id: str) -> int:
 
     It is not counted as a death: whoever asks knows why they ended, a person who starts a command again.
     """
-    held = and_(Work.state == WorkState.RUNNING.value, Work.item_id.in_(items_of_run(run_id)))
-    owners = session.scalars(select(Work.lease_owner).where(held).distinct()).all()
+    held = and_(WorkRow.state == WorkState.RUNNING.value, WorkRow.item_id.in_(items_of_run(run_id)))
+    owners = session.scalars(select(WorkRow.lease_owner).where(held).distinct()).all()
     dead = [owner for owner in owners if owner is not None and is_dead(owner)]
     if not dead:
         return 0
-    return _set(session, and_(held, Work.lease_owner.in_(dead)), WorkState.PENDING, _NOBODY)
+    return _set(session, and_(held, WorkRow.lease_owner.in_(dead)), WorkState.PENDING, _NOBODY)
 
 
 def close(session: Session, item_id: int, at: StepRef, owner: str, state: WorkState) -> bool:
     """Bring a held step to a state and end its lease. False where the owner does not hold it (any more)."""
-    return _set(session, and_(_step(item_id, at), Work.lease_owner == owner), state, _NOBODY) == 1
+    return _set(session, and_(_step(item_id, at), WorkRow.lease_owner == owner), state, _NOBODY) == 1
 
 
-def reopen(session: Session, item_id: int, at: StepRef) -> None:
+def reopen_work(session: Session, item_id: int, at: StepRef) -> None:
     """Make a step pending, whatever became of it before."""
     if _set(session, _step(item_id, at), WorkState.PENDING, _NOBODY) == 0:
         row: Values = {"item_id": item_id, "step": at.step.value, "round": at.round}
-        session.execute(insert(table_of(Work)), {**row, "state": WorkState.PENDING.value})
+        session.execute(insert(table_of(WorkRow)), {**row, "state": WorkState.PENDING.value})
 
 
 def open_first_steps(session: Session, run_id: str) -> None:
     """Make the first step of every item of a run pending."""
     first = select(
-        Item.id,
+        ItemRow.id,
         literal(FIRST_STEP.step.value),
         literal(FIRST_STEP.round),
         literal(WorkState.PENDING.value),
-    ).where(Item.run_id == run_id)
-    session.execute(insert(Work).from_select(["item_id", "step", "round", "state"], first))
+    ).where(ItemRow.run_id == run_id)
+    session.execute(insert(WorkRow).from_select(["item_id", "step", "round", "state"], first))
 
 
 def rebuild_work(session: Session, run_id: str) -> None:
@@ -126,60 +126,66 @@ def rebuild_work(session: Session, run_id: str) -> None:
     item_ids = session.scalars(items_of_run(run_id)).all()
     for start in range(0, len(item_ids), _CHUNK):
         chunk = item_ids[start : start + _CHUNK]
-        write_work(session, {item_id: each.states for item_id, each in standings(session, chunk).items()})
+        write_work(session, {item_id: each.states for item_id, each in item_states(session, chunk).items()})
 
 
-def standings(session: Session, item_ids: Sequence[int]) -> dict[int, Standing]:
+def item_states(session: Session, item_ids: Sequence[int]) -> dict[int, ItemState]:
     """Where items stand by their attempts and reopenings."""
     attempts: dict[int, list[MadeAttempt]] = {item_id: [] for item_id in item_ids}
     reopenings: dict[int, list[TakenBack]] = {item_id: [] for item_id in item_ids}
-    said = select(*_COLUMNS_MADE).where(Attempt.item_id.in_(item_ids)).order_by(Attempt.item_id, Attempt.seq)
+    said = (
+        select(*_COLUMNS_MADE).where(AttemptRow.item_id.in_(item_ids)).order_by(AttemptRow.item_id, AttemptRow.seq)
+    )
     for row in session.execute(said):
         made = MadeAttempt(*row)
         attempts[made.item_id].append(made)
-    back = select(*_COLUMNS_BACK).where(Reopening.item_id.in_(item_ids)).order_by(Reopening.item_id, Reopening.seq)
+    back = (
+        select(*_COLUMNS_BACK)
+        .where(ReopeningRow.item_id.in_(item_ids))
+        .order_by(ReopeningRow.item_id, ReopeningRow.seq)
+    )
     for row in session.execute(back):
         taken_back = TakenBack(*row)
         reopenings[taken_back.item_id].append(taken_back)
-    return {item_id: stand(made, reopenings[item_id]) for item_id, made in attempts.items()}
+    return {item_id: replay_attempts(made, reopenings[item_id]) for item_id, made in attempts.items()}
 
 
 def write_work(session: Session, states: Mapping[int, Mapping[StepRef, WorkState]]) -> None:
     """Replace all that the to-do list says of some items."""
-    session.execute(delete(Work).where(Work.item_id.in_(states)))
+    session.execute(delete(WorkRow).where(WorkRow.item_id.in_(states)))
     rows = [
         {"item_id": item_id, "step": at.step.value, "round": at.round, "state": state.value}
         for item_id, of_item in states.items()
         for at, state in of_item.items()
     ]
     if rows:
-        session.execute(insert(table_of(Work)), rows)
+        session.execute(insert(table_of(WorkRow)), rows)
 
 
 def items_of_run(run_id: str) -> Select[tuple[int]]:
     """Ids of a run's items, to select from."""
-    return select(Item.id).where(Item.run_id == run_id)
+    return select(ItemRow.id).where(ItemRow.run_id == run_id)
 
 
 def _step(item_id: int, at: StepRef) -> ColumnElement[bool]:
-    return and_(Work.item_id == item_id, Work.step == at.step.value, Work.round == at.round)
+    return and_(WorkRow.item_id == item_id, WorkRow.step == at.step.value, WorkRow.round == at.round)
 
 
 def _set(session: Session, which: ColumnElement[bool], state: WorkState, lease: Values) -> int:
     # RETURNING, not a row count: drivers may not know the latter.
-    work = table_of(Work)
+    work = table_of(WorkRow)
     change = update(work).where(which).values(state=state.value, **lease).returning(work.c.item_id)
     return len(session.execute(change).all())
 
 
 def has_lapsed(session: Session) -> ColumnElement[bool]:
     """Whether a step was taken by somebody who was not seen for the length of a lease."""
-    return and_(Work.state == WorkState.RUNNING.value, Work.lease_until < database_clock(session))
+    return and_(WorkRow.state == WorkState.RUNNING.value, WorkRow.lease_until < database_clock(session))
 
 
 def counted_deaths(session: Session) -> ColumnElement[int]:
     """How often a worker vanished while it held a step; one that let its lease run out is counted already."""
-    return Work.deaths + case((has_lapsed(session), 1), else_=0)
+    return WorkRow.deaths + case((has_lapsed(session), 1), else_=0)
 
 
 def database_clock(session: Session, ahead: float = 0.0) -> ColumnElement[datetime]:

@@ -15,22 +15,22 @@ from db.schema.hashing import attempt_hash, digests, item_hash
 from db.schema.records import AttemptRecord, AttemptStatus, NewItem, NewRun, StepRef, WorkState
 from db.schema.rows import RowsByTable, attempt_row, code_version_row, owned_rows, shared_rows
 from db.schema.tables import (
-    Artifact,
-    Attempt,
+    ArtifactRow,
+    AttemptRow,
     Base,
-    CodeVersion,
-    Item,
-    Reopening,
-    Run,
-    Video,
+    CodeVersionRow,
+    ItemRow,
+    ReopeningRow,
+    RunRow,
+    VideoRow,
     row_values,
     table_of,
 )
-from db.state.lease_queue import close, open_first_steps, reopen
+from db.state.lease_queue import close, open_first_steps, reopen_work
 from deepsound.errors import DeepSoundError, ErrorCode
 
 _CHUNK = 500
-_MADE, _BACK = table_of(Attempt).c, table_of(Reopening).c
+_MADE, _BACK = table_of(AttemptRow).c, table_of(ReopeningRow).c
 
 # Every step of every video asks these, and making them costs more than asking them.
 _PAST = select(_MADE.step, _MADE.round, _MADE.hash).where(_MADE.item_id == bindparam("item")).order_by(_MADE.seq)
@@ -49,9 +49,9 @@ def register_run(session: Session, new: NewRun) -> str:
     """
     _refuse_shared_outputs(new.items)
     code = code_version_row(new.code)
-    _insert_new(session, CodeVersion, [code])
+    _insert_new(session, CodeVersionRow, [code])
     run = stored(
-        table_of(Run),
+        table_of(RunRow),
         {
             "id": _sortable_id(),
             "name": new.name,
@@ -62,11 +62,11 @@ def register_run(session: Session, new: NewRun) -> str:
             "code_version_sha256": code["sha256"],
         },
     )
-    session.execute(insert(table_of(Run)), run)
+    session.execute(insert(table_of(RunRow)), run)
     videos = _enter_videos(session, new.items)
     items = [_item_row(place, item, run, videos) for place, item in enumerate(new.items)]
     if items:
-        session.execute(insert(table_of(Item)), items)
+        session.execute(insert(table_of(ItemRow)), items)
     open_first_steps(session, run["id"])
     return run["id"]
 
@@ -85,11 +85,11 @@ def record_attempt(session: Session, record: AttemptRecord, owner: str) -> int:
     attempt = attempt_row(record) | _place_in_chain(session, record) | {"digests": _digests(session, owned)}
     reused = record.reused_attempt_id
     attempt["hash"] = attempt_hash(attempt, None if reused is None else _hashes(session, [reused])[reused])
-    attempt_id = session.scalars(insert(table_of(Attempt)).returning(Attempt.id), attempt).one()
+    attempt_id = session.scalars(insert(table_of(AttemptRow)).returning(AttemptRow.id), attempt).one()
     for kind, rows in owned.items():
         session.execute(insert(table_of(kind)), [{"attempt_id": attempt_id, **row} for row in rows])
     if isinstance(record.then, StepRef) and record.then != record.at:
-        reopen(session, record.item_id, record.then)
+        reopen_work(session, record.item_id, record.then)
     return attempt_id
 
 
@@ -100,13 +100,13 @@ def _state_after(record: AttemptRecord) -> WorkState:
 
 
 def _written_before(session: Session, record: AttemptRecord) -> int:
-    same = select(Attempt.id).where(
-        Attempt.item_id == record.item_id,
-        Attempt.step == record.at.step.value,
-        Attempt.round == record.at.round,
-        Attempt.started_at == in_utc(record.started_at),
-        Attempt.ended_at == in_utc(record.ended_at),
-        Attempt.host == record.workplace.host,
+    same = select(AttemptRow.id).where(
+        AttemptRow.item_id == record.item_id,
+        AttemptRow.step == record.at.step.value,
+        AttemptRow.round == record.at.round,
+        AttemptRow.started_at == in_utc(record.started_at),
+        AttemptRow.ended_at == in_utc(record.ended_at),
+        AttemptRow.host == record.workplace.host,
     )
     attempt_id = session.scalar(same)
     if attempt_id is None:
@@ -124,7 +124,7 @@ def _place_in_chain(session: Session, record: AttemptRecord) -> Values:
     tries = sum(step == record.at.step.value and number == record.at.round for step, number, _ in past)
     previous = session.scalar(_REOPENED, {"item": record.item_id, "attempts": len(past)})
     if previous is None:
-        start = select(Item.hash).where(Item.id == record.item_id)
+        start = select(ItemRow.hash).where(ItemRow.id == record.item_id)
         previous = past[-1][2] if past else session.scalars(start).one()
     return {"seq": len(past) + 1, "number": tries + 1, "previous_hash": previous}
 
@@ -135,7 +135,7 @@ def _digests(session: Session, owned: RowsByTable) -> dict[str, str]:
     hashes = _hashes(session, {attempt_id for attempt_id in deciding if attempt_id is not None})
     named = {link["artifact_sha256"] for link in rows.get("attempt_artifact", [])}
     # As they are kept, not as they were handed over: whoever enters an artifact first says its media type.
-    kept = session.scalars(select(Artifact).where(Artifact.sha256.in_(named))) if named else ()
+    kept = session.scalars(select(ArtifactRow).where(ArtifactRow.sha256.in_(named))) if named else ()
     return digests(rows, {artifact.sha256: row_values(artifact) for artifact in kept}, hashes)
 
 
@@ -143,7 +143,7 @@ def _hashes(session: Session, attempt_ids: Iterable[int]) -> dict[int, str]:
     wanted = sorted(attempt_ids)
     if not wanted:
         return {}
-    found = session.execute(select(Attempt.id, Attempt.hash).where(Attempt.id.in_(wanted)))
+    found = session.execute(select(AttemptRow.id, AttemptRow.hash).where(AttemptRow.id.in_(wanted)))
     return {row.id: row.hash for row in found}
 
 
@@ -160,13 +160,13 @@ def _insert_new(session: Session, kind: type[Base], rows: Sequence[Values]) -> N
 def _enter_videos(session: Session, items: Sequence[NewItem]) -> Mapping[str, Values]:
     files = {item.video.sha256: item.video for item in items if item.video is not None}
     columns = ("sha256", "size", "media_type", "probe")
-    rows = [stored(table_of(Video), {name: getattr(file, name) for name in columns}) for file in files.values()]
-    _insert_new(session, Video, rows)
+    rows = [stored(table_of(VideoRow), {name: getattr(file, name) for name in columns}) for file in files.values()]
+    _insert_new(session, VideoRow, rows)
     # As they are kept: an earlier run may have probed the same content with an earlier release.
     kept: dict[str, Values] = {}
     keys = list(files)
     for start in range(0, len(keys), _CHUNK):
-        chunk = select(Video).where(Video.sha256.in_(keys[start : start + _CHUNK]))
+        chunk = select(VideoRow).where(VideoRow.sha256.in_(keys[start : start + _CHUNK]))
         kept |= {video.sha256: row_values(video) for video in session.scalars(chunk)}
     return kept
 
@@ -174,7 +174,7 @@ def _enter_videos(session: Session, items: Sequence[NewItem]) -> Mapping[str, Va
 def _item_row(ordinal: int, item: NewItem, run: Values, videos: Mapping[str, Values]) -> Values:
     video = None if item.video is None else videos[item.video.sha256]
     row = stored(
-        table_of(Item),
+        table_of(ItemRow),
         {
             "run_id": run["id"],
             "ordinal": ordinal,

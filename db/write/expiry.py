@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, ScalarSelect, func, insert, select
 from sqlalchemy.orm import Session
 
-from db.integrity.verify import UNREADABLE, Finding, Problem
+from db.integrity.verify import UNREADABLE, IntegrityFinding, Problem
 from db.schema.column_types import Values, stored
 from db.schema.hashing import own_hash
 from db.schema.records import AttemptStatus
-from db.schema.tables import Artifact, Attempt, AttemptArtifact, Expiry, row_values, table_of
+from db.schema.tables import ArtifactRow, AttemptArtifactRow, AttemptRow, ExpiryRow, row_values, table_of
 
 _CHUNK = 500
 
@@ -21,7 +21,7 @@ def note_expired(session: Session, artifacts: Iterable[str], reason: str) -> Non
     now = datetime.now(UTC)
     rows = [_row(sha256, now, reason) for sha256 in sorted(set(artifacts))]
     if rows:
-        session.execute(insert(table_of(Expiry)), rows)
+        session.execute(insert(table_of(ExpiryRow)), rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +29,25 @@ class Expired:
     """Artifacts whose bytes are gone on purpose, and rows that say so and are not as they were written."""
 
     artifacts: frozenset[str]
-    findings: Sequence[Finding]
+    findings: Sequence[IntegrityFinding]
 
 
 def expired(session: Session, artifacts: Sequence[str]) -> Expired:
     """Those of some artifacts whose bytes were deleted on purpose, and not made or read again since."""
-    gone, findings = set[str](), list[Finding]()
+    gone, findings = set[str](), list[IntegrityFinding]()
     for start in range(0, len(artifacts), _CHUNK):
-        of_chunk = Expiry.artifact_sha256.in_(artifacts[start : start + _CHUNK])
-        rows = select(Expiry.id, Artifact.sha256, Expiry.at >= last_used())
-        rows = rows.join(Artifact, Artifact.sha256 == Expiry.artifact_sha256).where(of_chunk).order_by(Expiry.id)
+        of_chunk = ExpiryRow.artifact_sha256.in_(artifacts[start : start + _CHUNK])
+        rows = select(ExpiryRow.id, ArtifactRow.sha256, ExpiryRow.at >= last_used())
+        rows = (
+            rows.join(ArtifactRow, ArtifactRow.sha256 == ExpiryRow.artifact_sha256)
+            .where(of_chunk)
+            .order_by(ExpiryRow.id)
+        )
         honest = _as_written(session, of_chunk)
         for expiry_id, sha256, holds in session.execute(rows).tuples():
             if expiry_id not in honest:
                 name = f"expiry {expiry_id} of {sha256}"
-                findings.append(Finding(None, name, Problem.CHANGED, "it does not match its hash"))
+                findings.append(IntegrityFinding(None, name, Problem.CHANGED, "it does not match its hash"))
             elif holds:
                 gone.add(sha256)
     return Expired(frozenset(gone), findings)
@@ -54,20 +58,28 @@ def _as_written(session: Session, which: ColumnElement[bool]) -> set[int]:
     does not, and hides none of the others.
     """
     try:
-        rows = session.scalars(select(Expiry).where(which)).all()
+        rows = session.scalars(select(ExpiryRow).where(which)).all()
         return {row.id for row in rows if own_hash(row_values(row)) == row.hash}
     except UNREADABLE:
-        ids = session.scalars(select(Expiry.id).where(which)).all()
-        return {one for each in ids for one in _as_written(session, Expiry.id == each)} if len(ids) > 1 else set()
+        ids = session.scalars(select(ExpiryRow.id).where(which)).all()
+        return (
+            {one for each in ids for one in _as_written(session, ExpiryRow.id == each)} if len(ids) > 1 else set()
+        )
 
 
 def last_used() -> ScalarSelect[datetime]:
     """When the last attempt ended that made or read an artifact; failed and reused ones may not have read it."""
-    ended = select(func.max(Attempt.ended_at)).join(AttemptArtifact, AttemptArtifact.attempt_id == Attempt.id)
-    ended = ended.where(Attempt.status == AttemptStatus.DONE.value)
-    return ended.where(AttemptArtifact.artifact_sha256 == Artifact.sha256).correlate(Artifact).scalar_subquery()
+    ended = select(func.max(AttemptRow.ended_at)).join(
+        AttemptArtifactRow, AttemptArtifactRow.attempt_id == AttemptRow.id
+    )
+    ended = ended.where(AttemptRow.status == AttemptStatus.DONE.value)
+    return (
+        ended.where(AttemptArtifactRow.artifact_sha256 == ArtifactRow.sha256)
+        .correlate(ArtifactRow)
+        .scalar_subquery()
+    )
 
 
 def _row(sha256: str, at: datetime, reason: str) -> Values:
-    row = stored(table_of(Expiry), {"artifact_sha256": sha256, "at": at, "reason": reason})
+    row = stored(table_of(ExpiryRow), {"artifact_sha256": sha256, "at": at, "reason": reason})
     return {**row, "hash": own_hash(row)}

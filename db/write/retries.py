@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session, aliased
 from db.schema.column_types import Values, stored
 from db.schema.hashing import reopening_hash
 from db.schema.records import AttemptStatus, StepRef, WorkState
-from db.schema.tables import Attempt, Item, Reopening, Review, Work, table_of
-from db.state.lease_queue import database_clock, items_of_run, standings, write_work
+from db.schema.tables import AttemptRow, ItemRow, ReopeningRow, ReviewRow, WorkRow, table_of
+from db.state.lease_queue import database_clock, item_states, items_of_run, write_work
 from db.write.run_events import EventKind, locked_run, note_event
 from deepsound.canonical_json import Json
 from deepsound.pipeline import Step
@@ -27,7 +27,7 @@ _ENDED = (WorkState.DONE.value, WorkState.FAILED.value)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RetryOrder:
     """Who takes a step back, why, and whether it must really be done again (`anew`) or may be found by its key."""
 
     by: str
@@ -59,22 +59,22 @@ def reopen_items(
     targets = {
         item_id: at for item_id, at in found.items() if item_id not in busy and (named is None or item_id in named)
     }
-    reopen(session, targets, Order(by, reason, anew=step is not None))
+    reopen(session, targets, RetryOrder(by, reason, anew=step is not None))
     if targets:
         asked: dict[str, Json] = {"step": step, "error": error, "pattern": pattern, "items": len(targets)}
         note_event(session, run_id, EventKind.RETRIED, by=by, reason=reason, details=asked)
     return list(targets)
 
 
-def reopen(session: Session, targets: Mapping[int, StepRef], order: Order) -> None:
+def reopen(session: Session, targets: Mapping[int, StepRef], order: RetryOrder) -> None:
     """Take back a step of each of some items, and all that followed it. No worker may be at them."""
     item_ids = list(targets)
     for start in range(0, len(item_ids), _CHUNK):
         chunk = item_ids[start : start + _CHUNK]
         ends = chain_ends(session, chunk)
         rows = [_row(ends[item_id], item_id, targets[item_id], order) for item_id in chunk]
-        session.execute(insert(table_of(Reopening)), rows)
-        write_work(session, {item_id: each.states for item_id, each in standings(session, chunk).items()})
+        session.execute(insert(table_of(ReopeningRow)), rows)
+        write_work(session, {item_id: each.states for item_id, each in item_states(session, chunk).items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,9 @@ class ChainEnd:
     hash: str
 
 
-def _row(end: ChainEnd, item_id: int, at: StepRef, order: Order) -> Values:
+def _row(end: ChainEnd, item_id: int, at: StepRef, order: RetryOrder) -> Values:
     row = stored(
-        table_of(Reopening),
+        table_of(ReopeningRow),
         {
             "item_id": item_id,
             "seq": end.reopenings + 1,
@@ -107,17 +107,19 @@ def _row(end: ChainEnd, item_id: int, at: StepRef, order: Order) -> Values:
 
 def chain_ends(session: Session, item_ids: Sequence[int]) -> dict[int, ChainEnd]:
     """Where the chains of some items end. A review is their end until the reopening it leads to is written."""
-    starts = session.execute(select(Item.id, Item.hash).where(Item.id.in_(item_ids))).tuples()
+    starts = session.execute(select(ItemRow.id, ItemRow.hash).where(ItemRow.id.in_(item_ids))).tuples()
     ends = {item_id: ChainEnd(0, 0, start) for item_id, start in starts}
-    attempts = select(Attempt.item_id, Attempt.seq, Attempt.hash).where(Attempt.item_id.in_(item_ids))
-    for item_id, seq, link in session.execute(attempts.order_by(Attempt.item_id, Attempt.seq)):
+    attempts = select(AttemptRow.item_id, AttemptRow.seq, AttemptRow.hash).where(AttemptRow.item_id.in_(item_ids))
+    for item_id, seq, link in session.execute(attempts.order_by(AttemptRow.item_id, AttemptRow.seq)):
         ends[item_id] = ChainEnd(seq, 0, link)
-    columns = (Reopening.item_id, Reopening.seq, Reopening.after, Reopening.hash)
-    reopenings = select(*columns).where(Reopening.item_id.in_(item_ids))
-    for item_id, seq, after, link in session.execute(reopenings.order_by(Reopening.item_id, Reopening.seq)):
+    columns = (ReopeningRow.item_id, ReopeningRow.seq, ReopeningRow.after, ReopeningRow.hash)
+    reopenings = select(*columns).where(ReopeningRow.item_id.in_(item_ids))
+    for item_id, seq, after, link in session.execute(reopenings.order_by(ReopeningRow.item_id, ReopeningRow.seq)):
         last = ends[item_id]
         ends[item_id] = ChainEnd(last.attempts, seq, link if after == last.attempts else last.hash)
-    reviews = select(Review.item_id, Review.previous_hash, Review.hash).where(Review.item_id.in_(item_ids))
+    reviews = select(ReviewRow.item_id, ReviewRow.previous_hash, ReviewRow.hash).where(
+        ReviewRow.item_id.in_(item_ids)
+    )
     for item_id, previous, link in session.execute(reviews):
         if previous == ends[item_id].hash:
             ends[item_id] = replace(ends[item_id], hash=link)
@@ -126,8 +128,10 @@ def chain_ends(session: Session, item_ids: Sequence[int]) -> dict[int, ChainEnd]
 
 def _busy(session: Session, run_id: str) -> set[int]:
     """Items that a worker is at. No other can come to be before this transaction ends."""
-    open_rows = select(Work.item_id).where(Work.item_id.in_(items_of_run(run_id)), Work.state.not_in(_ENDED))
-    untaken = or_(Work.state == WorkState.PENDING.value, Work.lease_until < database_clock(session))
+    open_rows = select(WorkRow.item_id).where(
+        WorkRow.item_id.in_(items_of_run(run_id)), WorkRow.state.not_in(_ENDED)
+    )
+    untaken = or_(WorkRow.state == WorkState.PENDING.value, WorkRow.lease_until < database_clock(session))
     # A row that somebody else has in hand at this moment is somebody's work, so there is nothing to wait for.
     still = set(session.scalars(open_rows.where(untaken).with_for_update(skip_locked=True)))
     return set(session.scalars(open_rows)) - still
@@ -135,28 +139,30 @@ def _busy(session: Session, run_id: str) -> set[int]:
 
 def _ended_steps(session: Session, run_id: str, step: Step | None, error: str | None) -> dict[int, StepRef]:
     """The step to take back of each item that has one, its first round where both have ended."""
-    wanted: list[ColumnElement[bool]] = [Work.item_id.in_(items_of_run(run_id)), Work.state.in_(_ENDED)]
-    wanted.append(Work.state == WorkState.FAILED.value if step is None else Work.step == step.value)
+    wanted: list[ColumnElement[bool]] = [WorkRow.item_id.in_(items_of_run(run_id)), WorkRow.state.in_(_ENDED)]
+    wanted.append(WorkRow.state == WorkState.FAILED.value if step is None else WorkRow.step == step.value)
     if error is not None:
-        wanted.append(Work.item_id.in_(_ended_with(run_id, error)))
-    columns = (Work.item_id, Work.step, func.min(Work.round))
-    rows = select(*columns).join(Item, Work.item_id == Item.id).where(*wanted)
-    grouped = rows.group_by(Work.item_id, Work.step, Item.ordinal).order_by(Item.ordinal)
+        wanted.append(WorkRow.item_id.in_(_ended_with(run_id, error)))
+    columns = (WorkRow.item_id, WorkRow.step, func.min(WorkRow.round))
+    rows = select(*columns).join(ItemRow, WorkRow.item_id == ItemRow.id).where(*wanted)
+    grouped = rows.group_by(WorkRow.item_id, WorkRow.step, ItemRow.ordinal).order_by(ItemRow.ordinal)
     return {item_id: StepRef(Step(name), number) for item_id, name, number in session.execute(grouped)}
 
 
 def _ended_with(run_id: str, error: str) -> Select[tuple[int]]:
-    later = aliased(Attempt)
-    return select(Attempt.item_id).where(
-        Attempt.item_id.in_(items_of_run(run_id)),
-        Attempt.status == AttemptStatus.FAILED.value,
-        Attempt.error_code == error,
-        ~exists().where(later.item_id == Attempt.item_id, later.seq > Attempt.seq),
+    later = aliased(AttemptRow)
+    return select(AttemptRow.item_id).where(
+        AttemptRow.item_id.in_(items_of_run(run_id)),
+        AttemptRow.status == AttemptStatus.FAILED.value,
+        AttemptRow.error_code == error,
+        ~exists().where(later.item_id == AttemptRow.item_id, later.seq > AttemptRow.seq),
     )
 
 
 def _matching(session: Session, run_id: str, pattern: str) -> set[int]:
-    rows = session.execute(select(Item.id, Item.source, Item.output_name).where(Item.run_id == run_id)).tuples()
+    rows = session.execute(
+        select(ItemRow.id, ItemRow.source, ItemRow.output_name).where(ItemRow.run_id == run_id)
+    ).tuples()
     fits = re.compile(translate(pattern)).match
     return {
         item_id for item_id, source, name in rows if fits(name) or fits(source) or fits(source.rpartition("/")[2])

@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session, aliased, selectinload
 from db.schema.column_types import stored
 from db.schema.hashing import review_hash
 from db.schema.records import AttemptStatus, StepRef
-from db.schema.tables import Attempt, Item, Review, Run, Work, table_of
-from db.state.attempt_history import MadeAttempt, Standing
-from db.state.lease_queue import IS_OPEN, standings
-from db.write.retries import Order, chain_ends, reopen
+from db.schema.tables import AttemptRow, ItemRow, ReviewRow, RunRow, WorkRow, table_of
+from db.state.attempt_history import ItemState, MadeAttempt
+from db.state.lease_queue import IS_OPEN, item_states
+from db.write.retries import RetryOrder, chain_ends, reopen
 from db.write.run_events import locked_run
 from deepsound.canonical_json import Json
 from deepsound.cot import Verdict
@@ -26,7 +26,7 @@ from deepsound.pipeline import OutcomeKind, Step
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class JudgementRef:
     """The judgement of an item that a review is of: its attempt, and the step that came of it."""
 
     item_id: int
@@ -72,13 +72,13 @@ class Waiting:
     settings: Mapping[str, Json]
 
 
-def find_judgement(session: Session, item_id: int) -> Judgement:
+def find_judgement(session: Session, item_id: int) -> JudgementRef:
     """The last judgement of an item that has ended. Raises DeepSoundError (BAD_SETTINGS: none to review)."""
-    run_id = session.scalars(select(Item.run_id).where(Item.id == item_id)).one()
+    run_id = session.scalars(select(ItemRow.run_id).where(ItemRow.id == item_id)).one()
     locked_run(session, run_id)
-    if session.scalar(select(exists().where(Work.item_id == item_id, IS_OPEN))):
+    if session.scalar(select(exists().where(WorkRow.item_id == item_id, IS_OPEN))):
         raise _refused(item_id, "it has not ended", f"see `deepsound run status {run_id}`, and review it then")
-    attempts = standings(session, [item_id])[item_id].attempts
+    attempts = item_states(session, [item_id])[item_id].attempts
     judged = [number for number, attempt in enumerate(attempts) if _is_judgement(attempt)]
     if not judged:
         remedy = (
@@ -87,15 +87,15 @@ def find_judgement(session: Session, item_id: int) -> Judgement:
         )
         raise _refused(item_id, "it ended before anything was judged", remedy)
     attempt, after = attempts[judged[-1]], attempts[judged[-1] + 1]
-    return Judgement(item_id, run_id, attempt.id, attempt.at, after.at)
+    return JudgementRef(item_id, run_id, attempt.id, attempt.at, after.at)
 
 
-def record_review(session: Session, judgement: Judgement, opinion: Opinion, then: StepRef) -> int:
+def record_review(session: Session, judgement: JudgementRef, opinion: Opinion, then: StepRef) -> int:
     """Write a review, take back what followed the judgement, and open the step `then`. Returns its number."""
     item_id = judgement.item_id
-    past = session.scalars(select(Review.seq).where(Review.item_id == item_id)).all()
+    past = session.scalars(select(ReviewRow.seq).where(ReviewRow.item_id == item_id)).all()
     row = stored(
-        table_of(Review),
+        table_of(ReviewRow),
         {
             "item_id": item_id,
             "seq": len(past) + 1,
@@ -107,20 +107,20 @@ def record_review(session: Session, judgement: Judgement, opinion: Opinion, then
             "previous_hash": chain_ends(session, [item_id])[item_id].hash,
         },
     )
-    judged = session.scalars(select(Attempt.hash).where(Attempt.id == judgement.attempt_id)).one()
-    session.execute(insert(table_of(Review)), {**row, "hash": review_hash(row, judged)})
+    judged = session.scalars(select(AttemptRow.hash).where(AttemptRow.id == judgement.attempt_id)).one()
+    session.execute(insert(table_of(ReviewRow)), {**row, "hash": review_hash(row, judged)})
     reason = f"review {row['seq']}: {opinion.verdict}, {opinion.reason}"
     # Where the verdict leads elsewhere, what followed is taken back first, and then the other step is opened.
     for at in dict.fromkeys([judgement.followed_by, then]):
-        reopen(session, {item_id: at}, Order(opinion.by, reason, anew=False))
+        reopen(session, {item_id: at}, RetryOrder(opinion.by, reason, anew=False))
     return row["seq"]
 
 
 def rulings(session: Session, item_ids: Sequence[int]) -> dict[int, dict[StepRef, Ruling]]:
     """Of some items, the reviews that hold, by the step they are of. Items without are left out."""
-    reviews = select(Review).where(Review.item_id.in_(item_ids)).order_by(Review.item_id, Review.seq)
+    reviews = select(ReviewRow).where(ReviewRow.item_id.in_(item_ids)).order_by(ReviewRow.item_id, ReviewRow.seq)
     rows = session.scalars(reviews).all()
-    stand_now = standings(session, list({row.item_id for row in rows}))
+    stand_now = item_states(session, list({row.item_id for row in rows}))
     holding: dict[int, dict[StepRef, Ruling]] = {}
     for row in rows:
         if (at := _judged_at(stand_now[row.item_id], row.attempt_id)) is not None:
@@ -131,17 +131,17 @@ def rulings(session: Session, item_ids: Sequence[int]) -> dict[int, dict[StepRef
 
 def waiting_for_review(session: Session) -> list[Waiting]:
     """Every item that a person has to decide, newest run first, in the order of its list."""
-    later, maker = aliased(Attempt), selectinload(Attempt.reused)
+    later, maker = aliased(AttemptRow), selectinload(AttemptRow.reused)
     ended = (
-        select(Item, Run.settings, Attempt)
-        .join(Run, Item.run_id == Run.id)
-        .join(Attempt, Attempt.item_id == Item.id)
+        select(ItemRow, RunRow.settings, AttemptRow)
+        .join(RunRow, ItemRow.run_id == RunRow.id)
+        .join(AttemptRow, AttemptRow.item_id == ItemRow.id)
         .where(
-            Attempt.outcome == OutcomeKind.NEEDS_REVIEW.value,
-            ~exists().where(later.item_id == Attempt.item_id, later.seq > Attempt.seq),
-            ~exists().where(Work.item_id == Attempt.item_id, IS_OPEN),
+            AttemptRow.outcome == OutcomeKind.NEEDS_REVIEW.value,
+            ~exists().where(later.item_id == AttemptRow.item_id, later.seq > AttemptRow.seq),
+            ~exists().where(WorkRow.item_id == AttemptRow.item_id, IS_OPEN),
         )
-        .order_by(Item.run_id.desc(), Item.ordinal)
+        .order_by(ItemRow.run_id.desc(), ItemRow.ordinal)
         .options(maker)
     )
     return [
@@ -150,11 +150,11 @@ def waiting_for_review(session: Session) -> list[Waiting]:
     ]
 
 
-def _why(attempt: Attempt) -> str:
+def _why(attempt: AttemptRow) -> str:
     return str(((attempt.reused or attempt).result or {}).get("why", ""))
 
 
-def _judged_at(standing: Standing, attempt_id: int) -> StepRef | None:
+def _judged_at(standing: ItemState, attempt_id: int) -> StepRef | None:
     return next((attempt.at for attempt in standing.attempts if attempt.id == attempt_id), None)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from db.schema.column_types import stored
 from db.schema.hashing import own_hash, run_hash
-from db.schema.tables import Run, RunEvent, row_values, table_of
+from db.schema.tables import RunEventRow, RunRow, row_values, table_of
 from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, ErrorCode
 
@@ -46,7 +46,7 @@ _STATES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class RunEvent:
     """One thing done to a run: when (UTC), by whom (user@host), why, and what exactly."""
 
     seq: int
@@ -68,10 +68,14 @@ def note_event(
 ) -> None:
     """Write down what is done to a run. Raises DeepSoundError (BAD_SETTINGS) where there is no such run."""
     run = locked_run(session, run_id)
-    last = select(RunEvent.seq, RunEvent.hash).where(RunEvent.run_id == run_id).order_by(RunEvent.seq.desc())
+    last = (
+        select(RunEventRow.seq, RunEventRow.hash)
+        .where(RunEventRow.run_id == run_id)
+        .order_by(RunEventRow.seq.desc())
+    )
     seq, previous = session.execute(last.limit(1)).tuples().one_or_none() or (0, run_hash(row_values(run)))
     row = stored(
-        table_of(RunEvent),
+        table_of(RunEventRow),
         {
             "run_id": run_id,
             "seq": seq + 1,
@@ -83,12 +87,12 @@ def note_event(
             "previous_hash": previous,
         },
     )
-    session.execute(insert(table_of(RunEvent)), {**row, "hash": own_hash(row)})
+    session.execute(insert(table_of(RunEventRow)), {**row, "hash": own_hash(row)})
 
 
-def locked_run(session: Session, run_id: str) -> Run:
+def locked_run(session: Session, run_id: str) -> RunRow:
     """A run, locked against what others do to it. Raises DeepSoundError (BAD_SETTINGS: no such run)."""
-    run = session.scalar(select(Run).where(Run.id == run_id).with_for_update())
+    run = session.scalar(select(RunRow).where(RunRow.id == run_id).with_for_update())
     if run is None:
         remedy = "`deepsound run list` shows the runs of this ledger"
         raise DeepSoundError(ErrorCode.BAD_SETTINGS, "there is no such run", where=run_id, remedy=remedy)
@@ -97,18 +101,20 @@ def locked_run(session: Session, run_id: str) -> Run:
 
 def run_state(session: Session, run_id: str) -> RunState:
     """Whether workers may go on with a run; ACTIVE for one nobody ever did anything to."""
-    deciding = select(RunEvent.kind).where(RunEvent.run_id == run_id, RunEvent.kind.in_([*_STATES]))
-    kind = session.scalar(deciding.order_by(RunEvent.seq.desc()).limit(1))
+    deciding = select(RunEventRow.kind).where(RunEventRow.run_id == run_id, RunEventRow.kind.in_([*_STATES]))
+    kind = session.scalar(deciding.order_by(RunEventRow.seq.desc()).limit(1))
     return RunState.ACTIVE if kind is None else _STATES[EventKind(kind)]
 
 
-def run_events(session: Session, run_id: str) -> list[Event]:
+def run_events(session: Session, run_id: str) -> list[RunEvent]:
     """All that was done to a run, oldest first."""
-    rows = session.scalars(select(RunEvent).where(RunEvent.run_id == run_id).order_by(RunEvent.seq))
-    return [Event(row.seq, row.at, EventKind(row.kind), row.by, row.reason, row.details) for row in rows]
+    rows = session.scalars(select(RunEventRow).where(RunEventRow.run_id == run_id).order_by(RunEventRow.seq))
+    return [RunEvent(row.seq, row.at, EventKind(row.kind), row.by, row.reason, row.details) for row in rows]
 
 
 def find_order(session: Session, run_id: str) -> Mapping[str, Json] | None:
     """What was asked when the run was last submitted; None for a local run."""
-    asked = select(RunEvent.details).where(RunEvent.run_id == run_id, RunEvent.kind == EventKind.SUBMITTED.value)
-    return session.scalar(asked.order_by(RunEvent.seq.desc()).limit(1))
+    asked = select(RunEventRow.details).where(
+        RunEventRow.run_id == run_id, RunEventRow.kind == EventKind.SUBMITTED.value
+    )
+    return session.scalar(asked.order_by(RunEventRow.seq.desc()).limit(1))

@@ -17,14 +17,25 @@ from sqlalchemy.orm import Session
 from db.schema.column_types import stored
 from db.schema.hashing import run_hash, seal_hash
 from db.schema.merkle import merkle_root
-from db.schema.tables import Attempt, Item, Reopening, Review, Run, RunEvent, Seal, Work, row_values, table_of
+from db.schema.tables import (
+    AttemptRow,
+    ItemRow,
+    ReopeningRow,
+    ReviewRow,
+    RunEventRow,
+    RunRow,
+    SealRow,
+    WorkRow,
+    row_values,
+    table_of,
+)
 from db.state.lease_queue import IS_OPEN
 from db.write.run_events import locked_run
 from deepsound.canonical_json import Json, canonical_json
 
 ALGORITHM = "Ed25519, RFC 6962 with SHA-256"
 
-SEAL_COLUMNS = frozenset(column.name for column in table_of(Seal).columns) - {"id"}
+SEAL_COLUMNS = frozenset(column.name for column in table_of(SealRow).columns) - {"id"}
 """What a seal says; the number the database gives it is not part of that."""
 
 _CHUNK = 500
@@ -48,7 +59,7 @@ class ItemChain:
 
 
 @dataclass(frozen=True, slots=True)
-class Witness:
+class SealContent:
     """What a seal is of: the run's events, its items by their place, and the seal before (run, hash), if any."""
 
     events: Head
@@ -67,7 +78,7 @@ class Witness:
         return canonical_json({"events": [*self.events], "items": items, "previous": self.previous})
 
     @classmethod
-    def from_text(cls, kept: str) -> "Witness":
+    def from_text(cls, kept: str) -> "SealContent":
         """As it was kept. Raises ValueError where it is none."""
         try:
             said = cast(dict[str, Any], json.loads(kept))
@@ -91,13 +102,15 @@ def seal_run(session: Session, run_id: str, key: Ed25519PrivateKey) -> bool:
         session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     events = event_chain(session, run)
     items = {chain.ordinal: head_of(chain.hashes) for chain in item_chains(session, run_id)}
-    last = session.scalar(select(Seal).order_by(Seal.id.desc()).limit(1))
-    witness = Witness(head_of(events), items, None if last is None else (last.run_id, seal_hash(row_values(last))))
-    of_run = select(Seal.merkle_root).where(Seal.run_id == run_id).order_by(Seal.id.desc()).limit(1)
+    last = session.scalar(select(SealRow).order_by(SealRow.id.desc()).limit(1))
+    witness = SealContent(
+        head_of(events), items, None if last is None else (last.run_id, seal_hash(row_values(last)))
+    )
+    of_run = select(SealRow.merkle_root).where(SealRow.run_id == run_id).order_by(SealRow.id.desc()).limit(1)
     if session.scalar(of_run) == witness.root:
         return False
     row = stored(
-        table_of(Seal),
+        table_of(SealRow),
         {
             "run_id": run_id,
             "created_at": datetime.now(UTC),
@@ -109,13 +122,13 @@ def seal_run(session: Session, run_id: str, key: Ed25519PrivateKey) -> bool:
         },
     )
     signature = key.sign(signed_bytes(seal_hash(row))).hex()
-    session.execute(insert(table_of(Seal)), {**row, "signature": signature})
+    session.execute(insert(table_of(SealRow)), {**row, "signature": signature})
     return True
 
 
 def all_seals(session: Session) -> Iterator[Mapping[str, Any]]:
     """Every seal, oldest first, as its row without the number the database gave it; one in memory at a time."""
-    for seal in session.scalars(select(Seal).order_by(Seal.id)).yield_per(1):
+    for seal in session.scalars(select(SealRow).order_by(SealRow.id)).yield_per(1):
         yield {name: value for name, value in row_values(seal).items() if name in SEAL_COLUMNS}
         session.expunge(seal)
 
@@ -127,7 +140,9 @@ def signed_bytes(sealed: str) -> bytes:
 
 def has_open_steps(session: Session, run_id: str) -> bool:
     """Whether something of a run is left to do."""
-    return bool(session.scalar(select(exists().where(Item.run_id == run_id, Work.item_id == Item.id, IS_OPEN))))
+    return bool(
+        session.scalar(select(exists().where(ItemRow.run_id == run_id, WorkRow.item_id == ItemRow.id, IS_OPEN)))
+    )
 
 
 def head_of(hashes: Sequence[str]) -> Head:
@@ -135,16 +150,18 @@ def head_of(hashes: Sequence[str]) -> Head:
     return Head(len(hashes) - 1, hashes[-1])
 
 
-def event_chain(session: Session, run: Run) -> list[str]:
+def event_chain(session: Session, run: RunRow) -> list[str]:
     """The chain of what was done to a run: its own hash, then that of each event."""
-    events = select(RunEvent.hash).where(RunEvent.run_id == run.id).order_by(RunEvent.seq)
+    events = select(RunEventRow.hash).where(RunEventRow.run_id == run.id).order_by(RunEventRow.seq)
     return [run_hash(row_values(run)), *session.scalars(events)]
 
 
 def item_chains(session: Session, run_id: str) -> Iterator[ItemChain]:
     """The chain of each item of a run, in order; as far as link follows link."""
-    columns = (Item.id, Item.ordinal, Item.hash)
-    rows = session.execute(select(*columns).where(Item.run_id == run_id).order_by(Item.ordinal)).tuples().all()
+    columns = (ItemRow.id, ItemRow.ordinal, ItemRow.hash)
+    rows = (
+        session.execute(select(*columns).where(ItemRow.run_id == run_id).order_by(ItemRow.ordinal)).tuples().all()
+    )
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
         following = _following(session, [item_id for item_id, *_ in chunk])
@@ -155,7 +172,7 @@ def item_chains(session: Session, run_id: str) -> Iterator[ItemChain]:
 def _following(session: Session, item_ids: Sequence[int]) -> dict[int, dict[str, str]]:
     """Of each item, the hash of each link by that of the link before it."""
     following: dict[int, dict[str, str]] = {item_id: {} for item_id in item_ids}
-    for kind in (Attempt, Reopening, Review):
+    for kind in (AttemptRow, ReopeningRow, ReviewRow):
         links = select(kind.item_id, kind.previous_hash, kind.hash).where(kind.item_id.in_(item_ids))
         for item_id, previous, link in session.execute(links).tuples():
             following[item_id][previous] = link

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Float, and_, cast, extract, func, insert, 
 from sqlalchemy.orm import Session
 
 from db.schema.records import Workplace, WorkState
-from db.schema.tables import Attempt, Shift, Work, table_of
+from db.schema.tables import AttemptRow, ShiftRow, WorkRow, table_of
 from db.state.lease_owner import is_dead
 from db.state.lease_queue import database_clock, items_of_run
 from deepsound.errors import DeepSoundError, ErrorCode
@@ -43,7 +43,7 @@ def lease_seconds() -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class LiveShift:
+class LiveWorkerSession:
     """A worker at work; times are UTC by the database's clock."""
 
     id: int
@@ -55,45 +55,47 @@ class LiveShift:
     seen_at: datetime
 
 
-def begin_shift(session: Session, run_id: str, owner: str, workplace: Workplace, flow_run_id: str | None) -> int:
+def begin_worker_session(
+    session: Session, run_id: str, owner: str, workplace: Workplace, flow_run_id: str | None
+) -> int:
     """Enter a worker that starts on a run. Returns the shift's id."""
     now = database_clock(session)
     row = {"run_id": run_id, "owner": owner, "host": workplace.host, "device": workplace.device}
-    entered = insert(table_of(Shift)).values(**row, flow_run_id=flow_run_id, started_at=now, seen_at=now)
-    return session.scalars(entered.returning(table_of(Shift).c.id)).one()
+    entered = insert(table_of(ShiftRow)).values(**row, flow_run_id=flow_run_id, started_at=now, seen_at=now)
+    return session.scalars(entered.returning(table_of(ShiftRow).c.id)).one()
 
 
-def beat(session: Session, shift_id: int, owner: str) -> None:
+def record_heartbeat(session: Session, shift_id: int, owner: str) -> None:
     """The worker is seen alive: its shift, and every lease it holds, are good for another while."""
-    shift, work = table_of(Shift), table_of(Work)
+    shift, work = table_of(ShiftRow), table_of(WorkRow)
     session.execute(update(shift).where(shift.c.id == shift_id).values(seen_at=database_clock(session)))
     until = database_clock(session, lease_seconds())
     session.execute(update(work).where(_held_by(owner)).values(lease_until=until))
 
 
-def end_shift(session: Session, shift_id: int, owner: str) -> None:
+def end_worker_session(session: Session, shift_id: int, owner: str) -> None:
     """The worker leaves in order: what it still holds of the run is open again."""
-    shift, work, now = table_of(Shift), table_of(Work), database_clock(session)
+    shift, work, now = table_of(ShiftRow), table_of(WorkRow), database_clock(session)
     ended = update(shift).where(shift.c.id == shift_id).values(seen_at=now, ended_at=now)
     run_id = session.scalars(ended.returning(shift.c.run_id)).one()
     open_again = {"state": WorkState.PENDING.value, "lease_owner": None, "lease_until": None}
-    of_run = Work.item_id.in_(items_of_run(run_id))
+    of_run = WorkRow.item_id.in_(items_of_run(run_id))
     session.execute(update(work).where(_held_by(owner), of_run).values(open_again))
 
 
 def _held_by(owner: str) -> ColumnElement[bool]:
-    return and_(Work.lease_owner == owner, Work.state == WorkState.RUNNING.value)
+    return and_(WorkRow.lease_owner == owner, WorkRow.state == WorkState.RUNNING.value)
 
 
-def live_shifts(session: Session, run_id: str | None = None) -> list[LiveShift]:
+def live_worker_sessions(session: Session, run_id: str | None = None) -> list[LiveWorkerSession]:
     """Who is at work on a run, or on any: seen within the length of a lease, not known to be gone. By age."""
     lately = database_clock(session, -lease_seconds())
-    seen = select(Shift).where(Shift.ended_at.is_(None), Shift.seen_at > lately)
+    seen = select(ShiftRow).where(ShiftRow.ended_at.is_(None), ShiftRow.seen_at > lately)
     if run_id is not None:
-        seen = seen.where(Shift.run_id == run_id)
-    rows = session.scalars(seen.order_by(Shift.id))
+        seen = seen.where(ShiftRow.run_id == run_id)
+    rows = session.scalars(seen.order_by(ShiftRow.id))
     return [
-        LiveShift(row.id, row.owner, row.host, row.device, row.flow_run_id, row.started_at, row.seen_at)
+        LiveWorkerSession(row.id, row.owner, row.host, row.device, row.flow_run_id, row.started_at, row.seen_at)
         for row in rows
         if not is_dead(row.owner)
     ]
@@ -101,27 +103,27 @@ def live_shifts(session: Session, run_id: str | None = None) -> list[LiveShift]:
 
 def live_flow_runs(session: Session, run_id: str) -> frozenset[str]:
     """Ids of Prefect's flow runs that a worker is at work on."""
-    shifts = live_shifts(session, run_id)
+    shifts = live_worker_sessions(session, run_id)
     return frozenset(shift.flow_run_id for shift in shifts if shift.flow_run_id is not None)
 
 
 def lost_flow_runs(session: Session, run_id: str) -> frozenset[str]:
     """Ids of Prefect's flow runs whose worker was at work, did not leave, and is no longer seen."""
-    entered = Shift.flow_run_id.is_not(None)
-    unended = select(Shift.flow_run_id).where(Shift.run_id == run_id, Shift.ended_at.is_(None), entered)
+    entered = ShiftRow.flow_run_id.is_not(None)
+    unended = select(ShiftRow.flow_run_id).where(ShiftRow.run_id == run_id, ShiftRow.ended_at.is_(None), entered)
     return frozenset(map(str, session.scalars(unended))) - live_flow_runs(session, run_id)
 
 
 def worker_seconds(session: Session, run_id: str) -> float:
     """How long workers were at work on a run, all of them together; a vanished one until it was last seen."""
-    worked = select(func.sum(_elapsed(session))).where(Shift.run_id == run_id, Shift.device != NO_DEVICE)
+    worked = select(func.sum(_elapsed(session))).where(ShiftRow.run_id == run_id, ShiftRow.device != NO_DEVICE)
     return float(session.scalar(worked) or 0.0)
 
 
 def seconds_per_item(session: Session, run_id: str) -> float | None:
     """How long a worker of this run takes for one of its videos, by all that ended so far; None: none did."""
-    ended = select(func.count(Attempt.item_id.distinct())).where(
-        Attempt.item_id.in_(items_of_run(run_id)), Attempt.outcome.is_not(None)
+    ended = select(func.count(AttemptRow.item_id.distinct())).where(
+        AttemptRow.item_id.in_(items_of_run(run_id)), AttemptRow.outcome.is_not(None)
     )
     videos = session.scalar(ended) or 0
     return worker_seconds(session, run_id) / videos if videos else None
@@ -129,5 +131,5 @@ def seconds_per_item(session: Session, run_id: str) -> float | None:
 
 def _elapsed(session: Session) -> ColumnElement[float]:
     if session.get_bind().dialect.name == "postgresql":
-        return cast(extract("epoch", Shift.seen_at - Shift.started_at), Float)
-    return (func.julianday(Shift.seen_at) - func.julianday(Shift.started_at)) * 86400.0
+        return cast(extract("epoch", ShiftRow.seen_at - ShiftRow.started_at), Float)
+    return (func.julianday(ShiftRow.seen_at) - func.julianday(ShiftRow.started_at)) * 86400.0

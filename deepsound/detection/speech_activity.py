@@ -88,11 +88,11 @@ def find_speech(path: Path) -> SpeechActivity:
 
     Raises DeepSoundError: what `read_mono` raises for the file, MODEL_MISSING, MODEL_FAILED.
     """
-    tracks, power = measure(path)
+    tracks, power = measure_speech(path)
     return _activity(tracks, power)
 
 
-def measure(path: Path) -> tuple[Tracks, NDArray[np.float32]]:
+def measure_speech(path: Path) -> tuple[Tracks, NDArray[np.float32]]:
     """What every detector makes of a sound file, and its power; see `Tracks` and `SpeechActivity`."""
     streams = SileroStream(), SlowedSileroStream(), EventStream(), VoiceStream(), LevelStream()
     heard: tuple[list[NDArray[np.float32]], ...] = ([], [], [], [], [])

@@ -24,7 +24,7 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio_sync import Block
 from deepsound.media.media_files import check_source, media_url, replacing
 from deepsound.media.probe import VideoInfo
-from deepsound.media.sandbox.pool import ask
+from deepsound.media.sandbox.pool import ask_sandbox
 
 _BLOCK_SECONDS = 1.0
 
@@ -136,7 +136,7 @@ def extract_audio(video: Path, info: VideoInfo, target: Path) -> ExtractedAudio:
     Raises DeepSoundError: NO_AUDIO_STREAM, SOURCE_CORRUPT, and those of opening, guarded decoding and writing.
     """
     with replacing(target) as partial:
-        made = ask("extract", {"video": video, "target": partial}, {"info": info.to_json()})
+        made = ask_sandbox("extract", {"video": video, "target": partial}, {"info": info.to_json()})
     return ExtractedAudio(**cast("Mapping[str, int]", made))
 
 

@@ -11,7 +11,7 @@ from av.container import InputContainer
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import ExtractedAudio, fill_float_wav
-from deepsound.media.audio_sync import Block, DecodedSound, place
+from deepsound.media.audio_sync import Block, DecodedSound, place_audio
 from deepsound.media.media_files import open_media
 from deepsound.media.probe import VideoInfo
 from deepsound.media.streams import audio_stream
@@ -65,7 +65,9 @@ def sound_between(
         (None if time is None else round((time - begin) * rate), block)
         for time, block in chain([] if opening is None else [opening], pieces)
     )
-    return PlacedSound(rate, channels, samples, place(timed, samples, channels, round(_JITTER * rate)), decoded)
+    return PlacedSound(
+        rate, channels, samples, place_audio(timed, samples, channels, round(_JITTER * rate)), decoded
+    )
 
 
 def _no_sound(video: Path) -> DeepSoundError:

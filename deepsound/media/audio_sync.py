@@ -84,7 +84,9 @@ def _time(frame: AudioFrame) -> Fraction | None:
     return frame.pts * frame.time_base
 
 
-def place(pieces: Iterable[tuple[int | None, Block]], samples: int, channels: int, slack: int) -> Iterator[Block]:
+def place_audio(
+    pieces: Iterable[tuple[int | None, Block]], samples: int, channels: int, slack: int
+) -> Iterator[Block]:
     """Blocks of exactly `samples` samples in all, from pieces that each begin at a sample of the same clock.
 
     Time before, between and after the pieces is silent; what lies before sample 0, past the end, or over an

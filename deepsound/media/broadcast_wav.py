@@ -14,7 +14,7 @@ from av.container.core import Flags
 from numpy.typing import NDArray
 
 from deepsound.media.audio import audio_format, channel_layout, read_blocks, resampled_blocks
-from deepsound.media.audio_sync import Block, place
+from deepsound.media.audio_sync import Block, place_audio
 from deepsound.media.media_files import media_url, replacing
 
 MASTER_RATE: Final = 48_000
@@ -42,7 +42,7 @@ def write_bwf(source: Path, target: Path, duration: float, notes: BroadcastNotes
     samples = round(duration * MASTER_RATE)
     native = read_blocks(source, sound.sample_rate)
     resampled = resampled_blocks(native, sound.sample_rate, MASTER_RATE)
-    blocks = place(((None, block) for block in resampled), samples, sound.channels, slack=0)
+    blocks = place_audio(((None, block) for block in resampled), samples, sound.channels, slack=0)
     layout = channel_layout(sound.channels)
     with replacing(target) as partial:
         options = {"write_bext": "1", "rf64": "auto"}

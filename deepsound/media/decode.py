@@ -18,12 +18,12 @@ from deepsound.canonical_json import Json, canonical_json
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.mapped_arrays import mapped
 from deepsound.media.media_files import replacing
-from deepsound.media.observers import Choice, Footage, Observation, Observer, SeesTheEnd, shown_size
+from deepsound.media.observers import Footage, FrameChoice, Observation, Observer, SeesTheEnd, shown_size
 from deepsound.media.probe import VideoInfo, probe
-from deepsound.media.sandbox.pool import ask
-from deepsound.media.sandbox.process import Block
+from deepsound.media.sandbox.pool import ask_sandbox
+from deepsound.media.sandbox.process import FrameBlock
 
-_Stream = tuple[float | None, tuple[int, int], Choice]
+_Stream = tuple[float | None, tuple[int, int], FrameChoice]
 """What several observers may share: frames a second or all, their size (width, height), and which are chosen."""
 
 
@@ -45,12 +45,14 @@ def look(path: Path, observers: Sequence[Observer], info: VideoInfo | None = Non
         watching.setdefault(stream, []).append(observer)
     watchers = list(watching.values())
 
-    def take(block: Block) -> None:
+    def take(block: FrameBlock) -> None:
         for observer in watchers[block.stream]:
             observer.see(block.frames(), block.times.copy())
 
     streams: list[Json] = [list[Json](stream) for stream in watching]
-    shown = _Shown(**cast("Any", ask("show", {"video": path}, {"info": info.to_json(), "streams": streams}, take)))
+    shown = _Shown(
+        **cast("Any", ask_sandbox("show", {"video": path}, {"info": info.to_json(), "streams": streams}, take))
+    )
     if not shown.frames:
         raise _nothing_shown(path)
     for observer in observers:

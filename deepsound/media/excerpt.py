@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from deepsound.media.media_files import replacing
 from deepsound.media.probe import VideoInfo, probe
-from deepsound.media.sandbox.pool import ask
+from deepsound.media.sandbox.pool import ask_sandbox
 
 INSTANT = 0.001
 """Seconds: people write times to the millisecond, so one that misses a frame's by no more means that frame."""
@@ -38,5 +38,5 @@ def cut(video: Path, start: float, end: float | None, target: Path, info: VideoI
     info = info or probe(video)
     with replacing(target) as partial:
         asked = {"info": info.to_json(), "start": start, "end": end}
-        made = ask("cut", {"video": video, "target": partial}, asked)
+        made = ask_sandbox("cut", {"video": video, "target": partial}, asked)
     return Excerpt(**cast("Mapping[str, Any]", made))

@@ -20,7 +20,7 @@ from deepsound.media.audio import channel_layout, packed_frame
 from deepsound.media.audio_in_process import PlacedSound, sound_between
 from deepsound.media.edit_lists import EditList, write_edit_lists
 from deepsound.media.excerpt import Excerpt
-from deepsound.media.excerpt_selection import Selection, Span, frames_between, packets_of
+from deepsound.media.excerpt_selection import FrameSpan, Selection, frames_between, packets_of
 from deepsound.media.media_files import media_url, open_media
 from deepsound.media.mux import FORMATS, container_for
 from deepsound.media.mux_in_process import clocks
@@ -73,7 +73,7 @@ def _not_cut(video: Path, what: str) -> DeepSoundError:
 
 
 def _written(
-    video: Path, info: VideoInfo, span: Span, selected: Selection, suffix: str, target: Path
+    video: Path, info: VideoInfo, span: FrameSpan, selected: Selection, suffix: str, target: Path
 ) -> tuple[int, EditList]:
     """Write all of the file but the edit list of its picture, which is returned after the id of its track."""
     with ExitStack() as files:
@@ -103,7 +103,7 @@ def _written(
         return track.edit_list({picture.id: moved})
 
 
-def _sound(container: InputContainer, span: Span) -> PlacedSound | None:
+def _sound(container: InputContainer, span: FrameSpan) -> PlacedSound | None:
     stream = audio_stream(container)
     return None if stream is None else sound_between(container, stream, span.begin, span.end, only=True)
 

@@ -24,7 +24,7 @@ Times = Sequence[tuple[int, int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class FrameSpan:
     """Whole frames, shown from `begin` until `end`, in seconds on the container's clock; all begins at `zero`."""
 
     begin: Fraction
@@ -58,7 +58,7 @@ class Selection:
         return max(edit.media_time + edit.duration for edit in self.shown if edit.media_time is not None)
 
 
-def frames_between(video: Path, info: VideoInfo, start: float, end: float | None) -> Span:
+def frames_between(video: Path, info: VideoInfo, start: float, end: float | None) -> FrameSpan:
     """The frames on show from `start` until before `end`, in seconds from the first shown frame.
 
     Raises DeepSoundError (BAD_SETTINGS) where the video ends before, and what opening raises.
@@ -81,10 +81,10 @@ def frames_between(video: Path, info: VideoInfo, start: float, end: float | None
     stop = len(times) if end is None else max(bisect_left(times, end - INSTANT), first + 1)
     until = times[stop] if stop < len(times) else length
     zero = reading.start * tick
-    return Span(zero + times[first], zero + until, zero, stop - first)
+    return FrameSpan(zero + times[first], zero + until, zero, stop - first)
 
 
-def packets_of(video: Path, info: VideoInfo, span: Span) -> Selection:
+def packets_of(video: Path, info: VideoInfo, span: FrameSpan) -> Selection:
     """The packets from the keyframe that the span's first frame needs to the last one that is decoded for it."""
     lists = read_edit_lists(video)
     rebuilt = rebuilt_times(video, info.frame_rate)
@@ -123,7 +123,7 @@ def _decoded_in_order(told: Sequence[tuple[int, int | None, int]]) -> Times:
     return [(shown, rank - late, length) for rank, (shown, _, length) in zip(ranked, told, strict=True)]
 
 
-def _clipped(edits: EditList, span: Span, tick: Fraction) -> EditList:
+def _clipped(edits: EditList, span: FrameSpan, tick: Fraction) -> EditList:
     """What an edit list shows within a span of its own time. Pieces begin at whole ticks, as FFmpeg has them."""
     pieces: list[Edit] = []
     at = Fraction()

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from deepsound.media.frame_reader import Picture, Rgb, Showing, Size
-from deepsound.media.observers import Choice, instants_by, is_held, shown_at_instant
+from deepsound.media.observers import FrameChoice, instants_by, is_held, shown_at_instant
 from deepsound.media.probe import VideoInfo
 from deepsound.media.reading_progress import progressed
 
@@ -37,7 +37,7 @@ class Stream:
     rate: float | None
     size: Size
     viewer: Viewer
-    choice: Choice = Choice.ON_SHOW
+    choice: FrameChoice = FrameChoice.ON_SHOW
     _instants: int = 0
     """How many instants the frames taken stand for, where those that follow are chosen."""
     _memory: int | None = None
@@ -45,7 +45,7 @@ class Stream:
 
     def wants(self, time: float, until: float) -> bool:
         """Whether it has a use for the frame shown during [time, until)."""
-        if self.rate is None or self.choice is Choice.ON_SHOW:
+        if self.rate is None or self.choice is FrameChoice.ON_SHOW:
             return shown_at_instant(self.rate, time, until)
         return instants_by(self.rate, time) > self._instants or is_held(time, until)
 

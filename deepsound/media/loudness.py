@@ -68,7 +68,7 @@ class Normalised:
         )
 
 
-def measure(path: Path) -> Loudness:
+def measure_loudness(path: Path) -> Loudness:
     """Loudness and true peak of a sound file. Raises DeepSoundError as reading does."""
     sound = audio_format(path)
     integrated: float | None = None
@@ -91,7 +91,7 @@ def normalise(source: Path, target: Path) -> Normalised:
     them. Sound made of little but peaks, which a limiter takes away again, stays below -23 LUFS, and the result
     says so. Sound without a loudness (silence) keeps its level. Raises DeepSoundError as reading and writing do.
     """
-    before = measure(source)
+    before = measure_loudness(source)
     gain = 0.0 if before.integrated_lufs is None else R128_LUFS - before.integrated_lufs
     limit = R128_PEAK_DBTP - _MARGIN_DB if _over(before, gain) else None
     with replacing(target) as partial:
@@ -132,7 +132,7 @@ def _render(source: Path, target: Path, gain_db: float, limit_dbtp: float | None
     if limit_dbtp is not None:
         blocks = _limited(blocks, sound, limit_dbtp)
     write_float_wav(target, sound.sample_rate, sound.channels, blocks)
-    return measure(target)
+    return measure_loudness(target)
 
 
 def _limited(blocks: Iterable[Block], sound: AudioFormat, limit_dbtp: float) -> Iterator[Block]:

@@ -6,7 +6,7 @@ from typing import Final
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.media_files import replacing
 from deepsound.media.probe import VideoInfo, probe
-from deepsound.media.sandbox.pool import ask
+from deepsound.media.sandbox.pool import ask_sandbox
 
 FORMATS: Final = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """FFmpeg's names of the containers that results may have, by suffix."""
@@ -47,4 +47,4 @@ def mux(video: Path, audio: Path, target: Path, info: VideoInfo | None = None) -
         )
     with replacing(target) as partial:
         paths = {"video": video, "audio": audio, "target": partial}
-        ask("remux", paths, {"suffix": suffix, "info": info.to_json()})
+        ask_sandbox("remux", paths, {"suffix": suffix, "info": info.to_json()})

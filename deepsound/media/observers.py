@@ -27,7 +27,7 @@ _HELD_SECONDS = 1.0
 """A frame shown for longer stands for the time it is shown, whatever is chosen: it is a still picture."""
 
 
-class Choice(StrEnum):
+class FrameChoice(StrEnum):
     """Which frame stands for an instant."""
 
     ON_SHOW = "on show"
@@ -49,7 +49,7 @@ class FrameSampling:
 
     rate: float | None
     long_side: int | None
-    choice: Choice = Choice.ON_SHOW
+    choice: FrameChoice = FrameChoice.ON_SHOW
 
 
 def shown_size(info: VideoInfo, long_side: int | None) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deepsound.canonical_json import Json
-from deepsound.media.sandbox.pool import ask
+from deepsound.media.sandbox.pool import ask_sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +68,4 @@ def probe(path: Path) -> VideoInfo:
     SOURCE_MISSING, SOURCE_EMPTY, SOURCE_NOT_MEDIA, SOURCE_CORRUPT, NO_VIDEO_STREAM, and what `guarded.pool.ask`
     raises.
     """
-    return VideoInfo.from_json(ask("describe", {"video": path}, {}))
+    return VideoInfo.from_json(ask_sandbox("describe", {"video": path}, {}))

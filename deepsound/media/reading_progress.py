@@ -18,7 +18,7 @@ def progressed() -> None:
 
 
 @contextmanager
-def listening(listener: Callable[[], None]) -> Generator[None]:
+def listening_to_reads(listener: Callable[[], None]) -> Generator[None]:
     """Call `listener` at every sign of progress inside the block."""
     token = _listener.set(listener)
     try:

@@ -27,7 +27,7 @@ _REMEMBERED_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BatchLimits:
     """What bounds a batch: how many requests, what they cost together in the backend's own unit, and for how
     many seconds it is held back, nothing else being run, while more requests may come.
     """
@@ -62,7 +62,7 @@ class Batcher(Generic[Request, Result]):
     def __init__(
         self,
         run: Callable[[Sequence[Request]], Sequence[Result]],
-        limits: Limits,
+        limits: BatchLimits,
         *,
         cost: Callable[[Request], float],
         kind: Callable[[Request], Hashable],

@@ -145,7 +145,9 @@ def check_state(expected: State, state: State, *, network: str, where: Path) -> 
         )
 
 
-def place(module: Module, device: torch.device, dtype: torch.dtype, *, exact: tuple[str, ...] = ()) -> Module:
+def move_to_device(
+    module: Module, device: torch.device, dtype: torch.dtype, *, exact: tuple[str, ...] = ()
+) -> Module:
     """`module`, as `load_strict` left it, on a device and in a type; nothing else may hold its tensors.
 
     It goes tensor by tensor, so that of a mapped file no more than one is in memory at a time. Those whose names

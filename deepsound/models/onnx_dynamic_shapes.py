@@ -65,9 +65,7 @@ def with_open_shapes(network: bytes, where: str) -> bytes:
 
 @cache
 def _model_class() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="deepsound/onnx_shapes.proto", package="deepsound.onnx"
-    )
+    file = descriptor_pb2.FileDescriptorProto(name="deepsound/onnx_shapes.proto", package="deepsound.onnx")
     kinds = descriptor_pb2.FieldDescriptorProto
     for message, fields in _ONNX.items():
         described = file.message_type.add(name=message)

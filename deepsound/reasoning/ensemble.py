@@ -15,7 +15,7 @@ from deepsound.cot import Judgement, Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.observers import Footage, Observer
 from deepsound.models.identity import ModelIdentity, ShownFrame
-from deepsound.reasoning.protocol import AnswersTogether, HearsSilence, Member, Reasoner, TellsSpans, Testimony
+from deepsound.reasoning.protocol import AnswersTogether, HearsSilence, Member, Reasoner, Reply, TellsSpans
 
 SURELY_NOT, SURELY = 0.3, 0.7
 """Outside of these the mean probability decides. Two on either side of one half get there only where one is more
@@ -75,11 +75,11 @@ class Ensemble:
         fresh = [observer for member in self.members for observer in member.observers()]
         return list({observer.name: observer for observer in fresh}.values())
 
-    def plan(self, footage: Footage) -> Testimony:
+    def plan(self, footage: Footage) -> Reply:
         """The first one's plan."""
         return self.members[0].plan(footage)
 
-    def judge(self, footage: Footage, audio: Path) -> Testimony:
+    def judge(self, footage: Footage, audio: Path) -> Reply:
         """Ask each. Raises DeepSoundError where one of them does."""
         return _together([(member.name, member.judge(footage, audio)) for member in self.members])
 
@@ -87,7 +87,7 @@ class Ensemble:
 class HearingEnsemble(Ensemble):
     """An ensemble of which some, or all, can be asked whether a sound is silent."""
 
-    def is_silent(self, audio: Path) -> Testimony:
+    def is_silent(self, audio: Path) -> Reply:
         """Ask each that can be. Raises DeepSoundError where one of them does."""
         return _together([(name, member.is_silent(audio)) for name, member in _hearing(self.members)])
 
@@ -101,13 +101,13 @@ def _hearing(members: Sequence[Reasoner]) -> list[tuple[str, HearsSilence]]:
     return [(member.name, member) for member in members if isinstance(member, HearsSilence)]
 
 
-def judgement_of(testimony: Testimony) -> Judgement:
+def judgement_of(testimony: Reply) -> Judgement:
     """What a testimony comes to, of one reasoner or of several."""
     said = votes(testimony)
     return settle(said) if said else cot.parse_reply(testimony.raw, testimony.form)
 
 
-def votes(testimony: Testimony) -> tuple[Vote, ...]:
+def votes(testimony: Reply) -> tuple[Vote, ...]:
     """What each member said; none where a single reasoner testified."""
     return tuple(
         Vote(
@@ -151,14 +151,14 @@ def mean_probability(probabilities: Sequence[float | None]) -> float | None:
     return fmean(known) if len(known) == len(probabilities) else None
 
 
-def _together(said: Sequence[tuple[str, Testimony]]) -> Testimony:
+def _together(said: Sequence[tuple[str, Reply]]) -> Reply:
     raw, members = "", list[Member]()
     for name, testimony in said:
         raw += f"[{name}]\n"
         members.append(Member(name, testimony, len(raw)))
         raw += f"{testimony.raw}\n\n"
     testimonies = [testimony for _, testimony in said]
-    return Testimony(
+    return Reply(
         raw=raw.removesuffix("\n\n"),
         prompt="\n\n".join(f"[{name}]\n{testimony.prompt}" for name, testimony in said),
         probability=mean_probability([testimony.probability for testimony in testimonies]),
@@ -180,7 +180,7 @@ def _heard(each: Sequence[bool | None]) -> bool | None:
     return None if None in each else False
 
 
-def _frames(testimonies: Sequence[Testimony]) -> tuple[ShownFrame, ...]:
+def _frames(testimonies: Sequence[Reply]) -> tuple[ShownFrame, ...]:
     shown = {(frame.time, frame.sha256): frame for testimony in testimonies for frame in testimony.frames}
     return tuple(shown[at] for at in sorted(shown))
 

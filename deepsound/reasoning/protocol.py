@@ -31,7 +31,7 @@ class VoiceSpan:
 
 
 @dataclass(frozen=True, slots=True)
-class Testimony:
+class Reply:
     """What a reasoner said, before parsing.
 
     `raw` is every word of it. `probability` is the reasoner's own probability of voice-over in [0, 1], None
@@ -54,7 +54,7 @@ class Testimony:
     reply_tokens: int | None = None
     seconds: float | None = field(default=None, compare=False)
     members: tuple["Member", ...] = ()
-    windows: tuple["Window", ...] = ()
+    windows: tuple["ReplyWindow", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +62,16 @@ class Member:
     """One of several reasoners: what it said, and from which character of the common raw output on."""
 
     reasoner: str
-    testimony: Testimony
+    testimony: Reply
     start: int
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class ReplyWindow:
     """A stretch of a video, and what was said of it alone. Positions are those of its own raw output."""
 
     span: Span
-    testimony: Testimony
+    testimony: Reply
 
 
 class Reasoner(Protocol):
@@ -89,11 +89,11 @@ class Reasoner(Protocol):
         """Fresh observers for one video: what it needs to see."""
         ...
 
-    def plan(self, footage: Footage) -> Testimony:
+    def plan(self, footage: Footage) -> Reply:
         """Step 0: answer `cot.PLAN_PROMPT`; asked only where the run wants its own plan. Raises DeepSoundError."""
         ...
 
-    def judge(self, footage: Footage, audio: Path) -> Testimony:
+    def judge(self, footage: Footage, audio: Path) -> Reply:
         """Step 2: answer `cot.JUDGE_PROMPT` for the video with this audio. Raises DeepSoundError."""
         ...
 
@@ -102,7 +102,7 @@ class Reasoner(Protocol):
 class HearsSilence(Protocol):
     """What a reasoner may have besides: the paper's third task."""
 
-    def is_silent(self, audio: Path) -> Testimony:
+    def is_silent(self, audio: Path) -> Reply:
         """Step 4: answer `cot.SILENCE_PROMPT` for this audio alone. Raises DeepSoundError."""
         ...
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from deepsound import cot
 from deepsound.cot import SilenceAnswer
-from deepsound.reasoning.protocol import Testimony
+from deepsound.reasoning.protocol import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +20,13 @@ class SilenceVote:
     answer: SilenceAnswer
 
 
-def silence_of(testimony: Testimony) -> SilenceAnswer:
+def silence_of(testimony: Reply) -> SilenceAnswer:
     """What a testimony comes to, of one reasoner or of several."""
     said = silence_votes(testimony)
     return settle_silence(said) if said else cot.parse_silence(testimony.raw)
 
 
-def silence_votes(testimony: Testimony) -> tuple[SilenceVote, ...]:
+def silence_votes(testimony: Reply) -> tuple[SilenceVote, ...]:
     """What each member said; none where a single reasoner testified."""
     return tuple(
         SilenceVote(member.reasoner, _moved(cot.parse_silence(member.testimony.raw), member.start, testimony.raw))

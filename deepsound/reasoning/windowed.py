@@ -20,7 +20,7 @@ from deepsound.media.disk_arrays import ArraySpool
 from deepsound.media.observers import Footage, FrameSampling, Observation, Observer
 from deepsound.models.identity import ModelIdentity
 from deepsound.reasoning.ensemble import judgement_of
-from deepsound.reasoning.protocol import AnswersTogether, Reasoner, TellsSpans, Testimony, VoiceSpan, Window
+from deepsound.reasoning.protocol import AnswersTogether, Reasoner, Reply, ReplyWindow, TellsSpans, VoiceSpan
 from deepsound.spans import Span, merge
 
 WINDOW_SECONDS = 4.0
@@ -109,11 +109,11 @@ class Windowed:
         whole = self._asked.observers()
         return [*whole, *(WindowObserver(lambda name=each.name: self._fresh(name)) for each in whole)]
 
-    def plan(self, footage: Footage) -> Testimony:
+    def plan(self, footage: Footage) -> Reply:
         """The reasoner's plan."""
         return self._asked.plan(footage)
 
-    def judge(self, footage: Footage, audio: Path) -> Testimony:
+    def judge(self, footage: Footage, audio: Path) -> Reply:
         """The testimony on the whole, with `windows` and, from their yeses, `voices`. Raises what it raises."""
         whole, spans = self._asked.judge(footage, audio), window_spans(footage.info.duration)
         if judgement_of(whole).verdict is Verdict.NO or len(spans) == 1:
@@ -127,17 +127,17 @@ class Windowed:
             windows=windows,
         )
 
-    def _windows(self, footage: Footage, audio: Path, spans: Sequence[Span]) -> tuple[Window, ...]:
+    def _windows(self, footage: Footage, audio: Path, spans: Sequence[Span]) -> tuple[ReplyWindow, ...]:
         """As many at the same time as the reasoner answers together."""
         at_once = self._asked.at_once if isinstance(self._asked, AnswersTogether) else 1
 
-        def asked(number: int) -> Window:
+        def asked(number: int) -> ReplyWindow:
             return self._window(footage, audio, number, spans[number])
 
         with ThreadPoolExecutor(at_once, thread_name_prefix="window") as threads:
             return tuple(threads.map(asked, range(len(spans))))
 
-    def _window(self, footage: Footage, audio: Path, number: int, span: Span) -> Window:
+    def _window(self, footage: Footage, audio: Path, number: int, span: Span) -> ReplyWindow:
         observations = {
             name.removeprefix(_PREFIX): _of_window(observation, number)
             for name, observation in footage.observations.items()
@@ -151,7 +151,7 @@ class Windowed:
             write_float_wav(cut, sound.sample_rate, sound.channels, [read_span(audio, first, last)])
             said = self._asked.judge(short, cut)
         shown = tuple(replace(frame, time=frame.time + span.start) for frame in said.frames)
-        return Window(span, replace(said, frames=shown))
+        return ReplyWindow(span, replace(said, frames=shown))
 
     def _fresh(self, name: str) -> Observer:
         return next(observer for observer in self._asked.observers() if observer.name == name)
@@ -165,7 +165,7 @@ def _of_window(observation: Observation, number: int) -> Observation:
     return {key.removeprefix(prefix): observation[key] for key in observation if key.startswith(prefix)}
 
 
-def _voices(windows: Sequence[Window]) -> tuple[VoiceSpan, ...]:
+def _voices(windows: Sequence[ReplyWindow]) -> tuple[VoiceSpan, ...]:
     """Windows with voice-over, merged; as sure as they are on average, or wholly where none has a probability."""
     heard = [window for window in windows if judgement_of(window.testimony).verdict is Verdict.YES]
     return tuple(
@@ -174,7 +174,7 @@ def _voices(windows: Sequence[Window]) -> tuple[VoiceSpan, ...]:
     )
 
 
-def _confidence(span: Span, heard: Sequence[Window]) -> float:
+def _confidence(span: Span, heard: Sequence[ReplyWindow]) -> float:
     within = [window.testimony.probability for window in heard if span.start <= window.span.start < span.end]
     known = [probability for probability in within if probability is not None]
     return fmean(known) if known else 1.0

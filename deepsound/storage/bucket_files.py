@@ -46,7 +46,7 @@ def bytes_used(bucket: InBucket) -> int:
         return sum(found.size or 0 for found in client.list_objects(bucket.bucket, recursive=True))
 
 
-def download(file: InBucket, target: Path) -> None:
+def download_file(file: InBucket, target: Path) -> None:
     """Write an object's bytes to a file that is not there yet.
 
     Raises DeepSoundError (SOURCE_MISSING, BAD_SETTINGS, STORE_REFUSED, STORE_UNREACHABLE, DISK_FULL).
@@ -64,7 +64,7 @@ def download(file: InBucket, target: Path) -> None:
 
 
 def find_hash(file: InBucket) -> str | None:
-    """The hash of what `upload` put here; empty for an object that somebody else put, None where there is none.
+    """The hash of what `upload_file` put here; empty for an object that somebody else put, None for no object.
 
     Raises DeepSoundError (BAD_SETTINGS, STORE_REFUSED, STORE_UNREACHABLE).
     """
@@ -99,7 +99,7 @@ def read_start(file: InBucket, at_most: int) -> bytes | None:
             answer.release_conn()
 
 
-def upload(source: Path, file: InBucket, media_type: str, sha256: str) -> None:
+def upload_file(source: Path, file: InBucket, media_type: str, sha256: str) -> None:
     """Put a file of this hash in its place. S3 shows an object only once it is whole.
 
     Raises DeepSoundError (BAD_SETTINGS, STORE_REFUSED, STORE_UNREACHABLE, DISK_FULL).

@@ -12,8 +12,8 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.storage.location import InBucket, Location
 from deepsound.storage.protocol import Artifact
 from tasks.delivery.output_target import Found, find, put, read, remove
-from tasks.delivery.sidecar import NamedFile, NotOursError, named_file, named_in, sidecar_of, unfinished
-from tasks.runtime.item import Job
+from tasks.delivery.sidecar import NamedFile, NotOursError, named_file, named_in, sidecar_of, unfinished_sidecar
+from tasks.runtime.item import ItemInProgress
 
 
 def delivered_places(out: Location, name: str, published: FinishedStep) -> dict[str, Location]:
@@ -23,7 +23,7 @@ def delivered_places(out: Location, name: str, published: FinishedStep) -> dict[
     return {role: out / f"{name}{suffixes.get(role, f'.{role}.wav')}" for role in roles}
 
 
-def deliver(job: Job, published: FinishedStep) -> None:
+def deliver(job: ItemInProgress, published: FinishedStep) -> None:
     """Bring every published file to its place; what already lies there with the right bytes stays.
 
     Nothing is replaced but results of the same video or of the same file (and of the same part of it), as the
@@ -40,7 +40,7 @@ def deliver(job: Job, published: FinishedStep) -> None:
     with ExitStack() as held:
         kept = {role: held.enter_context(job.worker.store.local(made.sha256)) for role, made in due.items()}
         if due or withdrawn:
-            _write(job, unfinished(said, earlier), targets["sidecar"])
+            _write(job, unfinished_sidecar(said, earlier), targets["sidecar"])
         for role, made in due.items():
             put(kept[role], targets[role], made)
     for named in withdrawn:
@@ -98,7 +98,7 @@ def _taken(target: Location, what: str) -> DeepSoundError:
     )
 
 
-def _write(job: Job, sidecar: Mapping[str, Json], target: Location) -> None:
+def _write(job: ItemInProgress, sidecar: Mapping[str, Json], target: Location) -> None:
     body = (json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n").encode()
     with job.worker.scratch() as scratch:
         (scratch / "sidecar").write_bytes(body)

@@ -68,9 +68,9 @@ def put(source: Path, target: Location, artifact: Artifact) -> None:
     """
     if not isinstance(target, Path):
         # Here, since only buckets need the client and the time its import takes.
-        from deepsound.storage.bucket_files import upload
+        from deepsound.storage.bucket_files import upload_file
 
-        upload(source, target, artifact.media_type, artifact.sha256)
+        upload_file(source, target, artifact.media_type, artifact.sha256)
         return
     with writable(target.parent), replacing(target) as temporary:
         shutil.copyfile(source, temporary)

@@ -10,7 +10,7 @@ from deepsound.canonical_json import Json
 from deepsound.pipeline import Step
 from deepsound.storage.location import Location
 from deepsound.terminal_text import as_text
-from tasks.runtime.item import EXCERPT, PLAN, Job
+from tasks.runtime.item import EXCERPT, PLAN, ItemInProgress
 
 _EARLIER = "earlier"
 """Key of an unfinished sidecar: the files that the one before it named."""
@@ -28,7 +28,7 @@ class NotOursError(Exception):
     """What lies where the sidecar should is another's; says whose."""
 
 
-def sidecar_of(job: Job, published: FinishedStep, targets: Mapping[str, Location]) -> dict[str, Json]:
+def sidecar_of(job: ItemInProgress, published: FinishedStep, targets: Mapping[str, Location]) -> dict[str, Json]:
     """What the sidecar says once every published file lies at its target (by role)."""
     judged = job.done.get(StepRef(Step.JUDGE, 2)) or job.done.get(StepRef(Step.JUDGE, 1))
     review = None if judged is None else job.ruling(judged.at.round)
@@ -49,7 +49,7 @@ def sidecar_of(job: Job, published: FinishedStep, targets: Mapping[str, Location
     }
 
 
-def unfinished(sidecar: Mapping[str, Json], earlier: Iterable[NamedFile]) -> dict[str, Json]:
+def unfinished_sidecar(sidecar: Mapping[str, Json], earlier: Iterable[NamedFile]) -> dict[str, Json]:
     """The same for the time until all files lie there: no outcome, and what the sidecar before it named too."""
     still = {"outcome": None, "why": "its files are being brought here"}
     return {**sidecar, **still, _EARLIER: [asdict(named) for named in earlier]}
@@ -82,7 +82,7 @@ def named_in(body: bytes, sidecar: Mapping[str, Json]) -> frozenset[NamedFile]:
     return named
 
 
-def _cut(job: Job) -> dict[str, Json]:
+def _cut(job: ItemInProgress) -> dict[str, Json]:
     """From when to when the result is of the source, in seconds; nothing where it is all of it."""
     excerpt = job.done[PLAN].result.get(EXCERPT) if job.part is not None else None
     return {"start": excerpt["start"], "end": excerpt["end"]} if isinstance(excerpt, dict) else {}

@@ -7,12 +7,12 @@ from sqlalchemy.orm import Session
 from db.read.items import find_run, run_items
 from db.read.queries import item_history
 from db.schema.records import FinishedStep, StepRef
-from db.write.reviews import Judgement, Opinion, find_judgement, record_review, rulings
+from db.write.reviews import JudgementRef, Opinion, find_judgement, record_review, rulings
 from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Step, next_action
 from tasks.operations.run_registration import no_such_run
-from tasks.runtime.item import findings
+from tasks.runtime.item import chain_state
 from tasks.runtime.run_settings import RunSettings
 from tasks.runtime.worker import Worker
 
@@ -47,14 +47,14 @@ def _check_kept(worker: Worker, item_id: int) -> None:
         )
 
 
-def _next_step(worker: Worker, session: Session, judgement: Judgement, verdict: Verdict) -> StepRef:
+def _next_step(worker: Worker, session: Session, judgement: JudgementRef, verdict: Verdict) -> StepRef:
     """What the decision table says comes next where nothing but the verdict is another."""
     item_id, run_id = judgement.item_id, judgement.run_id
     run, [item] = find_run(session, run_id), run_items(session, run_id, [item_id])
     if run is None:
         raise no_such_run(run_id, worker)
     held = {at: ruling.verdict for at, ruling in rulings(session, [item_id]).get(item_id, {}).items()}
-    known = findings(_until(judgement.at, item_history(session, item_id)), {**held, judgement.at: verdict})
+    known = chain_state(_until(judgement.at, item_history(session, item_id)), {**held, judgement.at: verdict})
     action = next_action(RunSettings.from_json(run.settings).with_overrides(item.overrides).policy, known)
     if action is None:
         raise ValueError("a judgement is always followed by something")

@@ -12,7 +12,7 @@ from pathlib import Path
 from db.read.expendable import expendable, spare_sources, unknown, written_off
 from db.read.items import find_run, run_ids
 from db.write.expiry import note_expired
-from db.write.worker_sessions import live_shifts
+from db.write.worker_sessions import live_worker_sessions
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.media_files import sweep_partials
 from tasks.delivery.output_target import writable
@@ -74,7 +74,7 @@ def sweep_orphans(worker: Worker, older_than: timedelta) -> int:
     does not: raises DeepSoundError (BAD_SETTINGS) then, besides LEDGER_* and STORE_*.
     """
     with worker.ledger.read() as session:
-        if live_shifts(session):
+        if live_worker_sessions(session):
             raise _kept(worker, "workers are at work", "wait until all runs have ended or are paused")
     deleted, is_ours = 0, False
     there = worker.store.kept(older_than)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from db.integrity.seal_checks import check_kept, check_order, check_seals
-from db.integrity.verify import Finding, Problem, verify_run
+from db.integrity.verify import IntegrityFinding, Problem, verify_run
 from db.read.evidence import KeptArtifact, run_artifacts
 from db.write.expiry import expired
 from tasks.operations.sealing import trusted_keys
@@ -16,18 +16,18 @@ _READING_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class RunAudit:
     """What was found wrong, how many artifacts were read, how many retention had deleted on purpose, and whether
     a seal holds the run as it stands.
     """
 
-    findings: Sequence[Finding]
+    findings: Sequence[IntegrityFinding]
     artifacts: int
     expired: int
     is_sealed: bool
 
 
-def verify_books(worker: Worker, run_id: str, *, rows_only: bool = False) -> Books:
+def verify_books(worker: Worker, run_id: str, *, rows_only: bool = False) -> RunAudit:
     """Check everything a run wrote and, unless `rows_only`, the bytes of all it refers to.
 
     Raises DeepSoundError (LEDGER_*, STORE_*, BAD_SETTINGS for keys of seals that are none).
@@ -47,10 +47,10 @@ def verify_books(worker: Worker, run_id: str, *, rows_only: bool = False) -> Boo
         gone = expired(session, [artifact.sha256 for artifact in artifacts])
     findings += [*gone.findings, *_findings(worker, damaged, gone.artifacts)]
     lost_on_purpose = len([each for each in damaged if each.sha256 in gone.artifacts])
-    return Books(findings, len(read), lost_on_purpose, sealed.is_sealed)
+    return RunAudit(findings, len(read), lost_on_purpose, sealed.is_sealed)
 
 
-def verify_seals(worker: Worker, kept: Sequence[Mapping[str, Any]] = ()) -> list[Finding]:
+def verify_seals(worker: Worker, kept: Sequence[Mapping[str, Any]] = ()) -> list[IntegrityFinding]:
     """Check that no seal of the ledger is gone, by those that followed it and by those `kept` outside.
 
     Raises DeepSoundError (LEDGER_*, BAD_SETTINGS for keys of seals that are none).
@@ -60,12 +60,12 @@ def verify_seals(worker: Worker, kept: Sequence[Mapping[str, Any]] = ()) -> list
         return [*check_order(session), *check_kept(session, kept, trusted)]
 
 
-def _findings(worker: Worker, damaged: Sequence[KeptArtifact], gone: frozenset[str]) -> Iterator[Finding]:
+def _findings(worker: Worker, damaged: Sequence[KeptArtifact], gone: frozenset[str]) -> Iterator[IntegrityFinding]:
     for artifact in damaged:
         row = f"artifact {artifact.sha256} ({artifact.role} of {artifact.step})"
         if worker.store.is_intact(artifact.sha256):
             continue  # It was made again while others were read.
         if worker.store.has(artifact.sha256):
-            yield Finding(artifact.item_id, row, Problem.CHANGED, "its bytes do not have this hash")
+            yield IntegrityFinding(artifact.item_id, row, Problem.CHANGED, "its bytes do not have this hash")
         elif artifact.sha256 not in gone:
-            yield Finding(artifact.item_id, row, Problem.MISSING, "its bytes are not in the store")
+            yield IntegrityFinding(artifact.item_id, row, Problem.MISSING, "its bytes are not in the store")

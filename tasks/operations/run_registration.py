@@ -22,7 +22,7 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.probe import probe
 from deepsound.models.file_hashes import source_sha256
 from deepsound.storage.location import InBucket, Location, location
-from tasks.runtime.item import Job
+from tasks.runtime.item import ItemInProgress
 from tasks.runtime.run_settings import RunSettings, Source
 from tasks.runtime.time_range import range_of
 from tasks.runtime.worker import Worker
@@ -154,7 +154,7 @@ def spelled(where: Location) -> str:
 def unfinished_items(worker: Worker, run_id: str) -> list[int]:
     """Ids of the items of a run that have not ended, in order."""
     with worker.ledger.read() as session:
-        return list(dict.fromkeys(step.item_id for step in queries.unfinished(session, run_id)))
+        return list(dict.fromkeys(step.item_id for step in queries.unfinished_steps(session, run_id)))
 
 
 def may_go_on(worker: Worker, run_id: str) -> bool:
@@ -172,7 +172,7 @@ def held_back(worker: Worker, run_id: str) -> str | None:
     return f"run {run_id} is {state}, so nothing of it is done; `deepsound run resume {run_id}` goes on with it"
 
 
-def load_jobs(worker: Worker, run_id: str, items: Iterable[int]) -> list[Job]:
+def load_jobs(worker: Worker, run_id: str, items: Iterable[int]) -> list[ItemInProgress]:
     """Items as jobs, with all that was done on them. Raises DeepSoundError (BAD_SETTINGS: no such run)."""
     with worker.ledger.read() as session:
         run = find_run(session, run_id)
@@ -183,13 +183,15 @@ def load_jobs(worker: Worker, run_id: str, items: Iterable[int]) -> list[Job]:
         return [job for chunk in chunks for job in _jobs(worker, session, run_id, run, chunk)]
 
 
-def _jobs(worker: Worker, session: Session, run_id: str, run: RunHead, ids: Sequence[int]) -> Iterator[Job]:
+def _jobs(
+    worker: Worker, session: Session, run_id: str, run: RunHead, ids: Sequence[int]
+) -> Iterator[ItemInProgress]:
     settings = RunSettings.from_json(run.settings)
     # Before the histories: who took back a step in between is found out when the job claims one.
     reopened, deaths = queries.reopened(session, ids), queries.deaths(session, ids)
     ruled, histories = rulings(session, ids), queries.item_histories(session, ids)
     for item in run_items(session, run_id, ids):
-        yield Job(
+        yield ItemInProgress(
             worker,
             run_id=run_id,
             item_id=item.id,
@@ -223,12 +225,12 @@ def _name(sources: Sequence[Source]) -> str:
 
 def _downloaded(worker: Worker, file: InBucket) -> VideoFile | None:
     # Here, since only buckets need the client and the time its import takes.
-    from deepsound.storage.bucket_files import download
+    from deepsound.storage.bucket_files import download_file
 
     with worker.scratch() as scratch:
         local = scratch / f"source{PurePosixPath(file.key).suffix}"
         try:
-            download(file, local)
+            download_file(file, local)
         except DeepSoundError as error:
             if error.code is ErrorCode.SOURCE_MISSING:
                 return None

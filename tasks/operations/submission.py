@@ -14,7 +14,7 @@ from deepsound.storage.location import location
 from tasks.operations.capacity_check import check_room
 from tasks.operations.manifest import collect, refuse_overwriting_sources
 from tasks.operations.run_registration import keep_sources, read_sources, restore_sources, spelled
-from tasks.runtime.actor import this_person
+from tasks.runtime.actor import current_actor
 from tasks.runtime.licence_policy import asked_for
 from tasks.runtime.run_settings import RunSettings, Source
 from tasks.runtime.worker import Worker
@@ -92,7 +92,7 @@ def submit(
         if by_hand or run_state(session, run_id) is RunState.ACTIVE:
             details = submission.to_json()
             del details["settings"]  # They stand in the run, word for word.
-            note_event(session, run_id, EventKind.SUBMITTED, by=this_person(), details=details)
+            note_event(session, run_id, EventKind.SUBMITTED, by=current_actor(), details=details)
     # Until now no row knew them, so housekeeping may have taken for orphans what was stored long before.
     restore_sources(worker, run, sources)
     return run_id, open_run is not None

@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader
 
 from db.read.evidence import item_evidence
 from db.schema.records import FinishedStep, StepRef
-from db.schema.tables import Attempt, Item
-from db.state.attempt_history import stand_of
+from db.schema.tables import AttemptRow, ItemRow
+from db.state.attempt_history import replay_rows
 from deepsound.media.media_files import replacing
 from deepsound.pipeline import OutcomeKind, Step
 from deepsound.spans import Span
@@ -51,7 +51,7 @@ class SoundShown:
 class AttemptShown:
     """One attempt, or the one it reused, whose words are shown; `stands`: nobody took it back."""
 
-    said: Attempt
+    said: AttemptRow
     stands: bool
 
 
@@ -60,7 +60,7 @@ class ClipShown:
     """One video: the result, players before and after, sounds, and the attempts with their words."""
 
     result: ItemResult
-    item: Item
+    item: ItemRow
     before: str | None
     after: str | None
     sounds: Sequence[SoundShown]
@@ -115,8 +115,8 @@ def _clips(worker: Worker, run_id: str, results: Sequence[ItemResult], folder: P
     ]
 
 
-def _attempts(item: Item) -> Iterator[AttemptShown]:
-    standing = {attempt.id for attempt in stand_of(item.attempts, item.reopenings).attempts}
+def _attempts(item: ItemRow) -> Iterator[AttemptShown]:
+    standing = {attempt.id for attempt in replay_rows(item.attempts, item.reopenings).attempts}
     for attempt in item.attempts:
         yield AttemptShown(attempt.reused or attempt, attempt.id in standing)
 
@@ -152,7 +152,7 @@ def _sound(worker: Worker, title: str, artifact: Artifact, spans: Sequence[Span]
     yield SoundShown(title, f"data:image/png;base64,{base64.b64encode(png).decode()}", artifact.sha256)
 
 
-def _part(item: Item) -> str:
+def _part(item: ItemRow) -> str:
     """What of the source is played, as a media fragment (W3C Media Fragments 1.0, 4.2.1)."""
     part = range_of(item.overrides)
     return "" if part is None else f"#t={part.start:g}" + ("" if part.end is None else f",{part.end:g}")
@@ -165,5 +165,5 @@ def _link(file: Location, folder: Path, part: str = "") -> str | None:
     return quote(os.fsencode(os.path.relpath(file, folder))) + part
 
 
-def _quoted(attempt: Attempt, start: int, end: int) -> str:
+def _quoted(attempt: AttemptRow, start: int, end: int) -> str:
     return (attempt.raw_output or "")[start:end]

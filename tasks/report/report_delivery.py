@@ -30,10 +30,10 @@ def deliver_report(worker: Worker, run_id: str) -> str:
 
 def _uploaded(worker: Worker, run_id: str, place: InBucket) -> str:
     # Here, since only buckets need the client and the time its import takes.
-    from deepsound.storage.bucket_files import link_to, upload
+    from deepsound.storage.bucket_files import link_to, upload_file
 
     with worker.scratch() as scratch:
         page = scratch / "report.html"
         write_report(worker, [run_id], page, done_too=False)
-        upload(page, place, "text/html; charset=utf-8", sha256_file(page))
+        upload_file(page, place, "text/html; charset=utf-8", sha256_file(page))
     return link_to(place)

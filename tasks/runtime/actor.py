@@ -4,7 +4,7 @@ import getpass
 import socket
 
 
-def this_person() -> str:
+def current_actor() -> str:
     """`user@host`; a process without a name in the user database is called by its number."""
     try:
         user = getpass.getuser()

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from deepsound.media.observers import Footage
 
 
-class FootageInHand:
+class FootageCache:
     """Footage by key, made on first demand and kept until it is let go."""
 
     def __init__(self) -> None:

@@ -7,7 +7,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from db.state.lease_owner import this_owner
-from db.write.worker_sessions import NO_DEVICE, beat, begin_shift, end_shift, lease_seconds
+from db.write.worker_sessions import (
+    NO_DEVICE,
+    begin_worker_session,
+    end_worker_session,
+    lease_seconds,
+    record_heartbeat,
+)
 from deepsound.errors import DeepSoundError
 from tasks.runtime.worker import Worker
 
@@ -18,7 +24,7 @@ _BEATS_A_LEASE = 4
 
 
 @contextmanager
-def on_shift(
+def worker_session(
     worker: Worker, run_id: str, flow_run_id: str | None = None, *, follows_only: bool = False
 ) -> Iterator[None]:
     """Steps of the run that this process takes inside the block stay its own for as long as it lives.
@@ -30,7 +36,7 @@ def on_shift(
     owner = this_owner()
     workplace = replace(worker.workplace, device=NO_DEVICE) if follows_only else worker.workplace
     with worker.ledger.write() as session:
-        shift = begin_shift(session, run_id, owner, workplace, flow_run_id)
+        shift = begin_worker_session(session, run_id, owner, workplace, flow_run_id)
     over = threading.Event()
     beating = threading.Thread(
         target=_keep_beating, args=(worker, shift, owner, over), name="heartbeat", daemon=True
@@ -48,7 +54,7 @@ def _keep_beating(worker: Worker, shift: int, owner: str, over: threading.Event)
     while not over.wait(lease_seconds() / _BEATS_A_LEASE):
         try:
             with worker.ledger.write() as session:
-                beat(session, shift, owner)
+                record_heartbeat(session, shift, owner)
         except Exception as error:  # noqa: BLE001 - without beats every lease is lost, whatever went wrong with one
             log.warning("no heartbeat: %s", error)
 
@@ -56,6 +62,6 @@ def _keep_beating(worker: Worker, shift: int, owner: str, over: threading.Event)
 def _leave(worker: Worker, shift: int, owner: str) -> None:
     try:
         with worker.ledger.write() as session:
-            end_shift(session, shift, owner)
+            end_worker_session(session, shift, owner)
     except DeepSoundError as error:
         log.warning("the end of a shift is not written down, its leases run out by themselves: %s", error)

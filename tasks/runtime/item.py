@@ -19,7 +19,7 @@ from deepsound.media.media_files import check_source as check_readable
 from deepsound.media.observers import Footage, Observation, Observer
 from deepsound.media.probe import probe
 from deepsound.models.file_hashes import source_sha256
-from deepsound.pipeline import Action, Fallback, Findings, OutcomeKind, Round, Step, next_action
+from deepsound.pipeline import Action, ChainState, Fallback, OutcomeKind, Round, Step, next_action
 from deepsound.reasoning.protocol import Reasoner
 from deepsound.reasoning.windowed import windowed
 from deepsound.storage.location import Location
@@ -34,7 +34,7 @@ EXCERPT = "excerpt"
 """Role of the part of the video that an item is, among what its plan step makes and later steps read."""
 
 
-class Job:
+class ItemInProgress:
     """The state of one item while it is worked on; rebuilt from the ledger by whoever takes it up next.
 
     `part` is what of its video the item is, None for all of it; `reopened` what was taken back of it, `deaths` how
@@ -77,7 +77,7 @@ class Job:
     def after(self, done: Mapping[StepRef, FinishedStep]) -> Action | None:
         """What comes next once these steps are done."""
         ruled = {at: ruling.verdict for at, ruling in self.rulings.items()}
-        return next_action(self.settings.policy, findings(done, ruled))
+        return next_action(self.settings.policy, chain_state(done, ruled))
 
     def ruling(self, number: int) -> Ruling | None:
         """What a person decided on the judgement of a round, if anybody did."""
@@ -292,13 +292,15 @@ def _refuse_folder(source: Path) -> None:
         )
 
 
-def findings(done: Mapping[StepRef, FinishedStep], ruled: Mapping[StepRef, Verdict] | None = None) -> Findings:
+def chain_state(
+    done: Mapping[StepRef, FinishedStep], ruled: Mapping[StepRef, Verdict] | None = None
+) -> ChainState:
     """What the decision table wants to know, read from the results of finished steps.
 
     `ruled`: verdicts of people on judgements; they go before the judge's, and say whether the voice has to go.
     """
     plan, fell_back = done.get(PLAN), done.get(StepRef(Step.FALL_BACK))
-    return Findings(
+    return ChainState(
         plan_accepted=None if plan is None else bool(plan.result["accepted"]),
         first=_round(done, ruled or {}, 1),
         fell_back=None if fell_back is None else Fallback(str(fell_back.result["mode"])),

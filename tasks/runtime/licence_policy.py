@@ -17,7 +17,7 @@ from deepsound.backends import (
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.models.licences import LicencePolicy, Terms, known_terms, refuse_restricted, terms_of
 from deepsound.pipeline import Action, Fallback, Step
-from tasks.runtime.item import Job
+from tasks.runtime.item import ItemInProgress
 from tasks.runtime.run_settings import RunSettings, Source
 from tasks.steps.contract import StepInputs
 
@@ -96,7 +96,7 @@ def _check(settings: RunSettings, asked: Sequence[Asked]) -> None:
         one.refuse(settings.licence, known_terms(one.name))
 
 
-def check_weights(job: Job, action: Action, inputs: StepInputs) -> None:
+def check_weights(job: ItemInProgress, action: Action, inputs: StepInputs) -> None:
     """Raise DeepSoundError (BAD_SETTINGS) where the run's policy does not let a step use the weights it would use.
 
     The names of backends tell nothing of a third party's weights, which lie on the workers' machines only.

@@ -11,7 +11,7 @@ from typing import Any
 
 from db.schema.records import AttemptRecord
 from deepsound.errors import DeepSoundError, ErrorCode
-from tasks.runtime.item import Job
+from tasks.runtime.item import ItemInProgress
 
 log = logging.getLogger("deepsound.attempts")
 
@@ -25,7 +25,7 @@ def set_up_telemetry() -> None:
     _metrics()
 
 
-def tell_attempt(job: Job, record: AttemptRecord, attempt_id: int) -> None:
+def tell_attempt(job: ItemInProgress, record: AttemptRecord, attempt_id: int) -> None:
     """Log and count an attempt that is in the ledger."""
     seconds = (record.ended_at - record.started_at).total_seconds()
     about = {

@@ -18,8 +18,8 @@ from db.schema.database import Ledger, check_ledger, open_ledger
 from db.schema.records import CodeVersion, Environment, Workplace
 from deepsound.storage.protocol import ArtifactStore
 from deepsound.storage.store_urls import open_store
-from tasks.runtime.footage_cache import FootageInHand
-from tasks.runtime.stores import Place
+from tasks.runtime.footage_cache import FootageCache
+from tasks.runtime.stores import StoreUrls
 
 _OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()
 
@@ -31,7 +31,7 @@ class Worker:
     ledger: Ledger
     store: ArtifactStore
     workplace: Workplace
-    footage: FootageInHand
+    footage: FootageCache
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -48,12 +48,12 @@ def check_access(worker: Worker) -> None:
 
 
 @cache
-def worker_at(place: Place) -> Worker:
+def worker_at(place: StoreUrls) -> Worker:
     """The worker of this process for a place; opened once. Raises DeepSoundError."""
-    return Worker(open_ledger(place.db), open_store(place.store), workplace(), FootageInHand())
+    return Worker(open_ledger(place.db), open_store(place.store), workplace(), FootageCache())
 
 
-def reader_at(place: Place) -> Worker:
+def reader_at(place: StoreUrls) -> Worker:
     """The same for what starts nothing new: raises DeepSoundError (BAD_SETTINGS) where there is no ledger yet."""
     check_ledger(place.db)
     return worker_at(place)

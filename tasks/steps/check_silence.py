@@ -13,11 +13,11 @@ from deepsound.backends import load_reasoner
 from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Action, Step
-from deepsound.reasoning.protocol import HearsSilence, Reasoner, Testimony
+from deepsound.reasoning.protocol import HearsSilence, Reasoner, Reply
 from deepsound.reasoning.silence_vote import SilenceVote, silence_of, silence_votes
 from deepsound.silence import Silence
 from deepsound.storage.protocol import Artifact
-from tasks.runtime.item import Job
+from tasks.runtime.item import ItemInProgress
 from tasks.runtime.run_settings import SilenceJudge
 from tasks.steps.contract import StepInputs, StepOutput
 from tasks.steps.judge import cost
@@ -34,7 +34,7 @@ CONTRADICTION = "contradiction"
 """The key of the decision that flags a reasoner and a measurement that disagree."""
 
 
-def inputs(job: Job, action: Action) -> StepInputs:
+def inputs(job: ItemInProgress, action: Action) -> StepInputs:
     """The background stem, the thresholds, and the reasoner if it is asked."""
     measured: dict[str, Json] = {"quiet_dbfs": silence.QUIET_DBFS, "quiet_share": silence.QUIET_SHARE}
     artifacts = {"background": _background(job, action)}
@@ -50,7 +50,7 @@ def inputs(job: Job, action: Action) -> StepInputs:
     )
 
 
-def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
+def execute(job: ItemInProgress, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
     """Measure it, and ask."""
     with job.worker.store.local(_background(job, action).sha256) as background:
         measured = silence.measure_silence(background)
@@ -115,7 +115,7 @@ def _heard(measured: Silence, answer: cot.SilenceAnswer, voter: str | None = Non
     return [heard, Decision(f"{CONTRADICTION}{by}", said, **read)]
 
 
-def _votes(testimony: Testimony, votes: Sequence[SilenceVote]) -> list[Json]:
+def _votes(testimony: Reply, votes: Sequence[SilenceVote]) -> list[Json]:
     """What each of several reasoners said; `raw` are the characters of the raw output that are its words."""
     return [
         {
@@ -129,7 +129,7 @@ def _votes(testimony: Testimony, votes: Sequence[SilenceVote]) -> list[Json]:
     ]
 
 
-def _background(job: Job, action: Action) -> Artifact:
+def _background(job: ItemInProgress, action: Action) -> Artifact:
     return job.made(StepRef(Step.SEPARATE, action.round), "background")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from db.schema.records import Decision, StepRef
 from deepsound.pipeline import Action, Fallback, Step
 from deepsound.spans import Span
-from tasks.runtime.item import Job
+from tasks.runtime.item import ItemInProgress
 from tasks.steps.check_silence import SILENT
 from tasks.steps.contract import SoundChange, StepInputs, StepOutput
 
@@ -18,7 +18,7 @@ _OPERATION = {
 }
 
 
-def inputs(job: Job, action: Action) -> StepInputs:
+def inputs(job: ItemInProgress, action: Action) -> StepInputs:
     """The fallback asked for, and the audio that turned out silent."""
     return StepInputs(
         backend=str(job.settings.fallback),
@@ -30,7 +30,7 @@ def inputs(job: Job, action: Action) -> StepInputs:
     )
 
 
-def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
+def execute(job: ItemInProgress, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
     """Record which way is taken; the decision table sees to the rest."""
     mode = job.settings.fallback
     return StepOutput(

@@ -5,13 +5,13 @@ from pathlib import Path
 from deepsound.cot import HUMAN_VOICE
 from deepsound.generation.protocol import GenerationRequest
 from deepsound.pipeline import Action
-from tasks.runtime.item import PLAN, Job
+from tasks.runtime.item import PLAN, ItemInProgress
 from tasks.steps.contract import MadeFile, StepInputs, StepOutput
 
 VERSION = "1"
 
 
-def inputs(job: Job, action: Action) -> StepInputs:
+def inputs(job: ItemInProgress, action: Action) -> StepInputs:
     """The video, what was seen of it, the prompts and the seed."""
     generator = job.generator(action.round)
     return StepInputs(
@@ -25,7 +25,7 @@ def inputs(job: Job, action: Action) -> StepInputs:
     )
 
 
-def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
+def execute(job: ItemInProgress, action: Action, scratch: Path) -> StepOutput:
     """Generate, exactly as long as the picture."""
     coarse = scratch / "coarse.wav"
     with job.video() as video:
@@ -48,7 +48,7 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
     )
 
 
-def _negative_prompt(job: Job, action: Action) -> str:
+def _negative_prompt(job: ItemInProgress, action: Action) -> str:
     """The user's; in round 2 with "human voice" before it (the reference drops the user's there)."""
     asked = job.settings.negative_prompt
     if action.round == 1:

@@ -9,9 +9,9 @@ from deepsound import cot
 from deepsound.canonical_json import Json
 from deepsound.pipeline import Action
 from deepsound.reasoning.ensemble import SURELY, SURELY_NOT, Vote, judgement_of, votes
-from deepsound.reasoning.protocol import Testimony, VoiceSpan
+from deepsound.reasoning.protocol import Reply, VoiceSpan
 from deepsound.spans import Span
-from tasks.runtime.item import PLAN, Job
+from tasks.runtime.item import PLAN, ItemInProgress
 from tasks.steps.contract import StepInputs, StepOutput
 
 VERSION = "2"
@@ -23,7 +23,7 @@ CONTRADICTION = "contradiction"
 """The key of the decision that flags a conclusion against its own reasoning; its span are the words against it."""
 
 
-def inputs(job: Job, action: Action) -> StepInputs:
+def inputs(job: ItemInProgress, action: Action) -> StepInputs:
     """What was seen, the coarse audio, and the reasoner."""
     reasoner = job.reasoner
     return StepInputs(
@@ -38,7 +38,7 @@ def inputs(job: Job, action: Action) -> StepInputs:
     )
 
 
-def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
+def execute(job: ItemInProgress, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
     """Ask, keep every word, and parse without guessing."""
     with job.worker.store.local(job.coarse(action.round).sha256) as audio:
         testimony = job.reasoner.judge(job.footage(), audio)
@@ -76,7 +76,7 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG
     )
 
 
-def cost(testimony: Testimony) -> dict[str, Json]:
+def cost(testimony: Reply) -> dict[str, Json]:
     """What a testimony cost, as the ledger keeps it: tokens read and said, seconds."""
     return {
         "prompt_tokens": testimony.prompt_tokens,
@@ -85,7 +85,7 @@ def cost(testimony: Testimony) -> dict[str, Json]:
     }
 
 
-def windows_after(testimony: Testimony) -> tuple[str, list[Json]]:
+def windows_after(testimony: Reply) -> tuple[str, list[Json]]:
     """The raw output with the words on each window after those on the whole, and what was read from them."""
     raw, read = testimony.raw, list[Json]()
     for window in testimony.windows:
@@ -106,7 +106,7 @@ def windows_after(testimony: Testimony) -> tuple[str, list[Json]]:
     return raw, read
 
 
-def _votes(testimony: Testimony, cast_votes: Sequence[Vote]) -> dict[str, Json]:
+def _votes(testimony: Reply, cast_votes: Sequence[Vote]) -> dict[str, Json]:
     """What each of several reasoners said; `raw` are the characters of the raw output that are its words."""
     if not cast_votes:
         return {}

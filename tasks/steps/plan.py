@@ -11,8 +11,8 @@ from deepsound.media.decode import save_observations
 from deepsound.media.excerpt import Excerpt
 from deepsound.media.observers import Footage
 from deepsound.pipeline import Action
-from deepsound.reasoning.protocol import Testimony
-from tasks.runtime.item import EXCERPT, Job
+from deepsound.reasoning.protocol import Reply
+from tasks.runtime.item import EXCERPT, ItemInProgress
 from tasks.runtime.run_settings import PlanSource
 from tasks.steps.contract import MadeFile, StepInputs, StepOutput
 from tasks.steps.judge import cost
@@ -20,7 +20,7 @@ from tasks.steps.judge import cost
 VERSION = "2"
 
 
-def inputs(job: Job, action: Action) -> StepInputs:  # noqa: ARG001 - every step module has this signature
+def inputs(job: ItemInProgress, action: Action) -> StepInputs:  # noqa: ARG001 - every step module has this signature
     """The video's bytes, what each observer would keep of the picture, and the reasoner if it is asked."""
     looked: dict[str, Json] = {
         "observers": tuple(sorted(f"{each.name}/{each.version}" for each in job.observers()))
@@ -40,7 +40,7 @@ def inputs(job: Job, action: Action) -> StepInputs:  # noqa: ARG001 - every step
     )
 
 
-def execute(job: Job, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
+def execute(job: ItemInProgress, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
     """Cut the excerpt if it is one, decode, keep what the observers saw, and parse the plan."""
     cut = scratch / EXCERPT
     excerpt = None if job.part is None else job.cut(job.part, cut)
@@ -86,8 +86,8 @@ def _told(excerpt: Excerpt) -> Json:
     return {"start": excerpt.start, "end": excerpt.end, "frames": excerpt.frames}
 
 
-def _testimony(job: Job, footage: Footage) -> Testimony:
+def _testimony(job: ItemInProgress, footage: Footage) -> Reply:
     """The plan in words. Decoding greedily, the released model gives the protocol's own for every video."""
     if job.settings.plan is PlanSource.CONSTANT:
-        return Testimony(raw=cot.PLAN, prompt=cot.PLAN_PROMPT)
+        return Reply(raw=cot.PLAN, prompt=cot.PLAN_PROMPT)
     return load_reasoner(job.settings.reasoner).plan(footage)

@@ -6,19 +6,19 @@ from pathlib import Path
 from db.schema.records import Change, StepRef
 from deepsound.canonical_json import Json
 from deepsound.media.broadcast_wav import BroadcastNotes, write_bwf
-from deepsound.media.loudness import Loudness, measure, normalise
+from deepsound.media.loudness import Loudness, measure_loudness, normalise
 from deepsound.media.mux import MEDIA_TYPES, container_for, mux
 from deepsound.media.probe import VideoInfo
 from deepsound.pipeline import Action, Ending, OutcomeKind, Stem, Step
 from deepsound.spans import Span
 from deepsound.storage.protocol import Artifact
-from tasks.runtime.item import Job
+from tasks.runtime.item import ItemInProgress
 from tasks.steps.contract import MadeFile, SoundChange, StepInputs, StepOutput
 
 VERSION = "1"
 
 
-def inputs(job: Job, action: Action) -> StepInputs:
+def inputs(job: ItemInProgress, action: Action) -> StepInputs:
     """The ending, the sound it puts out, the stems kept beside it, and the picture."""
     ending = _ending(action)
     artifacts = {**_stems(job, ending), **job.picture}
@@ -38,7 +38,7 @@ def inputs(job: Job, action: Action) -> StepInputs:
     )
 
 
-def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
+def execute(job: ItemInProgress, action: Action, scratch: Path) -> StepOutput:
     """Master, mux, and write the stems; nothing but stems where the item is removed or needs review."""
     ending = _ending(action)
     files: dict[str, MadeFile] = {}
@@ -66,7 +66,7 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
             levelled = normalise(unmastered, mastered)
             before, after = levelled.before, levelled.after
         else:
-            before = after = measure(unmastered)
+            before = after = measure_loudness(unmastered)
         write_bwf(mastered, files["audio"].path, info.duration, _notes(job, "sound"))
         with job.video() as video:
             mux(video, mastered, files["video"].path, info)
@@ -81,12 +81,12 @@ def _ending(action: Action) -> Ending:
     return action.ending
 
 
-def _why(job: Job, ending: Ending) -> str:
+def _why(job: ItemInProgress, ending: Ending) -> str:
     ruling = job.ruling(ending.round)
     return ending.why if ruling is None else f"{ending.why}; reviewed by {ruling.by}: {ruling.verdict}"
 
 
-def _sound(job: Job, ending: Ending) -> Artifact | None:
+def _sound(job: ItemInProgress, ending: Ending) -> Artifact | None:
     match ending.audio:
         case Stem.COARSE:
             return job.coarse(ending.round)
@@ -96,7 +96,7 @@ def _sound(job: Job, ending: Ending) -> Artifact | None:
             return None
 
 
-def _stems(job: Job, ending: Ending) -> dict[str, Artifact]:
+def _stems(job: ItemInProgress, ending: Ending) -> dict[str, Artifact]:
     """What is delivered beside the sound: the voice that was taken out, and the coarse audio to be reviewed."""
     stems: dict[str, Artifact] = {}
     if (separated := job.done.get(StepRef(Step.SEPARATE, ending.round))) is not None:
@@ -120,7 +120,7 @@ def _loudness(measured: Loudness) -> Json:
     return {"lufs": measured.integrated_lufs, "true_peak_dbtp": measured.true_peak_dbtp}
 
 
-def _notes(job: Job, what: str) -> BroadcastNotes:
+def _notes(job: ItemInProgress, what: str) -> BroadcastNotes:
     """Who made a delivered sound, for its bext chunk: the reference leads back to the ledger."""
     return BroadcastNotes(
         description=f"{what} of {job.name}",

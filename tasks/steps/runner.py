@@ -25,7 +25,7 @@ from deepsound.pipeline import Action, OutcomeKind, Step
 from deepsound.storage.protocol import Artifact
 from tasks.delivery.deliver import deliver
 from tasks.runtime.fault_points import fault_point
-from tasks.runtime.item import Job
+from tasks.runtime.item import ItemInProgress
 from tasks.runtime.licence_policy import check_weights
 from tasks.runtime.telemetry import tell_attempt
 from tasks.steps import check_silence, fall_back, generate, judge, plan, publish, separate
@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 
 
 class _StepModule(NamedTuple):
-    inputs: Callable[[Job, Action], StepInputs]
-    execute: Callable[[Job, Action, Path], StepOutput]
+    inputs: Callable[[ItemInProgress, Action], StepInputs]
+    execute: Callable[[ItemInProgress, Action, Path], StepOutput]
 
 
 _STEPS = {
@@ -69,7 +69,7 @@ _UNKNOWN = StepInputs(backend="", version="")
 """Of a step that failed before its inputs were known."""
 
 
-def reuse(job: Job, action: Action) -> bool:
+def reuse(job: ItemInProgress, action: Action) -> bool:
     """Take a finished attempt with the same step key for the result, if its outputs are all there.
 
     False where there is none, or something is in the way; `perform` then meets that and says what it is.
@@ -96,7 +96,7 @@ def reuse(job: Job, action: Action) -> bool:
     return True
 
 
-def perform(job: Job, action: Action, prefect: PrefectRun) -> None:
+def perform(job: ItemInProgress, action: Action, prefect: PrefectRun) -> None:
     """Do a step and write it down.
 
     Raises DeepSoundError once the failure is written down, and with nothing written where the step is another
@@ -148,7 +148,7 @@ def perform(job: Job, action: Action, prefect: PrefectRun) -> None:
 
 
 def fail(
-    job: Job,
+    job: ItemInProgress,
     action: Action,
     failure: DeepSoundError,
     *,
@@ -183,7 +183,7 @@ def fail(
     tell_attempt(job, record, attempt)
 
 
-def as_failure(error: Exception, job: Job) -> DeepSoundError:
+def as_failure(error: Exception, job: ItemInProgress) -> DeepSoundError:
     """Any exception as one line with a code; the step is a column of its own."""
     match error:
         case DeepSoundError():
@@ -202,7 +202,7 @@ def _at(action: Action) -> StepRef:
     return StepRef(action.step, action.round)
 
 
-def _begun(job: Job, action: Action, inputs: StepInputs, started: datetime) -> AttemptRecord:
+def _begun(job: ItemInProgress, action: Action, inputs: StepInputs, started: datetime) -> AttemptRecord:
     """What is known of an attempt before its work; `then` is filled in when it ends."""
     return AttemptRecord(
         item_id=job.item_id,
@@ -256,7 +256,7 @@ def _effect(change: SoundChange, made: Mapping[str, Artifact]) -> Effect:
     )
 
 
-def _finish(job: Job, action: Action, record: AttemptRecord, finished: FinishedStep) -> None:
+def _finish(job: ItemInProgress, action: Action, record: AttemptRecord, finished: FinishedStep) -> None:
     """Write a finished attempt down with what follows it, and remember it in the job."""
     at = _at(action)
     after = job.after({**job.done, at: finished})
@@ -276,7 +276,7 @@ def _made_decisions(attempt: int, record: AttemptRecord) -> tuple[MadeDecision, 
     )
 
 
-def _claim(job: Job, action: Action) -> Lease:
+def _claim(job: ItemInProgress, action: Action) -> Lease:
     """Take the step's lease. Raises DeepSoundError (LEASE_LOST) where it is not this worker's to take."""
     with job.worker.ledger.write() as session:
         lease = claim(
@@ -292,7 +292,7 @@ def _claim(job: Job, action: Action) -> Lease:
     return lease
 
 
-def _check_deaths(job: Job, action: Action, deaths: int) -> None:
+def _check_deaths(job: ItemInProgress, action: Action, deaths: int) -> None:
     """Raise DeepSoundError (QUARANTINED) where this step would most likely kill one more worker."""
     if deaths > DEATHS_ALLOWED:
         raise DeepSoundError(

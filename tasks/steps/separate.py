@@ -6,17 +6,17 @@ from db.schema.records import Change, StepRef
 from deepsound.backends import load_separator
 from deepsound.canonical_json import Json
 from deepsound.detection import SpeechActivity, find_speech
-from deepsound.media.loudness import measure
+from deepsound.media.loudness import measure_loudness
 from deepsound.pipeline import Action, Step, VoicePolicy
 from deepsound.spans import Span, intersect, total
-from tasks.runtime.item import Job
+from tasks.runtime.item import ItemInProgress
 from tasks.steps.contract import MadeFile, SoundChange, StepInputs, StepOutput
 from tasks.steps.judge import VOICE_OVER, unseen_voices
 
 VERSION = "1"
 
 
-def inputs(job: Job, action: Action) -> StepInputs:
+def inputs(job: ItemInProgress, action: Action) -> StepInputs:
     """The coarse audio, the spans to touch, and the separator."""
     separator = load_separator(job.settings.separator)
     spans = _spans(job, action)
@@ -33,14 +33,14 @@ def inputs(job: Job, action: Action) -> StepInputs:
     )
 
 
-def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
+def execute(job: ItemInProgress, action: Action, scratch: Path) -> StepOutput:
     """Split, then listen again: every span touched is an effect with speech and loudness before and after."""
     coarse = job.coarse(action.round)
     voice, background = scratch / "voice.wav", scratch / "background.wav"
     with job.worker.store.local(coarse.sha256) as mix:
         separated = load_separator(job.settings.separator).separate(mix, voice, background, _spans(job, action))
         before, after = find_speech(mix), find_speech(background)
-        loudness = Change(measure(mix).integrated_lufs, measure(background).integrated_lufs)
+        loudness = Change(measure_loudness(mix).integrated_lufs, measure_loudness(background).integrated_lufs)
     # A person's ruling is no decision of an attempt: the result names it.
     reviewed = job.reviewed(action.round)
     because = None if reviewed else job.decision(StepRef(Step.JUDGE, action.round), VOICE_OVER)
@@ -68,7 +68,7 @@ def execute(job: Job, action: Action, scratch: Path) -> StepOutput:
     )
 
 
-def _spans(job: Job, action: Action) -> list[Span] | None:
+def _spans(job: ItemInProgress, action: Action) -> list[Span] | None:
     """Where to touch the sound; None is everywhere.
 
     A reasoner without time spans says only that there is voice-over somewhere, and an M&E delivery wants

@@ -11,7 +11,7 @@ import pytest
 
 from db.read.run_progress import run_list
 from deepsound.pipeline import OutcomeKind
-from tasks.runtime.stores import Place
+from tasks.runtime.stores import StoreUrls
 from tests.archive_setup import Archive
 from tests.integration.test_archive_runs import some_reels, submit
 from tests.prefect_workers import Pool, kill_group, until
@@ -102,7 +102,7 @@ class Unwell(BaseHTTPRequestHandler):
 
 def test_a_server_that_does_nothing_is_one_clear_line_and_the_run_is_not_lost(tmp_path: Path):
     reels = some_reels(tmp_path / "reels", 1)
-    archive = Archive(tmp_path, Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
+    archive = Archive(tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
     with ThreadingHTTPServer(("127.0.0.1", 0), Unwell) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         unwell = {

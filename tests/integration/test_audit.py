@@ -14,7 +14,7 @@ from db.write.expiry import note_expired
 from db.write.retries import reopen_items
 from deepsound.canonical_json import sha256_file
 from deepsound.pipeline import Step
-from tasks.runtime.stores import working_at
+from tasks.runtime.stores import using_stores
 from tests.archive_setup import Archive
 from tests.prefect_workers import a_seal_key
 from tests.voiced_clips import narrated_clip, silent_clip
@@ -126,7 +126,7 @@ def test_what_was_taken_back_is_shown_with_who_did_it_and_why_and_the_books_stay
     from flows.scheduled_audit import audit as nightly_audit
 
     monkeypatch.setenv("DEEPSOUND_SEAL_KEY", a_seal_key(archive.folder))
-    with working_at(archive.place):
+    with using_stores(archive.place):
         asyncio.run(nightly_audit())
     [checked] = json.loads(audit(archive, "verify", "--json", "--store", archive.place.store))["runs"]
     assert (checked["findings"], checked["is_sealed"]) == ([], True)

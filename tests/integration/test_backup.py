@@ -16,7 +16,7 @@ import pytest
 from db.integrity.reconcile import reconcile_run
 from db.read.run_progress import run_progress
 from tasks.operations.run_audit import verify_books
-from tasks.runtime.stores import Place
+from tasks.runtime.stores import StoreUrls
 from tasks.runtime.worker import worker_at
 from tests.archive_setup import Archive
 from tests.prefect_workers import until
@@ -65,7 +65,7 @@ class Books:
 
 def a_place(folder: Path, db: str) -> tuple[Archive, dict[str, str]]:
     store, backup = folder / "store", folder / "backup"
-    return Archive(folder, Place(db, str(store))), {"STORE": str(store), "BACKUP": str(backup)}
+    return Archive(folder, StoreUrls(db, str(store))), {"STORE": str(store), "BACKUP": str(backup)}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

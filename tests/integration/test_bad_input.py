@@ -12,7 +12,7 @@ from console.cli.app import app
 from db.integrity.verify import verify_run
 from deepsound.pipeline import OutcomeKind
 from flows.local_run import drive_run
-from flows.progress_events import Event, listening
+from flows.progress_events import ProgressEvent, listening
 from tests.archive_setup import Archive
 from tests.made_clips import write_clip
 from tests.third_party_backends import install_plugin
@@ -198,7 +198,7 @@ def test_what_goes_wrong_outside_a_step_is_told_and_the_other_videos_are_done(
     monkeypatch.setattr("flows.run_flow.SHARD_SIZE", videos_a_shard)
     clips = [silent_clip(archive.folder / f"{name}.mp4", seconds=0.4) for name in ("unlucky", "fine")]
 
-    def stumble(event: Event) -> None:
+    def stumble(event: ProgressEvent) -> None:
         if event.item == "unlucky":
             raise ConnectionError("the engine is gone")
 

@@ -10,7 +10,7 @@ import soundfile
 from deepsound.media.audio import audio_format, read_blocks
 from deepsound.media.probe import probe
 from deepsound.pipeline import OutcomeKind, Step
-from tasks.runtime.stores import Place
+from tasks.runtime.stores import StoreUrls
 from tests.archive_setup import Archive
 from tests.voice_samples import Mix
 from tests.voiced_clips import narrated_clip, narrated_footage, narration_only_clip, shared_clip, silent_clip
@@ -167,7 +167,7 @@ def test_the_same_seed_makes_the_same_samples(archive: Archive, tmp_path: Path):
     clip = silent_clip(archive.folder / "ball.mp4")
     [one] = archive.dub(clip)
     elsewhere = Archive(
-        tmp_path / "b", Place(f"sqlite:///{tmp_path / 'b' / 'l.sqlite3'}", str(tmp_path / "b" / "s"))
+        tmp_path / "b", StoreUrls(f"sqlite:///{tmp_path / 'b' / 'l.sqlite3'}", str(tmp_path / "b" / "s"))
     )
     [other] = elsewhere.dub(clip)
     assert np.array_equal(sound_of(one.outputs["audio"]), sound_of(other.outputs["audio"]))

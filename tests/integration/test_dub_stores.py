@@ -18,7 +18,7 @@ from deepsound.canonical_json import sha256_file
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import OutcomeKind
 from deepsound.storage import open_store
-from tasks.runtime.stores import Place
+from tasks.runtime.stores import StoreUrls
 from tests.archive_setup import Archive
 from tests.faulty_network import Network, bad_network
 from tests.s3_servers import S3Server, a_bucket_name
@@ -43,10 +43,10 @@ def sqlite_ledger(tmp_path: Path) -> str:
 def an_archive(folder: Path, ledger: str, server: S3Server | None, monkeypatch: pytest.MonkeyPatch) -> Archive:
     """An archive whose artifacts are in a bucket of this server, or in a folder."""
     if server is None:
-        return Archive(folder, Place(ledger, str(folder / "store")))
+        return Archive(folder, StoreUrls(ledger, str(folder / "store")))
     for name, value in server.environment(folder / "cache").items():
         monkeypatch.setenv(name, value)
-    return Archive(folder, Place(ledger, f"s3://{a_bucket_name()}/archive"))
+    return Archive(folder, StoreUrls(ledger, f"s3://{a_bucket_name()}/archive"))
 
 
 @pytest.fixture(

@@ -12,7 +12,7 @@ from deepsound.media.audio import audio_format
 from deepsound.media.probe import probe
 from tasks.operations.run_registration import load_jobs, unfinished_items
 from tasks.operations.run_results import ItemResult
-from tasks.runtime.stores import Place
+from tasks.runtime.stores import StoreUrls
 from tasks.steps.runner import LAST_TRY, perform
 from tests.archive_setup import Archive
 from tests.made_clips import tone, write_clip
@@ -112,7 +112,9 @@ def test_parts_of_what_lies_in_a_bucket_are_delivered_into_one(
 ):
     for name, value in moto.environment(tmp_path / "cache").items():
         monkeypatch.setenv(name, value)
-    archive = Archive(tmp_path, Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", f"s3://{a_bucket_name()}/store"))
+    archive = Archive(
+        tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", f"s3://{a_bucket_name()}/store")
+    )
     client, bucket = moto.client(), a_bucket_name()
     client.make_bucket(bucket)
     client.fput_object(bucket, "reels/reel.mp4", str(a_reel(tmp_path)))

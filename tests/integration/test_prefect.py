@@ -12,7 +12,7 @@ import pytest
 
 from deepsound.errors import DeepSoundError
 from flows.prefect_server import PrivateServer, configured_server
-from tasks.runtime.stores import Place
+from tasks.runtime.stores import StoreUrls
 from tests.archive_setup import DEEPSOUND, Archive
 from tests.prefect_workers import PREFECT, answers, until
 from tests.s3_servers import free_port
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 
 def test_with_no_server_configured_the_command_brings_its_own_and_says_so(tmp_path: Path):
-    archive = Archive(tmp_path, Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
+    archive = Archive(tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
     clip = silent_clip(tmp_path / "ball.mp4")
     environment = {**archive.variables(), "PREFECT_HOME": str(tmp_path / "prefect")}
     environment.pop("PREFECT_API_URL", None)

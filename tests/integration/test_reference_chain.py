@@ -11,7 +11,7 @@ from benchmarks.chain import OurChain, distance
 from benchmarks.reference.chain import ReferenceChain
 from benchmarks.synthetic_checkpoints import empty_text
 from deepsound.generation.mmaudio.networks import Networks
-from deepsound.generation.mmaudio.sequence_config import AudioFormat
+from deepsound.generation.mmaudio.sequence_config import MelFormat
 from deepsound.separation.bs_roformer.separator import BSRoformerSeparator
 from tests.made_clips import bouncing_ball, write_clip
 from tests.mmaudio_checkpoints import small_sizes, write_small_files
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 # At the separator's own rate: what a network of 16 kHz leaves empty at the top is nothing but rounding, which the
 # separator's norms make as loud as everything else.
-SIZES = replace(small_sizes(), audio=AudioFormat(sample_rate=44_100, hop=256, mel_bands=80))
+SIZES = replace(small_sizes(), audio=MelFormat(sample_rate=44_100, hop=256, mel_bands=80))
 CHUNKS = replace(TINY, chunk=17_640)
 """Two fifths of a second, of a clip of three: the reference makes five of it, as 8 s of 10 s."""
 

@@ -15,7 +15,7 @@ from tasks.operations.item_review import review_item
 from tasks.operations.retention import Swept, prune, sweep_orphans, sweep_unfinished
 from tasks.operations.run_audit import verify_books
 from tasks.operations.run_registration import load_jobs, unfinished_items
-from tasks.runtime.heartbeat import on_shift
+from tasks.runtime.heartbeat import worker_session
 from tasks.runtime.item import PLAN
 from tasks.steps.runner import reuse
 from tests.archive_setup import Archive
@@ -103,7 +103,7 @@ def test_orphans_go_and_all_that_the_ledger_knows_stays(archive: Archive):
     archive.drive(run)
     orphan = an_orphan(archive)
     assert sweep_orphans(archive.worker, timedelta(hours=1)) == 0, "younger than that"
-    with on_shift(archive.worker, run), pytest.raises(DeepSoundError, match="workers are at work"):
+    with worker_session(archive.worker, run), pytest.raises(DeepSoundError, match="workers are at work"):
         sweep_orphans(archive.worker, AT_ONCE)
     assert archive.worker.store.has(orphan)
     assert sweep_orphans(archive.worker, AT_ONCE) == 1

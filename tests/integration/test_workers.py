@@ -14,7 +14,7 @@ from db.read.items import run_ids
 from db.read.queries import deaths
 from db.read.run_progress import open_items
 from db.write.retries import reopen_items
-from db.write.worker_sessions import lease_seconds, live_shifts
+from db.write.worker_sessions import lease_seconds, live_worker_sessions
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import OutcomeKind
 from flows.concurrency import VIDEOS_AT_ONCE
@@ -82,7 +82,7 @@ def test_what_a_killed_worker_held_is_taken_up_when_its_lease_runs_out(archive: 
     with archive.worker.ledger.read() as session:
         [left] = open_items(session, run_id)
         assert deaths(session, [left.id]) == {left.id: 1}
-        assert live_shifts(session, run_id) == []
+        assert live_worker_sessions(session, run_id) == []
     [result] = archive.drive(run_id)
     assert result.outcome is OutcomeKind.DONE
     [item] = archive.items()
@@ -140,4 +140,4 @@ def test_two_workers_with_the_same_videos_do_each_once(archive: Archive):
 
 def shards_at_work(archive: Archive, run_id: str) -> bool:
     with archive.worker.ledger.read() as session:
-        return any(shift.flow_run_id for shift in live_shifts(session, run_id))
+        return any(shift.flow_run_id for shift in live_worker_sessions(session, run_id))

@@ -8,7 +8,7 @@ import pytest
 
 from db.read.items import run_ids
 from deepsound.pipeline import OutcomeKind
-from tasks.runtime.stores import Place
+from tasks.runtime.stores import StoreUrls
 from tests.archive_setup import Archive
 from tests.s3_servers import RadosGateway, a_bucket_name
 from tests.voiced_clips import silent_clip
@@ -22,7 +22,9 @@ def test_whom_the_store_refuses_spoils_no_video(
 ):
     for name, value in radosgw.server.environment(tmp_path / "cache").items():
         monkeypatch.setenv(name, value)
-    archive = Archive(tmp_path, Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", f"s3://{a_bucket_name()}/store"))
+    archive = Archive(
+        tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", f"s3://{a_bucket_name()}/store")
+    )
     run_id = archive.register(silent_clip(tmp_path / "ball.mp4", seconds=0.5))
     program = (
         "import sys; from flows.local_run import drive_run;"

@@ -15,7 +15,7 @@ from console.cli.app import main
 from db.schema.database import open_ledger
 from deepsound.errors import DeepSoundError
 from flows.local_run import drive_run
-from tasks.runtime.stores import Place
+from tasks.runtime.stores import StoreUrls
 from tasks.runtime.worker import worker_at
 from tests.ledger_samples import a_run, begin, dub
 
@@ -141,7 +141,7 @@ class Sealing:
         self._patch.setenv("DEEPSOUND_SEAL_PUBLIC_KEY", str(self.folder / "trusted.pem"))
 
     def end_a_run(self) -> str:
-        place = Place(self.url, str(self.folder / "store"))
+        place = StoreUrls(self.url, str(self.folder / "store"))
         worker = worker_at(place)
         run_id, [item] = begin(worker.ledger, a_run("a.mp4"))
         dub(worker.ledger, item)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.models.batching import Batcher, Limits
+from deepsound.models.batching import Batcher, BatchLimits
 from deepsound.out_of_memory import is_out_of_memory
 
 LONG = 60.0
@@ -24,7 +24,7 @@ LONG = 60.0
 class Model:
     """Squares numbers. A number costs itself, and odd ones don't mix with even ones."""
 
-    def __init__(self, limits: Limits, check: Callable[[Sequence[int]], object] = lambda _: None) -> None:
+    def __init__(self, limits: BatchLimits, check: Callable[[Sequence[int]], object] = lambda _: None) -> None:
         self.batches: list[list[int]] = []
         self.check = check
         self.at_work = threading.Event()
@@ -90,18 +90,18 @@ def answers(asked: Sequence[Future[list[int]]]) -> list[list[int]]:
 
 
 def test_what_is_asked_at_once_is_one_batch_and_everybody_gets_their_own_answer() -> None:
-    model = Model(Limits(requests=8, wait=LONG))
+    model = Model(BatchLimits(requests=8, wait=LONG))
     assert answers(model.ask_together([2], [4], [6, 8])) == [[4], [16], [36, 64]]
     assert model.sizes == [4]
 
 
 def test_a_lone_request_does_not_wait_for_company_that_cannot_come() -> None:
-    model = Model(Limits(requests=8, wait=LONG))
+    model = Model(BatchLimits(requests=8, wait=LONG))
     assert model.ask(3) == [9]
 
 
 def test_a_request_waits_for_company_no_longer_than_it_may() -> None:
-    model = Model(Limits(requests=8, wait=0.05))
+    model = Model(BatchLimits(requests=8, wait=0.05))
     with model.batcher.joined():
         begun = time.monotonic()
         assert model.ask(3) == [9]
@@ -109,7 +109,7 @@ def test_a_request_waits_for_company_no_longer_than_it_may() -> None:
 
 
 def test_company_that_leaves_is_not_waited_for() -> None:
-    model = Model(Limits(requests=8, wait=LONG))
+    model = Model(BatchLimits(requests=8, wait=LONG))
     with ThreadPoolExecutor(1) as pool, model.batcher.joined():
         asked = pool.submit(model.ask, 3)
         while not model.batcher._waiting:
@@ -118,7 +118,7 @@ def test_company_that_leaves_is_not_waited_for() -> None:
 
 
 def test_threads_that_ask_again_and_again_stay_together() -> None:
-    model = Model(Limits(requests=8, wait=LONG))
+    model = Model(BatchLimits(requests=8, wait=LONG))
 
     def ask_often(first: int) -> list[int]:
         with model.batcher.joined() as ask:
@@ -133,7 +133,7 @@ def test_threads_that_ask_again_and_again_stay_together() -> None:
 
 
 def test_what_comes_while_the_model_is_at_work_is_the_next_batch() -> None:
-    model = Model(Limits(requests=8))
+    model = Model(BatchLimits(requests=8))
     model.may_end.clear()
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(model.ask, 2)]
@@ -147,7 +147,7 @@ def test_what_comes_while_the_model_is_at_work_is_the_next_batch() -> None:
 
 
 def test_a_thread_that_came_out_of_step_is_waited_for_once_the_model_is_free() -> None:
-    model = Model(Limits(requests=8, wait=0.3))
+    model = Model(BatchLimits(requests=8, wait=0.3))
     model.may_end.clear()
 
     def ask_twice() -> list[int]:
@@ -167,19 +167,19 @@ def test_a_thread_that_came_out_of_step_is_waited_for_once_the_model_is_free() -
 
 
 def test_a_batch_has_no_more_requests_than_allowed() -> None:
-    model = Model(Limits(requests=2, wait=LONG))
+    model = Model(BatchLimits(requests=2, wait=LONG))
     answers(model.ask_together([2], [4], [6], [8], [10]))
     assert model.sizes == [2, 2, 1]
 
 
 def test_a_batch_costs_no_more_than_allowed_but_one_request_always_runs() -> None:
-    model = Model(Limits(requests=8, cost=10, wait=LONG))
+    model = Model(BatchLimits(requests=8, cost=10, wait=LONG))
     assert answers(model.ask_together([4, 6, 2, 100])) == [[16, 36, 4, 10_000]]
     assert model.batches == [[4, 6], [2], [100]]
 
 
 def test_requests_of_different_kinds_do_not_share_a_batch() -> None:
-    model = Model(Limits(requests=8, wait=LONG))
+    model = Model(BatchLimits(requests=8, wait=LONG))
     assert answers(model.ask_together([1, 2, 3, 4])) == [[1, 4, 9, 16]]
     assert sorted(model.batches) == [[1, 3], [2, 4]]
 
@@ -196,13 +196,13 @@ ALLOCATIONS = [
 
 @pytest.mark.parametrize("allocate", ALLOCATIONS)
 def test_out_of_memory_halves_the_batch_and_goes_on(allocate: Callable[[], object]) -> None:
-    model = Model(Limits(requests=8, wait=LONG), fits(3, allocate))
+    model = Model(BatchLimits(requests=8, wait=LONG), fits(3, allocate))
     assert answers(model.ask_together(*[[2]] * 8)) == [[4]] * 8
     assert model.sizes == [8, 4, 2, 2, 2, 2]
 
 
 def test_the_size_that_did_not_fit_is_not_tried_again_at_once() -> None:
-    model = Model(Limits(requests=8, wait=LONG), fits(3))
+    model = Model(BatchLimits(requests=8, wait=LONG), fits(3))
     for _ in range(2):
         answers(model.ask_together(*[[2]] * 8))
     assert model.sizes == [8, 4] + [2] * 8
@@ -210,7 +210,7 @@ def test_the_size_that_did_not_fit_is_not_tried_again_at_once() -> None:
 
 def test_the_size_that_did_not_fit_is_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deepsound.models.batching._REMEMBERED_SECONDS", 0.2)
-    model = Model(Limits(requests=2, wait=LONG), fits(1))
+    model = Model(BatchLimits(requests=2, wait=LONG), fits(1))
     answers(model.ask_together([2], [4]))
     time.sleep(0.25)
     model.check = fits(2)
@@ -223,7 +223,7 @@ def test_a_request_that_does_not_fit_alone_fails_and_the_others_go_on() -> None:
         if sum(numbers) >= 100:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
 
-    model = Model(Limits(requests=8, wait=LONG), too_large)
+    model = Model(BatchLimits(requests=8, wait=LONG), too_large)
     small, large, other = model.ask_together([2], [100], [4])
     assert answers([small, other]) == [[4], [16]]
     with pytest.raises(DeepSoundError, match="does not fit the memory") as raised:
@@ -233,7 +233,7 @@ def test_a_request_that_does_not_fit_alone_fails_and_the_others_go_on() -> None:
 
 
 def test_bad_input_fails_alone() -> None:
-    model = Model(Limits(requests=8, wait=LONG), refuses(4))
+    model = Model(BatchLimits(requests=8, wait=LONG), refuses(4))
     good, bad, other = model.ask_together([2], [4], [6])
     assert answers([good, other]) == [[4], [36]]
     with pytest.raises(ValueError, match="cannot square 4"):
@@ -241,7 +241,7 @@ def test_bad_input_fails_alone() -> None:
 
 
 def test_a_crash_reaches_everybody_and_leaves_the_batcher_at_work() -> None:
-    model = Model(Limits(requests=8, wait=LONG), refuses(2, 4, 6))
+    model = Model(BatchLimits(requests=8, wait=LONG), refuses(2, 4, 6))
     for asked in model.ask_together([2], [4], [6]):
         with pytest.raises(ValueError, match="cannot square"):
             asked.result(0)
@@ -249,10 +249,10 @@ def test_a_crash_reaches_everybody_and_leaves_the_batcher_at_work() -> None:
 
 
 def test_too_few_answers_are_a_failure() -> None:
-    batcher = Batcher(lambda numbers: [0], Limits(2, wait=LONG), cost=float, kind=lambda _: None)  # noqa: ARG005
+    batcher = Batcher(lambda numbers: [0], BatchLimits(2, wait=LONG), cost=float, kind=lambda _: None)  # noqa: ARG005
     with batcher.joined() as ask:
         assert ask([1, 2]) == [0, 0], "alone, each has its answer"
-    batcher = Batcher(lambda numbers: [], Limits(2), cost=float, kind=lambda _: None)  # noqa: ARG005
+    batcher = Batcher(lambda numbers: [], BatchLimits(2), cost=float, kind=lambda _: None)  # noqa: ARG005
     with batcher.joined() as ask, pytest.raises(ValueError, match="0 answers"):
         ask([1])
 
@@ -262,7 +262,7 @@ def test_when_the_thread_at_work_is_interrupted_another_takes_over() -> None:
         model.check = lambda _: None
         raise KeyboardInterrupt
 
-    model = Model(Limits(requests=8, wait=LONG), interrupt_once)
+    model = Model(BatchLimits(requests=8, wait=LONG), interrupt_once)
     asked = model.ask_together([2], [4], [6])
     interrupted = [future for future in asked if future.exception(0)]
     assert [type(future.exception(0)) for future in interrupted] == [KeyboardInterrupt]
@@ -272,7 +272,7 @@ def test_when_the_thread_at_work_is_interrupted_another_takes_over() -> None:
 def test_a_waiting_thread_that_is_interrupted_takes_its_requests_along() -> None:
     class StopIt(BaseException): ...
 
-    model = Model(Limits(requests=8))
+    model = Model(BatchLimits(requests=8))
     model.may_end.clear()
     stopped: list[BaseException] = []
 
@@ -303,7 +303,7 @@ def test_a_request_whose_cost_cannot_be_told_fails_alone() -> None:
     def cost(number: int) -> float:
         return 1 / number
 
-    batcher = Batcher(list, Limits(2, wait=LONG), cost=cost, kind=lambda _: None)
+    batcher = Batcher(list, BatchLimits(2, wait=LONG), cost=cost, kind=lambda _: None)
     with batcher.joined() as ask, pytest.raises(ZeroDivisionError):
         ask([0])
     with batcher.joined() as ask:
@@ -312,7 +312,7 @@ def test_a_request_whose_cost_cannot_be_told_fails_alone() -> None:
 
 def test_no_thread_is_left_behind() -> None:
     before = set(threading.enumerate())
-    model = Model(Limits(requests=8, wait=LONG))
+    model = Model(BatchLimits(requests=8, wait=LONG))
     answers(model.ask_together([2], [4]))
     assert set(threading.enumerate()) == before
 
@@ -325,7 +325,7 @@ def test_no_thread_is_left_behind() -> None:
         max_size=6,
     ),
     limits=st.builds(
-        Limits,
+        BatchLimits,
         requests=st.integers(1, 4),
         cost=st.sampled_from([5.0, 12.0, math.inf]),
         wait=st.sampled_from([0.0, 0.002, 0.01]),
@@ -334,7 +334,7 @@ def test_no_thread_is_left_behind() -> None:
     bad=st.sets(st.integers(1, 9), max_size=2),
 )
 def test_however_requests_arrive_each_is_answered_within_the_limits(
-    questions: list[list[tuple[int, list[int]]]], limits: Limits, capacity: int, bad: set[int]
+    questions: list[list[tuple[int, list[int]]]], limits: BatchLimits, capacity: int, bad: set[int]
 ) -> None:
     def check(numbers: Sequence[int]) -> None:
         fits(capacity)(numbers)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.models.checkpoints import load_strict, place, read_state
+from deepsound.models.checkpoints import load_strict, move_to_device, read_state
 
 
 def network() -> nn.Module:
@@ -148,7 +148,7 @@ def test_a_damaged_file_loads_or_is_named(whole: tuple[Path, bytes], data: st.Da
     except DeepSoundError as error:
         failure = error
     else:
-        place(module, torch.device("cpu"), torch.float32)
+        move_to_device(module, torch.device("cpu"), torch.float32)
         return
     assert failure.code is ErrorCode.MODEL_FAILED
     assert str(failure).startswith(str(path))

@@ -13,9 +13,9 @@ import pytest
 
 from deepsound.pipeline import Fallback, VoicePolicy
 from flows.concurrency import VIDEOS_AT_ONCE, on_thread, threads, videos_at_once
-from tasks.runtime.item import Job
+from tasks.runtime.item import ItemInProgress
 from tasks.runtime.run_settings import RunSettings
-from tasks.runtime.stores import Place
+from tasks.runtime.stores import StoreUrls
 from tasks.runtime.worker import worker_at
 from tests.third_party_backends import install_plugin
 
@@ -36,28 +36,28 @@ class Plugin(Evidence):
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
+def job(tmp_path: Path) -> ItemInProgress:
     settings = RunSettings(
         "foley", "evidence", "mix-minus", Fallback.NEG, VoicePolicy.ALL, "", "", 42, loudness=True, out=tmp_path
     )
-    worker = worker_at(Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
-    return Job(
+    worker = worker_at(StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
+    return ItemInProgress(
         worker, run_id="run", item_id=1, source=Path("/archive/reel.mov"), output_name="reel",
         video_sha256=None, settings=settings, done={},
     )  # fmt: skip
 
 
-def sounded_by(job: Job, generator: str) -> Job:
+def sounded_by(job: ItemInProgress, generator: str) -> ItemInProgress:
     job.settings = replace(job.settings, generator=generator)
     return job
 
 
-def test_generators_that_gain_nothing_from_company_get_a_video_for_every_core(job: Job) -> None:
+def test_generators_that_gain_nothing_from_company_get_a_video_for_every_core(job: ItemInProgress) -> None:
     assert videos_at_once([job]) == VIDEOS_AT_ONCE
 
 
 def test_what_a_generator_works_on_together_comes_on_top(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: ItemInProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install_plugin(tmp_path / "site", "deepsound.generators", "eight_together", EIGHT_TOGETHER)
     monkeypatch.syspath_prepend(tmp_path / "site")
@@ -65,7 +65,7 @@ def test_what_a_generator_works_on_together_comes_on_top(
 
 
 def test_what_a_reasoner_answers_together_comes_on_top_too(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: ItemInProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install_plugin(tmp_path / "site", "deepsound.reasoners", "five_together", FIVE_TOGETHER)
     monkeypatch.syspath_prepend(tmp_path / "site")
@@ -73,7 +73,7 @@ def test_what_a_reasoner_answers_together_comes_on_top_too(
     assert videos_at_once([job]) == VIDEOS_AT_ONCE + 5
 
 
-def test_a_generator_that_cannot_be_loaded_is_left_to_the_step_that_needs_it(job: Job) -> None:
+def test_a_generator_that_cannot_be_loaded_is_left_to_the_step_that_needs_it(job: ItemInProgress) -> None:
     assert videos_at_once([sounded_by(job, "no-such-generator")]) == VIDEOS_AT_ONCE
 
 

@@ -18,9 +18,9 @@ from deepsound.pipeline import Fallback, Step, VoicePolicy
 from deepsound.storage.location import InBucket, Location
 from deepsound.storage.protocol import Artifact
 from tasks.delivery.deliver import deliver, delivered_places
-from tasks.runtime.item import PLAN, Job
+from tasks.runtime.item import PLAN, ItemInProgress
 from tasks.runtime.run_settings import RunSettings
-from tasks.runtime.stores import Place
+from tasks.runtime.stores import StoreUrls
 from tasks.runtime.time_range import TimeRange
 from tasks.runtime.worker import Worker, worker_at
 from tests.s3_servers import S3Server, a_bucket_name
@@ -34,20 +34,22 @@ Made = Callable[[Mapping[str, bytes]], FinishedStep]
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
     folder = tmp_path_factory.mktemp("place")
-    return worker_at(Place(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store")))
+    return worker_at(StoreUrls(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store")))
 
 
 @pytest.fixture
-def job(worker: Worker, tmp_path: Path) -> Job:
+def job(worker: Worker, tmp_path: Path) -> ItemInProgress:
     return a_job(worker, tmp_path / "out", "reel")
 
 
-def a_job(worker: Worker, out: Location, name: str, video: str = "0" * 64, folder: Path = Path("/archive")) -> Job:
+def a_job(
+    worker: Worker, out: Location, name: str, video: str = "0" * 64, folder: Path = Path("/archive")
+) -> ItemInProgress:
     settings = RunSettings(
         "foley", "evidence", "mix-minus", Fallback.NEG, VoicePolicy.VOICE_OVER, "", "", 42, loudness=True, out=out
     )
     judged = FinishedStep(StepRef(Step.JUDGE), 7, "evidence", {"verdict": "yes"}, 0.9, (), {})
-    return Job(
+    return ItemInProgress(
         worker, run_id="run", item_id=1, source=folder / f"{name}.mov", output_name=name,
         video_sha256=video, settings=settings, done={judged.at: judged},
     )  # fmt: skip
@@ -75,7 +77,7 @@ def published(made: Made) -> FinishedStep:
     return made({"video": SOUND[::-1], "audio": SOUND, "voice": VOICE})
 
 
-def test_every_published_file_lies_under_its_name(job: Job, published: FinishedStep):
+def test_every_published_file_lies_under_its_name(job: ItemInProgress, published: FinishedStep):
     deliver(job, published)
     found = {path.name: path.read_bytes() for path in job.settings.out.iterdir()}
     sidecar = json.loads(found.pop("reel.json"))
@@ -97,7 +99,7 @@ def test_where_nothing_is_put_out_there_is_no_place_for_a_picture(published: Fin
     assert set(delivered_places(Path("out"), "reel", withheld)) == {"sidecar"}
 
 
-def test_the_right_bytes_that_lie_there_are_not_touched(job: Job, published: FinishedStep):
+def test_the_right_bytes_that_lie_there_are_not_touched(job: ItemInProgress, published: FinishedStep):
     deliver(job, published)
     results = [
         path for role, path in delivered_places(job.settings.out, "reel", published).items() if role != "sidecar"
@@ -108,7 +110,7 @@ def test_the_right_bytes_that_lie_there_are_not_touched(job: Job, published: Fin
 
 
 @pytest.mark.parametrize("wrong", [b"", SOUND[:-1] + b"\0", SOUND[:1000], SOUND + b"more"])
-def test_wrong_bytes_under_a_results_name_are_replaced(job: Job, published: FinishedStep, wrong: bytes):
+def test_wrong_bytes_under_a_results_name_are_replaced(job: ItemInProgress, published: FinishedStep, wrong: bytes):
     deliver(job, published)
     (job.settings.out / "reel.wav").write_bytes(wrong)
     deliver(job, published)
@@ -249,7 +251,7 @@ def test_another_part_of_the_same_video_is_another_source(worker: Worker, publis
             deliver(other, published)
 
 
-def a_part(worker: Worker, out: Path, start: float, end: float) -> Job:
+def a_part(worker: Worker, out: Path, start: float, end: float) -> ItemInProgress:
     job = a_job(worker, out, "reel")
     job.part = TimeRange(start, end)
     cut = {"excerpt": {"start": start, "end": end}}
@@ -290,7 +292,7 @@ def room_for(size: int) -> Iterator[None]:
 
 
 def test_a_result_that_could_not_be_written_whole_never_has_its_name(
-    job: Job, published: FinishedStep, made: Made
+    job: ItemInProgress, published: FinishedStep, made: Made
 ):
     deliver(job, made({"video": b"of an earlier run"}))
     with room_for(100_000), pytest.raises(DeepSoundError, match="file too large") as caught:
@@ -303,7 +305,7 @@ def test_a_result_that_could_not_be_written_whole_never_has_its_name(
 
 
 def test_a_result_the_store_lost_is_missed_before_anything_has_its_name(
-    worker: Worker, job: Job, published: FinishedStep
+    worker: Worker, job: ItemInProgress, published: FinishedStep
 ):
     gone = Artifact("0" * 64, 1, "video/mp4")
     lost = FinishedStep(published.at, 9, "mux", published.result, None, (), {"video": gone})

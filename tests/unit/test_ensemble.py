@@ -14,7 +14,7 @@ from deepsound.media.audio import write_float_wav
 from deepsound.media.decode import look
 from deepsound.media.observers import Footage
 from deepsound.reasoning.ensemble import SURELY, SURELY_NOT, Vote, settle, votes
-from deepsound.reasoning.protocol import AnswersTogether, HearsSilence, Member, Testimony
+from deepsound.reasoning.protocol import AnswersTogether, HearsSilence, Member, Reply
 from deepsound.reasoning.silence_vote import SilenceVote, settle_silence, silence_of, silence_votes
 from tests.dummy_reasoner import CODE, HEARING
 from tests.third_party_backends import install_plugin
@@ -122,11 +122,11 @@ def test_it_never_decides_without_ground(each: list[Vote]):
 
 
 def test_words_that_cannot_be_read_leave_it_to_the_probability_and_without_one_to_a_person():
-    hm = Testimony("Hm.", "?", probability=0.9)
-    yes = Testimony("A", "?", probability=0.8, form=ReplyForm.LETTER)
-    both = Testimony("Hm. A", "?", members=(Member("hm", hm, 0), Member("yes", yes, 4)))
+    hm = Reply("Hm.", "?", probability=0.9)
+    yes = Reply("A", "?", probability=0.8, form=ReplyForm.LETTER)
+    both = Reply("Hm. A", "?", members=(Member("hm", hm, 0), Member("yes", yes, 4)))
     assert settle(votes(both)).verdict is Verdict.YES
-    unsure = Testimony("Hm. A", "?", members=(Member("hm", Testimony("Hm.", "?"), 0), Member("yes", yes, 4)))
+    unsure = Reply("Hm. A", "?", members=(Member("hm", Reply("Hm.", "?"), 0), Member("yes", yes, 4)))
     assert settle(votes(unsure)).verdict is Verdict.UNDECIDED
     assert votes(hm) == ()
 

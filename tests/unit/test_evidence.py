@@ -54,13 +54,13 @@ def looked(clip: Path) -> Footage:
     return look(clip, Evidence().observers())
 
 
-def judge(footage: Footage, sound: np.ndarray, folder: Path) -> protocol.Testimony:
+def judge(footage: Footage, sound: np.ndarray, folder: Path) -> protocol.Reply:
     path = folder / "sound.wav"
     soundfile.write(path, sound, 48000, subtype="FLOAT")
     return Evidence().judge(footage, path)
 
 
-def verdict(testimony: protocol.Testimony) -> cot.Verdict:
+def verdict(testimony: protocol.Reply) -> cot.Verdict:
     """As parsed from the words; the probability must say the same."""
     judgement = cot.parse_judgement(testimony.raw)
     assert judgement.verdict is not cot.Verdict.UNDECIDED, judgement.reason
@@ -68,15 +68,15 @@ def verdict(testimony: protocol.Testimony) -> cot.Verdict:
     return judgement.verdict
 
 
-def unseen(testimony: protocol.Testimony) -> list[Span]:
+def unseen(testimony: protocol.Reply) -> list[Span]:
     return [voice.span for voice in testimony.voices if not voice.person_visible]
 
 
-def seen(testimony: protocol.Testimony) -> list[Span]:
+def seen(testimony: protocol.Reply) -> list[Span]:
     return [voice.span for voice in testimony.voices if voice.person_visible]
 
 
-def off_screen(testimony: protocol.Testimony) -> list[Span]:
+def off_screen(testimony: protocol.Reply) -> list[Span]:
     return [voice.span for voice in testimony.voices if voice.off_screen]
 
 

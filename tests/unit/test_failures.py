@@ -13,20 +13,20 @@ import torch
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Fallback, VoicePolicy
 from tasks.runtime.fault_points import fault_point
-from tasks.runtime.item import Job
+from tasks.runtime.item import ItemInProgress
 from tasks.runtime.run_settings import RunSettings
-from tasks.runtime.stores import Place
+from tasks.runtime.stores import StoreUrls
 from tasks.runtime.worker import worker_at
 from tasks.steps.runner import as_failure
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
+def job(tmp_path: Path) -> ItemInProgress:
     settings = RunSettings(
         "foley", "evidence", "mix-minus", Fallback.NEG, VoicePolicy.ALL, "", "", 42, loudness=True, out=tmp_path
     )
-    worker = worker_at(Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
-    return Job(
+    worker = worker_at(StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
+    return ItemInProgress(
         worker, run_id="run", item_id=1, source=Path("/archive/reel.mov"), output_name="reel",
         video_sha256=None, settings=settings, done={},
     )  # fmt: skip
@@ -43,7 +43,7 @@ def job(tmp_path: Path) -> Job:
         (ZeroDivisionError("a bug\nof ours"), ErrorCode.INTERNAL),
     ],
 )
-def test_a_failure_is_one_line_with_file_and_remedy(job: Job, error: Exception, code: ErrorCode):
+def test_a_failure_is_one_line_with_file_and_remedy(job: ItemInProgress, error: Exception, code: ErrorCode):
     failure = as_failure(error, job)
     assert failure.code is code
     assert str(failure).startswith("/archive/reel.mov: ")
@@ -51,12 +51,12 @@ def test_a_failure_is_one_line_with_file_and_remedy(job: Job, error: Exception, 
     assert "\n" not in str(failure)
 
 
-def test_a_failure_that_has_its_code_keeps_it(job: Job):
+def test_a_failure_that_has_its_code_keeps_it(job: ItemInProgress):
     failure = DeepSoundError(ErrorCode.SOURCE_EMPTY, "the file is empty")
     assert as_failure(failure, job) is failure
 
 
-def test_a_source_whose_name_is_no_text_can_still_be_spoken_of(job: Job):
+def test_a_source_whose_name_is_no_text_can_still_be_spoken_of(job: ItemInProgress):
     job.source = Path(os.fsdecode(b"/archive/\xff.mov"))
     assert "\\xff.mov" in str(as_failure(ValueError("x"), job))
 

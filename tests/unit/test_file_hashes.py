@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deepsound.models.file_hashes import checkpoint_sha256, source_sha256
 from deepsound.models import file_hashes
+from deepsound.models.file_hashes import checkpoint_sha256, source_sha256
 from deepsound.user_dirs import cache_folder
 from tests.count_opens import counted_opens
 

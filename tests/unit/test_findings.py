@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from db.schema.records import FinishedStep, StepRef
 from deepsound.cot import Verdict
-from deepsound.pipeline import Fallback, Findings, Policy, Round, Step, VoicePolicy, next_action
-from tasks.runtime.item import findings
+from deepsound.pipeline import ChainState, Fallback, Policy, Round, Step, VoicePolicy, next_action
+from tasks.runtime.item import chain_state
 
 History = dict[StepRef, FinishedStep]
 
@@ -29,34 +29,34 @@ SILENT = finished(StepRef(Step.CHECK_SILENCE), silent=True)
 
 
 def test_nothing_is_known_of_an_item_nobody_touched():
-    assert findings({}) == Findings()
+    assert chain_state({}) == ChainState()
 
 
 def test_a_plan_that_could_not_be_read_is_known_as_such():
-    assert findings(history(finished(StepRef(Step.PLAN), accepted=False))).plan_accepted is False
+    assert chain_state(history(finished(StepRef(Step.PLAN), accepted=False))).plan_accepted is False
 
 
 def test_a_judged_item_is_known_with_verdict_and_whether_a_voice_was_heard():
-    known = findings(history(PLANNED, GENERATED, JUDGED_YES))
+    known = chain_state(history(PLANNED, GENERATED, JUDGED_YES))
     assert known.first == Round(generated=True, verdict=Verdict.YES, voice_heard=True)
 
 
 def test_a_reasoner_that_cannot_tell_whether_somebody_speaks_leaves_that_unknown():
     judged = finished(StepRef(Step.JUDGE), verdict="undecided", voice_heard=None)
-    assert findings(history(PLANNED, GENERATED, judged)).first.voice_heard is None
+    assert chain_state(history(PLANNED, GENERATED, judged)).first.voice_heard is None
 
 
 def test_the_two_rounds_are_told_apart():
     fell_back = finished(StepRef(Step.FALL_BACK), mode="neg")
     again = finished(StepRef(Step.GENERATE, 2))
-    known = findings(history(PLANNED, GENERATED, JUDGED_YES, SEPARATED, SILENT, fell_back, again))
+    known = chain_state(history(PLANNED, GENERATED, JUDGED_YES, SEPARATED, SILENT, fell_back, again))
     assert known.fell_back is Fallback.NEG
     assert known.first == Round(generated=True, verdict=Verdict.YES, voice_heard=True, separated=True, silent=True)
     assert known.second == Round(generated=True)
 
 
 def test_a_published_item_has_nothing_left_to_do():
-    known = findings(history(PLANNED, GENERATED, finished(StepRef(Step.PUBLISH, 2), outcome="done")))
+    known = chain_state(history(PLANNED, GENERATED, finished(StepRef(Step.PUBLISH, 2), outcome="done")))
     assert known.published
     assert next_action(Policy(Fallback.RM, VoicePolicy.ALL), known) is None
 
@@ -65,7 +65,7 @@ def test_what_a_person_ruled_goes_before_the_judge_in_its_round_alone():
     done = history(
         PLANNED, GENERATED, JUDGED_YES, finished(StepRef(Step.JUDGE, 2), verdict="no", voice_heard=None)
     )
-    known = findings(done, {StepRef(Step.JUDGE): Verdict.NO})
+    known = chain_state(done, {StepRef(Step.JUDGE): Verdict.NO})
     assert (known.first.verdict, known.first.voice_heard) == (Verdict.NO, False)
     assert known.second.verdict is Verdict.NO
     assert known.second.voice_heard is None
@@ -92,8 +92,8 @@ def test_an_item_taken_up_from_its_history_never_does_a_step_twice_and_ends(
     for steps in count():
         # What a worker that takes the item up now knows: rows in whatever order the database gave them.
         shuffled = dict(data.draw(st.permutations(list(done.items()))))
-        assert findings(shuffled) == findings(done)
-        action = next_action(policy, findings(done))
+        assert chain_state(shuffled) == chain_state(done)
+        action = next_action(policy, chain_state(done))
         if action is None:
             break
         assert steps < 12

@@ -13,7 +13,7 @@ from deepsound.generation.foley.impacts import Impact
 from deepsound.generation.foley.mix import mix
 from deepsound.generation.foley.modal_synthesis import BODIES, strike
 from deepsound.generation.foley.scene_beds import LEVELS, Score
-from deepsound.generation.foley.synthesis import BLOCK, CONTROL_RATE, Drift, Overlap, noise, place, stream
+from deepsound.generation.foley.synthesis import BLOCK, CONTROL_RATE, Drift, Overlap, noise, pan_stereo, stream
 from deepsound.generation.foley.textures import TEXTURES
 from deepsound.generation.foley.visual_onsets import Onset
 from deepsound.media.audio import write_float_wav
@@ -196,5 +196,5 @@ def test_events_that_overlap_add_up_and_come_back_in_later_blocks() -> None:
 
 @given(pan=st.floats(-1.0, 1.0))
 def test_panning_keeps_the_power(pan: float) -> None:
-    left, right = place(np.ones(1), pan)[:, 0]
+    left, right = pan_stereo(np.ones(1), pan)[:, 0]
     assert left**2 + right**2 == pytest.approx(1.0)

@@ -9,7 +9,7 @@ import pytest
 from deepsound.errors import DeepSoundError
 from deepsound.media.decode import look
 from deepsound.media.observers import Footage
-from tasks.runtime.footage_cache import FootageInHand
+from tasks.runtime.footage_cache import FootageCache
 from tests.made_clips import write_clip
 
 THREADS = 8
@@ -21,7 +21,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_threads_that_ask_at_once_share_one_decode(clip: Path):
-    in_hand, started, looks = FootageInHand(), threading.Barrier(THREADS), []
+    in_hand, started, looks = FootageCache(), threading.Barrier(THREADS), []
 
     def ask(_: int) -> Footage:
         started.wait()
@@ -34,7 +34,7 @@ def test_threads_that_ask_at_once_share_one_decode(clip: Path):
 
 
 def test_videos_do_not_wait_for_each_other(clip: Path):
-    in_hand, second_done = FootageInHand(), threading.Event()
+    in_hand, second_done = FootageCache(), threading.Event()
 
     def slow() -> Footage:
         assert second_done.wait(timeout=20)
@@ -48,7 +48,7 @@ def test_videos_do_not_wait_for_each_other(clip: Path):
 
 
 def test_a_failure_is_told_to_all_who_waited_and_is_not_kept(clip: Path, tmp_path: Path):
-    in_hand, started, looks = FootageInHand(), threading.Barrier(THREADS), []
+    in_hand, started, looks = FootageCache(), threading.Barrier(THREADS), []
 
     def fail() -> Footage:
         looks.append(1)
@@ -71,7 +71,7 @@ def test_a_failure_is_told_to_all_who_waited_and_is_not_kept(clip: Path, tmp_pat
 
 
 def test_what_was_let_go_is_seen_anew(clip: Path):
-    in_hand = FootageInHand()
+    in_hand = FootageCache()
     first = in_hand.get("reel", lambda: look(clip, []))
     assert in_hand.get("reel", lambda: look(clip, [])) is first
     in_hand.let_go("reel")

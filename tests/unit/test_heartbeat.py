@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from db.read.queries import unfinished
+from db.read.queries import unfinished_steps
 from db.schema.database import open_ledger
 from db.schema.records import WorkState
-from db.schema.tables import Shift
+from db.schema.tables import ShiftRow
 from db.state.lease_owner import this_owner
 from db.state.lease_queue import claim
-from db.write.worker_sessions import lease_seconds, live_shifts
+from db.write.worker_sessions import lease_seconds, live_worker_sessions
 from deepsound.storage.folder_store import FolderStore
-from tasks.runtime.footage_cache import FootageInHand
-from tasks.runtime.heartbeat import on_shift
+from tasks.runtime.footage_cache import FootageCache
+from tasks.runtime.heartbeat import worker_session
 from tasks.runtime.worker import Worker
 from tests.ledger_samples import PLAN_STEP, WORKPLACE, a_run, begin
 
@@ -35,7 +35,7 @@ def short_leases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def worker(tmp_path: Path) -> Worker:
     ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    return Worker(ledger, FolderStore(tmp_path / "store"), WORKPLACE, FootageInHand())
+    return Worker(ledger, FolderStore(tmp_path / "store"), WORKPLACE, FootageCache())
 
 
 def take(worker: Worker, item_id: int, owner: str) -> bool:
@@ -45,22 +45,22 @@ def take(worker: Worker, item_id: int, owner: str) -> bool:
 
 def state(worker: Worker, run_id: str) -> WorkState:
     with worker.ledger.read() as session:
-        [step] = unfinished(session, run_id)
+        [step] = unfinished_steps(session, run_id)
     return step.state
 
 
 def test_what_is_held_stays_held_while_the_worker_lives_and_is_open_when_it_leaves(worker: Worker) -> None:
     run_id, (item_id,) = begin(worker.ledger, a_run("a.mp4"))
-    with on_shift(worker, run_id, "flow-1"):
+    with worker_session(worker, run_id, "flow-1"):
         assert take(worker, item_id, this_owner())
         time.sleep(1.6)
         assert not take(worker, item_id, OTHER)
         with worker.ledger.read() as session:
-            assert [shift.flow_run_id for shift in live_shifts(session, run_id)] == ["flow-1"]
+            assert [shift.flow_run_id for shift in live_worker_sessions(session, run_id)] == ["flow-1"]
     assert state(worker, run_id) is WorkState.PENDING
     with worker.ledger.read() as session:
-        assert live_shifts(session, run_id) == []
-        [shift] = session.scalars(select(Shift))
+        assert live_worker_sessions(session, run_id) == []
+        [shift] = session.scalars(select(ShiftRow))
     assert shift.ended_at is not None
     assert shift.seen_at == shift.ended_at
 
@@ -69,7 +69,7 @@ def test_a_worker_that_is_interrupted_gives_back_what_it_holds(worker: Worker) -
     run_id, (item_id,) = begin(worker.ledger, a_run("a.mp4"))
 
     def work_and_be_interrupted() -> None:
-        with on_shift(worker, run_id):
+        with worker_session(worker, run_id):
             assert take(worker, item_id, this_owner())
             raise KeyboardInterrupt
 
@@ -82,7 +82,7 @@ def test_a_ledger_that_is_away_for_a_while_stops_no_heart(
     worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_id, (item_id,) = begin(worker.ledger, a_run("a.mp4"))
-    with on_shift(worker, run_id):
+    with worker_session(worker, run_id):
         assert take(worker, item_id, this_owner())
         rename(worker, "shift", "shift_elsewhere")
         with caplog.at_level(logging.WARNING):

@@ -12,13 +12,24 @@ from sqlalchemy.orm import Session
 from db.read.evidence import item_evidence
 from db.schema.database import Ledger
 from db.schema.records import NewItem, NewRun, StepRef
-from db.schema.tables import Attempt, Base, Document, Environment, Item, Review, Run, Seal, Video, Work
+from db.schema.tables import (
+    AttemptRow,
+    Base,
+    DocumentRow,
+    EnvironmentRow,
+    ItemRow,
+    ReviewRow,
+    RunRow,
+    SealRow,
+    VideoRow,
+    WorkRow,
+)
 from db.state.lease_queue import claim
 from db.write.attempts import record_attempt, register_run
 from db.write.expiry import note_expired
 from db.write.retries import reopen_items
 from db.write.run_events import EventKind, note_event
-from db.write.worker_sessions import begin_shift
+from db.write.worker_sessions import begin_worker_session
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import (
@@ -45,9 +56,9 @@ def test_a_run_keeps_its_settings_its_list_and_opens_the_first_step_of_every_ite
     new = a_run("a.mp4", "b.mp4")
     run_id, _ = begin(ledger, new)
     with ledger.read() as session:
-        run = session.get_one(Run, run_id)
-        items = session.scalars(select(Item).order_by(Item.ordinal)).all()
-        work = session.execute(select(Work.step, Work.round, Work.state)).all()
+        run = session.get_one(RunRow, run_id)
+        items = session.scalars(select(ItemRow).order_by(ItemRow.ordinal)).all()
+        work = session.execute(select(WorkRow.step, WorkRow.round, WorkRow.state)).all()
     assert (run.name, run.settings, run.settings_sha256) == ("reels", SETTINGS, new.settings_sha256)
     assert run.created_at.utcoffset() == timedelta(0)
     assert [(item.ordinal, item.source, item.video_sha256) for item in items] == [
@@ -70,7 +81,7 @@ def test_a_source_that_cannot_be_read_is_an_item_all_the_same(ledger: Ledger) ->
     write(ledger, attempt(item_id, PLAN_STEP, OutcomeKind.FAILED, step_key=None, failure=missing))
     with ledger.read() as session:
         (item,) = item_evidence(session, [item_id])
-        state = session.scalars(select(Work.state)).one()
+        state = session.scalars(select(WorkRow.state)).one()
     (failed,) = item.attempts
     assert item.video is None
     assert (failed.status, failed.outcome, failed.error_code) == ("failed", "failed", "source_missing")
@@ -83,7 +94,7 @@ def test_the_same_content_under_two_names_is_one_video(ledger: Ledger) -> None:
     twin = a_video("twin")
     begin(ledger, NewRun("twins", SETTINGS, [NewItem("a.mp4", "a", twin), NewItem("b.mp4", "b", twin)], CODE))
     with ledger.read() as session:
-        assert session.scalar(select(func.count()).select_from(Video)) == 1
+        assert session.scalar(select(func.count()).select_from(VideoRow)) == 1
 
 
 def test_two_items_never_write_the_same_output(ledger: Ledger) -> None:
@@ -92,7 +103,7 @@ def test_two_items_never_write_the_same_output(ledger: Ledger) -> None:
         begin(ledger, NewRun("clash", SETTINGS, clash, CODE))
     assert caught.value.code is ErrorCode.BAD_SETTINGS
     with ledger.read() as session:
-        assert session.scalar(select(func.count()).select_from(Run)) == 0
+        assert session.scalar(select(func.count()).select_from(RunRow)) == 0
 
 
 def test_thousands_of_items_are_registered_in_seconds(ledger: Ledger) -> None:
@@ -102,7 +113,7 @@ def test_thousands_of_items_are_registered_in_seconds(ledger: Ledger) -> None:
         register_run(session, run)
     assert time.monotonic() - started < 10
     with ledger.read() as session:
-        assert session.scalar(select(func.count()).select_from(Work)) == 2_000
+        assert session.scalar(select(func.count()).select_from(WorkRow)) == 2_000
 
 
 def test_an_attempt_is_written_whole(ledger: Ledger) -> None:
@@ -129,9 +140,9 @@ def test_what_attempts_share_is_stored_once(ledger: Ledger) -> None:
     for item_id in items:
         dub(ledger, item_id)
     with ledger.read() as session:
-        assert session.scalar(select(func.count()).select_from(Environment)) == 1
+        assert session.scalar(select(func.count()).select_from(EnvironmentRow)) == 1
         # Two prompts, one set of parameters, and each item's list of shown frames.
-        assert session.scalar(select(func.count()).select_from(Document)) == 3 + len(items)
+        assert session.scalar(select(func.count()).select_from(DocumentRow)) == 3 + len(items)
 
 
 def test_tries_of_a_step_are_counted_and_the_next_step_opens_when_one_succeeds(ledger: Ledger) -> None:
@@ -142,8 +153,10 @@ def test_tries_of_a_step_are_counted_and_the_next_step_opens_when_one_succeeds(l
         write(ledger, again)
     write(ledger, attempt(item_id, PLAN_STEP, GENERATE_STEP, started_at=NOON + timedelta(seconds=5)))
     with ledger.read() as session:
-        tries = session.execute(select(Attempt.seq, Attempt.number, Attempt.status).order_by(Attempt.seq)).all()
-        work = session.execute(select(Work.step, Work.state).order_by(Work.step)).all()
+        tries = session.execute(
+            select(AttemptRow.seq, AttemptRow.number, AttemptRow.status).order_by(AttemptRow.seq)
+        ).all()
+        work = session.execute(select(WorkRow.step, WorkRow.state).order_by(WorkRow.step)).all()
     assert tries == [(1, 1, "failed"), (2, 2, "failed"), (3, 3, "done")]
     assert work == [("generate", "pending"), ("plan", "done")]
 
@@ -152,9 +165,9 @@ def test_an_attempt_says_what_follows_it(ledger: Ledger) -> None:
     _, (item_id,) = begin(ledger, a_run("a.mp4"))
     write(ledger, attempt(item_id, PLAN_STEP, StepRef(Step.GENERATE, 2)))
     write(ledger, attempt(item_id, StepRef(Step.GENERATE, 2), OutcomeKind.NEEDS_REVIEW))
-    columns = (Attempt.next_step, Attempt.next_round, Attempt.outcome)
+    columns = (AttemptRow.next_step, AttemptRow.next_round, AttemptRow.outcome)
     with ledger.read() as session:
-        rows = session.execute(select(*columns).order_by(Attempt.seq)).all()
+        rows = session.execute(select(*columns).order_by(AttemptRow.seq)).all()
     assert rows == [("generate", 2, None), (None, None, "needs_review")]
 
 
@@ -166,7 +179,7 @@ def test_only_the_holder_of_the_lease_writes_a_result(ledger: Ledger) -> None:
         record_attempt(session, attempt(item_id, PLAN_STEP, GENERATE_STEP), "worker-2:1:1")
     assert caught.value.code is ErrorCode.LEASE_LOST
     with ledger.read() as session:
-        assert session.scalar(select(func.count()).select_from(Attempt)) == 0
+        assert session.scalar(select(func.count()).select_from(AttemptRow)) == 0
 
 
 def test_recording_again_after_a_lost_answer_gives_the_same_attempt(ledger: Ledger) -> None:
@@ -176,7 +189,7 @@ def test_recording_again_after_a_lost_answer_gives_the_same_attempt(ledger: Ledg
     with ledger.write() as session:
         assert record_attempt(session, record, OWNER) == attempt_id
     with ledger.read() as session:
-        assert session.scalar(select(func.count()).select_from(Attempt)) == 1
+        assert session.scalar(select(func.count()).select_from(AttemptRow)) == 1
 
 
 def test_an_artifact_known_before_keeps_its_first_media_type(ledger: Ledger) -> None:
@@ -217,16 +230,16 @@ def test_the_database_itself_refuses_to_change_a_row(ledger: Ledger) -> None:
 
 
 def _fill_the_other_tables(session: Session, run_id: str, item_id: int) -> None:
-    attempt_id = session.scalars(select(Attempt.id).where(Attempt.item_id == item_id)).first()
+    attempt_id = session.scalars(select(AttemptRow.id).where(AttemptRow.item_id == item_id)).first()
     judged = {"item_id": item_id, "seq": 1, "attempt_id": attempt_id, "verdict": "no", "reason": "a child speaks"}
     session.execute(
-        insert(Review), {**judged, "reviewer": "Kim", "created_at": NOON, "previous_hash": "", "hash": ""}
+        insert(ReviewRow), {**judged, "reviewer": "Kim", "created_at": NOON, "previous_hash": "", "hash": ""}
     )
     sealed = {"run_id": run_id, "items": 1, "merkle_root": "", "algorithm": "", "public_key": "", "signature": ""}
-    session.execute(insert(Seal), {**sealed, "created_at": NOON})
+    session.execute(insert(SealRow), {**sealed, "created_at": NOON})
     note_event(session, run_id, EventKind.PAUSED, by="kim@desk")
     reopen_items(session, run_id, step=Step.JUDGE, by="kim@desk")
-    begin_shift(session, run_id, OWNER, WORKPLACE, None)
+    begin_worker_session(session, run_id, OWNER, WORKPLACE, None)
     note_expired(session, [bytes_of(f"item {item_id} coarse").sha256], "older than 30 days")
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy import insert
 
 from db.schema.database import Ledger
-from db.schema.tables import Shift
+from db.schema.tables import ShiftRow
 from db.state.budget import stop_if_spent
 from db.write.run_events import EventKind, RunState, note_event, run_events, run_state
 from tests.ledger_samples import NOON, OWNER, a_run, begin
@@ -15,7 +15,7 @@ def spend(ledger: Ledger, run_id: str, hours: float) -> None:
     ended = NOON + timedelta(hours=hours)
     row = {"run_id": run_id, "owner": OWNER, "host": "worker-1", "device": "cpu"}
     with ledger.write() as session:
-        session.execute(insert(Shift), {**row, "started_at": NOON, "seen_at": ended, "ended_at": ended})
+        session.execute(insert(ShiftRow), {**row, "started_at": NOON, "seen_at": ended, "ended_at": ended})
 
 
 def is_stopped(ledger: Ledger, run_id: str) -> bool:

@@ -15,7 +15,7 @@ from db.read.queries import item_history
 from db.schema.column_types import escape_name, finite, in_utc, storable, storable_json, unescape_name
 from db.schema.database import Ledger
 from db.schema.records import NewItem, NewRun
-from db.schema.tables import Item
+from db.schema.tables import ItemRow
 from deepsound.pipeline import OutcomeKind
 from tests.ledger_samples import CODE, PLAN_STEP, SETTINGS, a_video, attempt, begin, write
 
@@ -85,11 +85,11 @@ def test_hostile_names_are_data(ledger: Ledger) -> None:
     items = [NewItem(name, f"out/{name}", a_video(str(number))) for number, name in enumerate(HOSTILE)]
     run_id, ids = begin(ledger, NewRun(HOSTILE[0], SETTINGS, items, CODE))
     with ledger.read() as session:
-        kept = session.execute(select(Item.source, Item.output_name).order_by(Item.ordinal)).all()
+        kept = session.execute(select(ItemRow.source, ItemRow.output_name).order_by(ItemRow.ordinal)).all()
         assert kept == [(name, f"out/{name}") for name in HOSTILE]
         assert [find_items(session, name) for name in HOSTILE] == [[item_id] for item_id in ids]
         assert verify_run(session, run_id) == []
-        assert session.scalar(select(func.count()).select_from(Item)) == len(HOSTILE)
+        assert session.scalar(select(func.count()).select_from(ItemRow)) == len(HOSTILE)
 
 
 def test_hostile_words_of_a_model_are_data(ledger: Ledger) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, func, insert, make_url, select, text
 
 from db.integrity.verify import verify_run
 from db.schema.database import Ledger, open_ledger
-from db.schema.tables import Attempt, Base, Document, Run, Work
+from db.schema.tables import AttemptRow, Base, DocumentRow, RunRow, WorkRow
 from deepsound.errors import DeepSoundError, ErrorCode
 from tests.ledger_samples import PROCESSES, a_run, begin, dub
 
@@ -28,7 +28,7 @@ def test_a_ledger_opened_again_is_as_it_was_left(ledger_url: str) -> None:
     first.close()
     second = open_ledger(ledger_url)
     with second.read() as session:
-        assert session.scalars(select(Run.id)).all() == [run_id]
+        assert session.scalars(select(RunRow.id)).all() == [run_id]
     second.close()
 
 
@@ -43,7 +43,7 @@ def test_two_processes_may_start_a_new_ledger_at_once(ledger_url: str) -> None:
     assert [process.exitcode for process in processes] == [0, 0]
     ledger = open_ledger(ledger_url)
     with ledger.read() as session:
-        assert session.scalar(select(func.count()).select_from(Run)) == 2
+        assert session.scalar(select(func.count()).select_from(RunRow)) == 2
     ledger.close()
 
 
@@ -61,19 +61,19 @@ def test_many_threads_may_write_at_once(ledger: Ledger) -> None:
     for thread in threads:
         thread.join()
     with ledger.read() as session:
-        assert session.scalar(select(func.count()).select_from(Run)) == 16
+        assert session.scalar(select(func.count()).select_from(RunRow)) == 16
 
 
 def test_what_fails_half_way_leaves_nothing(ledger: Ledger) -> None:
     def write_and_fail() -> None:
         with ledger.write() as session:
-            session.execute(insert(Document), {"sha256": "0" * 64, "body": ""})
+            session.execute(insert(DocumentRow), {"sha256": "0" * 64, "body": ""})
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         write_and_fail()
     with ledger.read() as session:
-        assert session.scalar(select(func.count()).select_from(Document)) == 0
+        assert session.scalar(select(func.count()).select_from(DocumentRow)) == 0
 
 
 def test_sqlite_is_set_up_to_lose_nothing(tmp_path: Path) -> None:
@@ -87,21 +87,21 @@ def test_sqlite_is_set_up_to_lose_nothing(tmp_path: Path) -> None:
 
 def test_a_reader_does_not_wait_for_a_writer(ledger: Ledger) -> None:
     with ledger.write() as writing:
-        writing.execute(insert(Document), {"sha256": "0" * 64, "body": ""})
+        writing.execute(insert(DocumentRow), {"sha256": "0" * 64, "body": ""})
         with ledger.read() as reading:
-            assert reading.scalar(select(func.count()).select_from(Document)) == 0
+            assert reading.scalar(select(func.count()).select_from(DocumentRow)) == 0
 
 
 def test_what_is_written_meanwhile_is_no_part_of_what_a_reader_sees(ledger: Ledger) -> None:
     run_id, [item_id] = begin(ledger, a_run("a.mp4"))
     with ledger.read() as reading:
-        assert reading.scalar(select(func.count()).select_from(Attempt)) == 0
+        assert reading.scalar(select(func.count()).select_from(AttemptRow)) == 0
         dub(ledger, item_id)
         # Who asks for the attempts first and then for the to-do list would miss six.
-        assert set(reading.scalars(select(Work.state))) == {"pending"}
+        assert set(reading.scalars(select(WorkRow.state))) == {"pending"}
         assert verify_run(reading, run_id) == []
     with ledger.read() as reading:
-        assert reading.scalar(select(func.count()).select_from(Attempt)) == 6
+        assert reading.scalar(select(func.count()).select_from(AttemptRow)) == 6
         assert verify_run(reading, run_id) == []
 
 
@@ -125,7 +125,7 @@ def test_a_connection_lost_half_way_is_worth_a_retry_and_the_next_one_is_new(pos
 
     def write_while_the_server_goes_away() -> None:
         with ledger.write() as session:
-            session.execute(insert(Document), {"sha256": "0" * 64, "body": ""})
+            session.execute(insert(DocumentRow), {"sha256": "0" * 64, "body": ""})
             own = session.scalar(text("SELECT pg_backend_pid()"))
             with ledger.read() as other:
                 other.execute(text("SELECT pg_terminate_backend(:own, 5000)"), {"own": own})
@@ -134,7 +134,7 @@ def test_a_connection_lost_half_way_is_worth_a_retry_and_the_next_one_is_new(pos
         write_while_the_server_goes_away()
     assert caught.value.code is ErrorCode.LEDGER_UNREACHABLE
     with ledger.write() as session:
-        assert session.scalar(select(func.count()).select_from(Document)) == 0
+        assert session.scalar(select(func.count()).select_from(DocumentRow)) == 0
     ledger.close()
 
 
@@ -186,7 +186,7 @@ def test_a_full_disk_is_told_apart(tmp_path: Path) -> None:
         session.execute(text("PRAGMA max_page_count = 1"))
     big = {"sha256": "0" * 64, "body": "x" * 1_000_000}
     with pytest.raises(DeepSoundError, match="no room left for the ledger") as caught, ledger.write() as session:
-        session.execute(insert(Document), big)
+        session.execute(insert(DocumentRow), big)
     assert caught.value.code is ErrorCode.DISK_FULL
     ledger.close()
     with sqlite3.connect(file) as connection:

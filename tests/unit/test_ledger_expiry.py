@@ -18,8 +18,8 @@ from db.write.retries import reopen_items
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind
 from deepsound.storage.protocol import ArtifactStore
-from tasks.operations.run_audit import Books, verify_books
-from tasks.runtime.stores import Place
+from tasks.operations.run_audit import RunAudit, verify_books
+from tasks.runtime.stores import StoreUrls
 from tasks.runtime.worker import worker_at
 from tests.ledger_samples import OWNER, PLAN_STEP, SEPARATE_STEP, a_run, begin, bytes_of, dub, record_of
 
@@ -31,7 +31,7 @@ class Emptied:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "ledger.sqlite3"
-        self.worker = worker_at(Place(f"sqlite:///{self.file}", str(folder / "store")))
+        self.worker = worker_at(StoreUrls(f"sqlite:///{self.file}", str(folder / "store")))
         self.run, [self.item] = begin(self.worker.ledger, a_run("a.mp4"))
         dub(self.worker.ledger, self.item)
 
@@ -57,7 +57,7 @@ class Emptied:
             connection.execute(change)
             connection.commit()
 
-    def books(self, *, rows_only: bool = False) -> Books:
+    def books(self, *, rows_only: bool = False) -> RunAudit:
         return verify_books(self.worker, self.run, rows_only=rows_only)
 
 
@@ -66,7 +66,7 @@ def emptied(tmp_path: Path) -> Emptied:
     return Emptied(tmp_path)
 
 
-def lost(books: Books) -> set[str]:
+def lost(books: RunAudit) -> set[str]:
     return {each.row.split()[1] for each in books.findings if each.row.startswith("artifact ")}
 
 

@@ -7,11 +7,11 @@ from multiprocessing.connection import Connection
 from sqlalchemy import func, select
 
 from db.integrity.verify import verify_run
-from db.read.queries import find_open_run, unfinished
+from db.read.queries import find_open_run, unfinished_steps
 from db.read.run_progress import run_progress
 from db.schema.database import Ledger, open_ledger
 from db.schema.records import OpenStep
-from db.schema.tables import Artifact, Attempt, Document, Thought
+from db.schema.tables import ArtifactRow, AttemptRow, DocumentRow, ThoughtRow
 from db.state.lease_owner import this_owner
 from db.state.lease_queue import claim, release_dead
 from db.write.attempts import record_attempt
@@ -29,7 +29,7 @@ def test_a_writer_killed_before_it_commits_leaves_nothing(ledger_url: str) -> No
     writer.kill()
     writer.join()
     with ledger.read() as session:
-        for kind in (Attempt, Thought, Artifact, Document):
+        for kind in (AttemptRow, ThoughtRow, ArtifactRow, DocumentRow):
             assert session.scalar(select(func.count()).select_from(kind)) == 0
     with ledger.write() as session:
         assert release_dead(session, run_id) == 1
@@ -67,7 +67,7 @@ def test_a_run_whose_workers_are_killed_again_and_again_is_finished_without_a_tr
         assert verify_run(session, run_id) == []
         assert find_open_run(session, run.settings_sha256, run.manifest_sha256) is None
         progress = run_progress(session, run_id)
-        twice = select(Attempt.item_id).group_by(Attempt.item_id, Attempt.step).having(func.count() > 1)
+        twice = select(AttemptRow.item_id).group_by(AttemptRow.item_id, AttemptRow.step).having(func.count() > 1)
         assert session.scalars(twice).all() == []
     assert progress is not None
     assert progress.outcomes == {OutcomeKind.DONE: len(items)}
@@ -86,4 +86,4 @@ def _work_through(url: str, run_id: str) -> None:
 
 def _left(ledger: Ledger, run_id: str) -> list[OpenStep]:
     with ledger.read() as session:
-        return unfinished(session, run_id)
+        return unfinished_steps(session, run_id)

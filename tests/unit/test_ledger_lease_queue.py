@@ -6,10 +6,10 @@ from multiprocessing.queues import Queue
 
 from sqlalchemy import delete, select
 
-from db.read.queries import unfinished
+from db.read.queries import unfinished_steps
 from db.schema.database import Ledger, open_ledger
 from db.schema.records import OpenStep, StepRef, WorkState
-from db.schema.tables import Work
+from db.schema.tables import WorkRow
 from db.state.lease_owner import this_owner
 from db.state.lease_queue import claim, rebuild_work, release_dead
 from deepsound.errors import DeepSoundError, ErrorCode
@@ -55,7 +55,7 @@ def test_a_lease_that_ran_out_is_anybodys(ledger: Ledger) -> None:
     assert take(ledger, item_id, OWNER, seconds=0.01)
     time.sleep(0.05)
     with ledger.read() as session:
-        assert unfinished(session, run_id) == [OpenStep(item_id, PLAN_STEP, WorkState.PENDING, OWNER)]
+        assert unfinished_steps(session, run_id) == [OpenStep(item_id, PLAN_STEP, WorkState.PENDING, OWNER)]
     assert take(ledger, item_id, OTHER)
     assert not take(ledger, item_id, OWNER)
 
@@ -92,7 +92,7 @@ def test_of_two_processes_after_the_same_steps_each_step_goes_to_one(ledger_url:
     assert first != second
     assert sorted(of_first + of_second) == list(items)
     with ledger.read() as session:
-        holders = {row.item_id: row.lease_owner for row in session.scalars(select(Work))}
+        holders = {row.item_id: row.lease_owner for row in session.scalars(select(WorkRow))}
     assert holders == dict.fromkeys(of_first, first) | dict.fromkeys(of_second, second)
     ledger.close()
 
@@ -112,7 +112,7 @@ def test_what_a_dead_process_held_is_given_back_and_what_a_living_one_holds_is_n
     with ledger.write() as session:
         assert release_dead(session, run_id) == 1
     with ledger.read() as session:
-        states = [(step.item_id, step.state) for step in unfinished(session, run_id)]
+        states = [(step.item_id, step.state) for step in unfinished_steps(session, run_id)]
     assert states == [(dead, WorkState.PENDING), (alive, WorkState.RUNNING), (elsewhere, WorkState.RUNNING)]
 
 
@@ -132,12 +132,12 @@ def test_the_to_do_list_can_be_rebuilt_from_the_attempts(ledger: Ledger) -> None
     before = _work(ledger)
     assert len(before) == 16
     with ledger.write() as session:
-        session.execute(delete(Work).where(Work.item_id != other_run))
+        session.execute(delete(WorkRow).where(WorkRow.item_id != other_run))
         rebuild_work(session, run_id)
     assert _work(ledger) == before
 
 
 def _work(ledger: Ledger) -> list[tuple[int, str, int, str]]:
-    columns = (Work.item_id, Work.step, Work.round, Work.state)
+    columns = (WorkRow.item_id, WorkRow.step, WorkRow.round, WorkRow.state)
     with ledger.read() as session:
         return [tuple(row) for row in session.execute(select(*columns).order_by(*columns))]

@@ -2,7 +2,7 @@
 
 from sqlalchemy import event
 
-from db.read.queries import find_finished, find_open_run, item_histories, item_history, unfinished
+from db.read.queries import find_finished, find_open_run, item_histories, item_history, unfinished_steps
 from db.schema.database import Ledger
 from db.schema.records import OpenStep, StepRef, WorkState
 from db.state.lease_queue import claim
@@ -108,7 +108,7 @@ def test_what_is_unfinished_is_one_query_in_the_order_of_the_list(ledger: Ledger
     statements: list[str] = []
     with ledger.read() as session:
         event.listen(session.get_bind(), "before_cursor_execute", lambda *context: statements.append(context[2]))
-        left = unfinished(session, run_id)
+        left = unfinished_steps(session, run_id)
     assert left == [
         OpenStep(running, PLAN_STEP, WorkState.RUNNING, OWNER),
         OpenStep(waiting, GENERATE_STEP, WorkState.PENDING, None),

@@ -4,7 +4,7 @@ from sqlalchemy import delete
 
 from db.integrity.reconcile import Fate, Reconciliation, reconcile_run
 from db.schema.database import Ledger
-from db.schema.tables import Work
+from db.schema.tables import WorkRow
 from db.write.retries import reopen_items
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
@@ -70,7 +70,7 @@ def test_what_does_not_add_up_is_said(ledger: Ledger) -> None:
     write(ledger, attempt(twice, GENERATE_STEP, PLAN_STEP))
     write(ledger, attempt(twice, PLAN_STEP, OutcomeKind.DONE, result={"why": "again"}))
     with ledger.write() as session:
-        session.execute(delete(Work).where(Work.item_id == forgotten))
+        session.execute(delete(WorkRow).where(WorkRow.item_id == forgotten))
     assert reconciled(ledger, run_id).problems == [
         f"item {silent} (a.mp4) is removed, and nothing says why",
         f"item {twice} (b.mp4) has 2 results of step plan, round 1",

@@ -11,15 +11,15 @@ from sqlalchemy import select
 from db.integrity.verify import verify_run
 from db.read.evidence import item_evidence
 from db.read.items import item_ends
-from db.read.queries import item_history, reopened, unfinished
+from db.read.queries import item_history, reopened, unfinished_steps
 from db.read.run_progress import open_items
 from db.schema.database import Ledger
 from db.schema.records import FIRST_STEP, Reopened, StepRef, WorkState
-from db.schema.tables import Attempt, Work
-from db.state.attempt_history import stand_of
+from db.schema.tables import AttemptRow, WorkRow
+from db.state.attempt_history import replay_rows
 from db.state.lease_queue import claim, rebuild_work
 from db.write.attempts import record_attempt
-from db.write.retries import Order, reopen, reopen_items
+from db.write.retries import RetryOrder, reopen, reopen_items
 from db.write.run_events import EventKind, run_events
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
@@ -52,7 +52,7 @@ def retry(ledger: Ledger, run_id: str, **asked: object) -> list[int]:
 
 def work(ledger: Ledger, item_id: int) -> dict[StepRef, WorkState]:
     with ledger.read() as session:
-        rows = session.scalars(select(Work).where(Work.item_id == item_id))
+        rows = session.scalars(select(WorkRow).where(WorkRow.item_id == item_id))
         return {StepRef(Step(row.step), row.round): WorkState(row.state) for row in rows}
 
 
@@ -115,7 +115,7 @@ def test_a_step_asked_for_is_done_anew_with_all_that_follows_it_in_its_first_rou
         assert [finished.at for finished in item_history(session, done)] == [PLAN_STEP, JUDGE_STEP]
         assert item_history(session, done)[-1].result == {"verdict": "no"}
         assert session.scalars(
-            select(Attempt.number).where(Attempt.step == "judge").order_by(Attempt.id)
+            select(AttemptRow.number).where(AttemptRow.step == "judge").order_by(AttemptRow.id)
         ).all() == [
             1,
             1,
@@ -232,7 +232,7 @@ def test_the_to_do_list_is_what_the_chain_says_whatever_is_done_and_taken_back(
         for move, number in moves:
             if move == "reopen" and model.stands:
                 at = model.stands[number % len(model.stands)][0]
-                reopen(session, {item_id: at}, Order(KIM, None, anew=number % 2 == 0))
+                reopen(session, {item_id: at}, RetryOrder(KIM, None, anew=number % 2 == 0))
                 first = [step for step, _ in model.stands].index(at)
                 model.stands, model.open, model.reopenings = model.stands[:first], at, model.reopenings + 1
             elif move != "reopen" and model.open:
@@ -251,11 +251,11 @@ def test_the_to_do_list_is_what_the_chain_says_whatever_is_done_and_taken_back(
     assert work(shared, item_id) == model.work()
     with shared.read() as session:
         (item,) = item_evidence(session, [item_id])
-        assert stand_of(item.attempts, item.reopenings).states == model.work()
+        assert replay_rows(item.attempts, item.reopenings).states == model.work()
         assert [each.at for each in item_history(session, item_id)] == [
             at for at, state in model.stands if state is WorkState.DONE
         ]
-        assert {step.at for step in unfinished(session, run_id)} == ({model.open} if model.open else set())
+        assert {step.at for step in unfinished_steps(session, run_id)} == ({model.open} if model.open else set())
         assert verify_run(session, run_id) == []
     with shared.write() as session:
         rebuild_work(session, run_id)

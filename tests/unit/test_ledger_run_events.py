@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from db.schema.database import Ledger
-from db.write.run_events import Event, EventKind, RunState, find_order, note_event, run_events, run_state
+from db.write.run_events import EventKind, RunEvent, RunState, find_order, note_event, run_events, run_state
 from deepsound.errors import DeepSoundError, ErrorCode
 from tests.ledger_samples import a_run, begin
 
@@ -48,7 +48,7 @@ def test_an_event_says_who_when_why_and_what(ledger: Ledger) -> None:
         )
     with ledger.read() as session:
         [event] = run_events(session, run_id)
-    assert event == Event(1, event.at, EventKind.CANCELLED, KIM, "wrong reels\ufffd", {"until": "tomorrow"})
+    assert event == RunEvent(1, event.at, EventKind.CANCELLED, KIM, "wrong reels\ufffd", {"until": "tomorrow"})
     assert event.at.tzinfo is not None
 
 

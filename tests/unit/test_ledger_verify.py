@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from db.integrity.seal_checks import check_seals
 from db.integrity.verify import Problem, verify_item, verify_run
 from db.schema.database import Ledger, open_ledger
-from db.schema.tables import Base, Item
+from db.schema.tables import Base, ItemRow
 from db.state.lease_queue import claim
 from db.write.attempts import record_attempt
 from db.write.retries import reopen_items
@@ -93,7 +93,7 @@ def rows_found(ledger: Ledger, *statements: str) -> list[tuple[str, Problem]]:
 
 
 def run_of(session: Session) -> str:
-    return session.scalars(select(Item.run_id).where(Item.id == FIRST)).one()
+    return session.scalars(select(ItemRow.run_id).where(ItemRow.id == FIRST)).one()
 
 
 def test_an_untouched_ledger_has_nothing_to_say(dubbed: Ledger) -> None:

@@ -7,20 +7,20 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import insert
 
-from db.read.queries import unfinished
+from db.read.queries import unfinished_steps
 from db.schema.database import Ledger
 from db.schema.records import WorkState
-from db.schema.tables import Shift
+from db.schema.tables import ShiftRow
 from db.state.lease_owner import this_owner
 from db.state.lease_queue import claim
 from db.write.worker_sessions import (
-    beat,
-    begin_shift,
-    end_shift,
+    begin_worker_session,
+    end_worker_session,
     lease_seconds,
     live_flow_runs,
-    live_shifts,
+    live_worker_sessions,
     lost_flow_runs,
+    record_heartbeat,
     seconds_per_item,
     worker_seconds,
 )
@@ -40,12 +40,12 @@ def one_second_leases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def start(ledger: Ledger, run_id: str, owner: str, flow_run: str | None = None) -> int:
     with ledger.write() as session:
-        return begin_shift(session, run_id, owner, WORKPLACE, flow_run)
+        return begin_worker_session(session, run_id, owner, WORKPLACE, flow_run)
 
 
 def on_shift(ledger: Ledger, run_id: str) -> list[str]:
     with ledger.read() as session:
-        return [shift.owner for shift in live_shifts(session, run_id)]
+        return [shift.owner for shift in live_worker_sessions(session, run_id)]
 
 
 def flow_runs(ledger: Ledger, run_id: str) -> tuple[set[str], set[str]]:
@@ -63,15 +63,15 @@ def test_a_worker_is_live_while_it_is_seen_and_until_it_leaves(ledger: Ledger) -
     for _ in range(2):
         time.sleep(0.6)
         with ledger.write() as session:
-            beat(session, staying, OTHER)
+            record_heartbeat(session, staying, OTHER)
     assert on_shift(ledger, run_id) == [OTHER]
     assert flow_runs(ledger, run_id) == ({"flow-2"}, {"flow-1"})
     with ledger.write() as session:
-        beat(session, vanishing, OWNER)
+        record_heartbeat(session, vanishing, OWNER)
     assert on_shift(ledger, run_id) == [OWNER, OTHER]
     assert flow_runs(ledger, run_id) == ({"flow-1", "flow-2"}, set())
     with ledger.write() as session:
-        end_shift(session, vanishing, OWNER)
+        end_worker_session(session, vanishing, OWNER)
     assert on_shift(ledger, run_id) == [OTHER]
     assert flow_runs(ledger, run_id) == ({"flow-2"}, set()), "who left is not lost"
 
@@ -90,7 +90,7 @@ def test_a_heartbeat_renews_all_leases_of_its_worker_and_no_others(ledger: Ledge
     with ledger.write() as session:
         assert claim(session, mine, PLAN_STEP, OWNER, 0.5)
         assert claim(session, theirs, PLAN_STEP, OTHER, 0.5)
-        beat(session, shift, OWNER)
+        record_heartbeat(session, shift, OWNER)
     time.sleep(0.7)
     with ledger.write() as session:
         assert claim(session, mine, PLAN_STEP, OTHER, 1) is None
@@ -104,10 +104,10 @@ def test_who_leaves_gives_back_what_it_still_holds_of_that_run(ledger: Ledger) -
     with ledger.write() as session:
         for item_id, owner in ((held, OWNER), (others, OTHER), (elsewhere, OWNER)):
             claim(session, item_id, PLAN_STEP, owner, 60)
-        end_shift(session, shift, OWNER)
+        end_worker_session(session, shift, OWNER)
     with ledger.read() as session:
-        assert [step.state for step in unfinished(session, run_id)] == [WorkState.PENDING, WorkState.RUNNING]
-        assert [step.state for step in unfinished(session, other_run)] == [WorkState.RUNNING]
+        assert [step.state for step in unfinished_steps(session, run_id)] == [WorkState.PENDING, WorkState.RUNNING]
+        assert [step.state for step in unfinished_steps(session, other_run)] == [WorkState.RUNNING]
     with ledger.write() as session:
         lease = claim(session, held, PLAN_STEP, OTHER, 60)
     assert lease is not None
@@ -126,7 +126,7 @@ def test_hours_of_workers_add_up_and_a_vanished_one_counts_until_it_was_last_see
     ):
         row = {"run_id": run_id, "owner": OWNER, "host": "worker-1", "device": "cpu"}
         with ledger.write() as session:
-            session.execute(insert(Shift), {**row, "started_at": started, "seen_at": seen, "ended_at": ended})
+            session.execute(insert(ShiftRow), {**row, "started_at": started, "seen_at": seen, "ended_at": ended})
     for item_id in items:
         dub(ledger, item_id)
     with ledger.read() as session:

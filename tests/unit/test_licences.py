@@ -18,8 +18,8 @@ from deepsound.pipeline import Step
 from tasks.operations.manifest import collect
 from tasks.operations.run_registration import begin_run, load_jobs, unfinished_items
 from tasks.operations.submission import Submission, submit, take_stock
-from tasks.runtime.item import Job
-from tasks.runtime.stores import Place
+from tasks.runtime.item import ItemInProgress
+from tasks.runtime.stores import StoreUrls
 from tasks.runtime.worker import worker_at
 from tasks.steps.runner import LAST_TRY, perform, reuse
 from tests.third_party_backends import install_plugin
@@ -57,9 +57,9 @@ def test_each_restricting_licence_is_said_once():
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoreUrls:
     """An empty place to work at, and no models but the embedded ones."""
-    place = Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store"))
+    place = StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store"))
     for name, value in {"DB": place.db, "STORE": place.store, "MODELS": str(tmp_path / "models")}.items():
         monkeypatch.setenv(f"DEEPSOUND_{name}", value)
     monkeypatch.chdir(tmp_path)
@@ -76,7 +76,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     ids=["forbids", "separator", "reasoner"],
 )
 def test_commercial_refuses_before_anything_is_registered(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    place: StoreUrls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     flags: tuple[str, str], told: str, instead: str,
 ):  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["deepsound", "dub", "reel.mp4", "--licence", "commercial", *flags])
@@ -90,7 +90,7 @@ def test_commercial_refuses_before_anything_is_registered(
 
 
 def test_the_policy_comes_from_the_settings_and_the_embedded_backends_pass(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: StoreUrls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("DEEPSOUND_LICENCE", "commercial")
     check_backends(settings_from())
@@ -136,7 +136,7 @@ def borrowed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 
 
 def test_a_restricting_licence_is_said_before_use_and_stands_in_the_ledger(
-    place: Place, borrowed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: StoreUrls, borrowed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     settings = settings_from(generator=borrowed, fallback="rm", out=str(tmp_path / "out"))
     check_backends(settings)
@@ -175,7 +175,7 @@ def a_list(folder: Path, *generators: str) -> Path:
     ids=["licence", "misspelt"],
 )
 def test_a_generator_that_a_row_asks_for_is_looked_at_before_anything_is_registered(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    place: StoreUrls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     command: tuple[str, ...], generator: str, told: str,
 ):  # fmt: skip
     listed = a_list(tmp_path, "", generator)
@@ -188,7 +188,7 @@ def test_a_generator_that_a_row_asks_for_is_looked_at_before_anything_is_registe
     assert list(tmp_path.iterdir()) == [listed]
 
 
-def test_a_standing_order_refuses_what_its_list_asks_for_by_then(place: Place, tmp_path: Path):
+def test_a_standing_order_refuses_what_its_list_asks_for_by_then(place: StoreUrls, tmp_path: Path):
     settings = settings_from(licence="commercial").for_run()
     order = Submission([str(a_list(tmp_path, ""))], settings, None, "cpu", "normal", None)
     assert len(take_stock(order)) == 1
@@ -198,7 +198,7 @@ def test_a_standing_order_refuses_what_its_list_asks_for_by_then(place: Place, t
 
 
 def test_licences_of_generators_that_rows_ask_for_are_said(
-    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: StoreUrls, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     sources = collect([a_list(tmp_path, "", "mmaudio-small-44k")], tmp_path / "out").sources
     check_licences(settings_from(), sources)
@@ -207,7 +207,7 @@ def test_licences_of_generators_that_rows_ask_for_are_said(
 
 
 def test_the_generator_that_answers_the_fallback_is_asked_for_too(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: StoreUrls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     code = "class Plugin:\n    name, version, regenerates_with = 'again', '1', 'mmaudio-small-16k'\n"
     install_plugin(tmp_path / "site", "deepsound.generators", "again", code)
@@ -219,7 +219,7 @@ def test_the_generator_that_answers_the_fallback_is_asked_for_too(
 
 
 def test_weights_that_only_a_worker_sees_are_refused_before_the_video_is_looked_at(
-    place: Place, borrowed: str, tmp_path: Path
+    place: StoreUrls, borrowed: str, tmp_path: Path
 ):
     worker = worker_at(place)
     clip = silent_clip(tmp_path / "reel.mp4", seconds=0.5)
@@ -238,12 +238,12 @@ def test_weights_that_only_a_worker_sees_are_refused_before_the_video_is_looked_
         perform(job, action, LAST_TRY)
 
 
-def test_what_was_made_with_refused_weights_is_not_reused(place: Place, borrowed: str, tmp_path: Path):
+def test_what_was_made_with_refused_weights_is_not_reused(place: StoreUrls, borrowed: str, tmp_path: Path):
     worker = worker_at(place)
     clip = silent_clip(tmp_path / "reel.mp4", seconds=0.5)
     sources = collect([clip], tmp_path / "out").sources
 
-    def job_of(licence: str, *, loudness: bool = True) -> Job:
+    def job_of(licence: str, *, loudness: bool = True) -> ItemInProgress:
         settings = settings_from(
             generator=borrowed, licence=licence, loudness=loudness, fallback="rm", out=str(tmp_path / "out")
         )

@@ -26,7 +26,7 @@ from deepsound.media.audio import (
     resampled_blocks,
     write_float_wav,
 )
-from deepsound.media.audio_sync import place
+from deepsound.media.audio_sync import place_audio
 from deepsound.media.probe import probe
 from tests.made_clips import clicks, edit_list, scratch, tone, write_clip
 
@@ -194,20 +194,20 @@ def pieces(draw: st.DrawFn) -> list[tuple[int | None, Sound]]:
 def test_placed_sound_is_as_long_as_asked_and_made_of_the_pieces(
     given_pieces: list[tuple[int | None, Sound]], samples: int, slack: int
 ) -> None:
-    out = np.concatenate([*place(given_pieces, samples, 1, slack), np.zeros((0, 1), np.float32)])
+    out = np.concatenate([*place_audio(given_pieces, samples, 1, slack), np.zeros((0, 1), np.float32)])
     assert out.shape == (samples, 1)
     heard = [value for value in dict.fromkeys(out[:, 0]) if value]
     assert heard == sorted(heard), "pieces keep their order"
 
 
 def test_a_piece_is_placed_at_its_sample() -> None:
-    out = np.concatenate(list(place([(3, np.ones((2, 1), np.float32))], 8, 1, 0)))
+    out = np.concatenate(list(place_audio([(3, np.ones((2, 1), np.float32))], 8, 1, 0)))
     assert out[:, 0].tolist() == [0, 0, 0, 1, 1, 0, 0, 0]
 
 
 def test_times_rounded_by_a_container_make_no_gaps_but_real_gaps_are_silent() -> None:
     one = np.ones((4, 1), np.float32)
-    out = np.concatenate(list(place([(0, one), (5, one), (7, one), (20, one)], 24, 1, slack=1)))
+    out = np.concatenate(list(place_audio([(0, one), (5, one), (7, one), (20, one)], 24, 1, slack=1)))
     assert out[:, 0].tolist() == [1] * 12 + [0] * 8 + [1] * 4
 
 

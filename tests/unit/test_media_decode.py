@@ -20,7 +20,7 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media import decord_reader
 from deepsound.media.decode import load_observations, look, save_observations
 from deepsound.media.frame_reader import Showing
-from deepsound.media.observers import Choice, FrameSampling, shown_at_instant, shown_size
+from deepsound.media.observers import FrameChoice, FrameSampling, shown_at_instant, shown_size
 from deepsound.media.probe import probe
 from tests.count_opens import counted_opens
 from tests.frame_times import chosen_by_the_reference, frame_times, taken
@@ -40,7 +40,7 @@ class Witness:
         rate: float | None = None,
         long_side: int | None = None,
         name: str = "witness",
-        choice: Choice = Choice.ON_SHOW,
+        choice: FrameChoice = FrameChoice.ON_SHOW,
     ) -> None:
         self.name = name
         self.sampling = FrameSampling(rate, long_side, choice)
@@ -145,7 +145,7 @@ def test_both_of_mmaudios_rates_see_the_references_frames_of_a_real_clip_in_one_
     clip = shipped_clip("carphone_pristine.mp4")  # 29.97 frames a second
     with av.open(str(clip)) as container:
         times = [frame.pts * frame.time_base for frame in container.decode(video=0)]
-    eight, twenty_five = (Witness(rate, None, str(rate), Choice.FOLLOWING) for rate in (8.0, 25.0))
+    eight, twenty_five = (Witness(rate, None, str(rate), FrameChoice.FOLLOWING) for rate in (8.0, 25.0))
     on_show, every = Witness(25.0, None, "on show"), Witness(name="every")
     info = probe(clip)
     with counted_opens(clip) as opens:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from deepsound.media.audio import audio_format, read_blocks, write_float_wav
-from deepsound.media.loudness import R128_LUFS, R128_PEAK_DBTP, measure, normalise
+from deepsound.media.loudness import R128_LUFS, R128_PEAK_DBTP, measure_loudness, normalise
 from tests.made_clips import tone
 
 Sound = NDArray[np.float32]
@@ -31,13 +31,13 @@ def noise(seconds: float, channels: int = 2, level: float = 0.05, rate: int = 48
 def test_the_reference_tone_of_ebu_tech_3341_reads_its_level(tmp_path: Path, rate: int, lufs: float) -> None:
     # Cases 1 and 2 of EBU Tech 3341: a stereo 1 kHz sine whose peak is so many dBFS reads as many LUFS.
     sine = tone(1000, 20.0, rate, level=10 ** (lufs / 20), channels=2)
-    assert measure(stored(tmp_path / "a.wav", sine, rate)).integrated_lufs == pytest.approx(lufs, abs=0.1)
+    assert measure_loudness(stored(tmp_path / "a.wav", sine, rate)).integrated_lufs == pytest.approx(lufs, abs=0.1)
 
 
 def test_quiet_stretches_are_gated_out(tmp_path: Path) -> None:
     # Case 3: -36, -23 and -36 dBFS for 10, 60 and 10 s read -23 LUFS; here at a quarter of the length.
     parts = [tone(1000, s, level=10 ** (db / 20), channels=2) for s, db in ((2.5, -36), (15, -23), (2.5, -36))]
-    loudness = measure(stored(tmp_path / "a.wav", np.concatenate(parts)))
+    loudness = measure_loudness(stored(tmp_path / "a.wav", np.concatenate(parts)))
     assert loudness.integrated_lufs == pytest.approx(-23.0, abs=0.1)
 
 
@@ -46,19 +46,19 @@ def test_a_peak_between_samples_is_found(tmp_path: Path) -> None:
     phase = np.pi * np.arange(48_000) / 2 + np.pi / 4
     sound = (0.5 * np.sin(phase) * np.hanning(48_000))[:, None]
     assert np.abs(sound).max() == pytest.approx(0.3536, abs=0.001)
-    peak = measure(stored(tmp_path / "a.wav", sound)).true_peak_dbtp
+    peak = measure_loudness(stored(tmp_path / "a.wav", sound)).true_peak_dbtp
     assert peak is not None
     assert -6.4 < peak < -5.8
 
 
 def test_silence_has_neither_loudness_nor_peak(tmp_path: Path) -> None:
-    loudness = measure(stored(tmp_path / "a.wav", np.zeros((48_000, 2))))
+    loudness = measure_loudness(stored(tmp_path / "a.wav", np.zeros((48_000, 2))))
     assert (loudness.integrated_lufs, loudness.true_peak_dbtp) == (None, None)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.01, 0.1, 0.39])
 def test_sound_too_short_for_a_gating_block_has_no_loudness(tmp_path: Path, seconds: float) -> None:
-    loudness = measure(stored(tmp_path / "a.wav", tone(1000, seconds, channels=2)))
+    loudness = measure_loudness(stored(tmp_path / "a.wav", tone(1000, seconds, channels=2)))
     assert loudness.integrated_lufs is None
     if seconds:
         assert loudness.true_peak_dbtp == pytest.approx(-12.0, abs=0.3)
@@ -67,7 +67,7 @@ def test_sound_too_short_for_a_gating_block_has_no_loudness(tmp_path: Path, seco
 def test_a_peak_in_the_very_last_sample_counts(tmp_path: Path) -> None:
     sound = noise(1.03, level=0.001)
     sound[-1] = 0.9
-    peak = measure(stored(tmp_path / "a.wav", sound)).true_peak_dbtp
+    peak = measure_loudness(stored(tmp_path / "a.wav", sound)).true_peak_dbtp
     assert peak is not None
     assert peak >= 20 * np.log10(0.9) - 0.01
 
@@ -96,7 +96,7 @@ def test_normalised_sound_meets_r128_at_the_same_length(tmp_path: Path, make, li
     sound = make()
     source, target = stored(tmp_path / "a.wav", sound), tmp_path / "b.wav"
     told = normalise(source, target)
-    again = measure(target)
+    again = measure_loudness(target)
     assert told.after == again
     assert again.integrated_lufs == pytest.approx(R128_LUFS, abs=0.2)
     assert again.true_peak_dbtp is not None
@@ -165,4 +165,4 @@ def test_sound_of_nothing_but_a_click_keeps_its_peak_and_says_it_is_not_at_the_t
 def test_a_file_can_be_normalised_in_place(tmp_path: Path) -> None:
     path = stored(tmp_path / "a.wav", noise(2))
     normalise(path, path)
-    assert measure(path).integrated_lufs == pytest.approx(R128_LUFS, abs=0.2)
+    assert measure_loudness(path).integrated_lufs == pytest.approx(R128_LUFS, abs=0.2)

@@ -18,7 +18,7 @@ from deepsound.media.observers import FrameSampling
 from deepsound.media.probe import probe
 from deepsound.media.sandbox import ipc, pool
 from deepsound.media.sandbox.child_channel import BLOCKS_AHEAD, Line
-from deepsound.media.sandbox.limits import Limits
+from deepsound.media.sandbox.limits import SandboxLimits
 from tests.made_clips import clicks, read_number, write_clip
 from tests.sandbox_checks import FAULT, decoders, failure_of, zombies
 
@@ -198,7 +198,7 @@ def test_files_are_called_as_the_caller_called_them(tmp_path: Path, monkeypatch:
 
 def test_no_more_blocks_are_made_than_are_looked_at() -> None:
     here, there = ipc.pair()
-    line = Line(there, Limits(8, 300))
+    line = Line(there, SandboxLimits(8, 300))
     made: list[int] = []
 
     def decode() -> None:

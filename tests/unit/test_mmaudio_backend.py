@@ -32,7 +32,7 @@ from deepsound.generation.mmaudio.observers import (
     SyncObserver,
 )
 from deepsound.generation.mmaudio.sampling_windows import blend, plan_windows
-from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, AUDIO_44K, AudioFormat
+from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, AUDIO_44K, MelFormat
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
 from deepsound.generation.protocol import GenerationRequest
 from deepsound.media.decode import look
@@ -170,7 +170,7 @@ def test_a_long_video_is_generated_in_windows(generator: MMAudio, tmp_path: Path
 
 @pytest.mark.parametrize("audio", [AUDIO_16K, AUDIO_44K])
 @pytest.mark.parametrize("seconds", [0.1, 9.9, 10.1, 15.0, 600.3])
-def test_windows_cover_the_video_and_keep_in_step_with_it(seconds: float, audio: AudioFormat) -> None:
+def test_windows_cover_the_video_and_keep_in_step_with_it(seconds: float, audio: MelFormat) -> None:
     windows = plan_windows(seconds, audio)
     latents_a_second = audio.sample_rate / audio.hop / 2
     assert windows[-1].stop >= seconds * latents_a_second
@@ -183,7 +183,7 @@ def test_windows_cover_the_video_and_keep_in_step_with_it(seconds: float, audio:
 
 @pytest.mark.parametrize("audio", [AUDIO_16K, AUDIO_44K])
 @given(st.floats(0.04, 90), st.lists(st.floats(0.04, 90), max_size=8).map(sorted))
-def test_no_window_is_heard_beyond_a_cut(audio: AudioFormat, seconds: float, cuts: list[float]) -> None:
+def test_no_window_is_heard_beyond_a_cut(audio: MelFormat, seconds: float, cuts: list[float]) -> None:
     windows = plan_windows(seconds, audio, cuts)
     whole = blend(windows, (torch.ones(1, window.lengths.latent, 1) for window in windows))
     assert torch.allclose(whole, torch.ones(()))

@@ -21,7 +21,7 @@ from deepsound.generation.mmaudio.flow_matching import GUIDANCE, draw_noise, eul
 from deepsound.generation.mmaudio.preprocessing import clip_frames, sync_frames
 from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, AUDIO_44K, VARIANTS, FlowConfig, lengths_for
 from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAEConfig, load_vae_decoder
-from deepsound.models.checkpoints import load_strict, place
+from deepsound.models.checkpoints import load_strict, move_to_device
 from tests.mmaudio_checkpoints import small_sizes, write_small_files
 from tests.parity.filling import fill, floating_shapes, rand
 
@@ -128,13 +128,16 @@ def test_any_length_of_window_goes() -> None:
 @pytest.mark.parametrize("config", [TINY, TINY_V2])
 def test_bfloat16_stays_near_float32(config: FlowConfig) -> None:
     exact = sampled(tiny_flow(config), ["a"], [1])
-    half = place(tiny_flow(config), torch.device("cpu"), torch.bfloat16, exact=EXACT)
+    half = move_to_device(tiny_flow(config), torch.device("cpu"), torch.bfloat16, exact=EXACT)
     assert relative(sampled(half, ["a"], [1]), exact) < 0.1
 
 
 @pytest.mark.parametrize("config", [TINY, TINY_V2])
 def test_times_are_embedded_in_float32_beside_bfloat16(config: FlowConfig) -> None:
-    exact, half = tiny_flow(config), place(tiny_flow(config), torch.device("cpu"), torch.bfloat16, exact=EXACT)
+    exact, half = (
+        tiny_flow(config),
+        move_to_device(tiny_flow(config), torch.device("cpu"), torch.bfloat16, exact=EXACT),
+    )
     times = torch.linspace(0, 1, 26)
     with torch.inference_mode():
         assert torch.equal(half.t_embed(times), exact.t_embed(times))

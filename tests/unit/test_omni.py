@@ -23,7 +23,7 @@ from deepsound.media.observers import Footage
 from deepsound.reasoning import protocol
 from deepsound.reasoning.omni import Omni
 from deepsound.reasoning.omni.frame_layouts import PairedFrames, TimedFrames
-from deepsound.reasoning.omni.input_processing import Conversation, Shown, read_conversation
+from deepsound.reasoning.omni.input_processing import Conversation, ShownVideo, read_conversation
 from deepsound.reasoning.omni.model_families import read_family
 from deepsound.reasoning.omni.release import Release
 from deepsound.reasoning.still_frames import STILLS, StillsObserver, pictures
@@ -174,7 +174,7 @@ def test_long_sound_is_heard_in_windows_after_the_video(releases: Callable[[str]
     prompt = conversation.prompt("Is it?", sounds=2, video=True)
     assert prompt == "<bos><|turn>user\n<|video|><|audio|><|audio|>Is it?<turn|>\n<|turn>model\n"
     halves = [np.full(RATE // 2, 0.1, np.float32), np.full(RATE, 0.1, np.float32)]
-    shown = Shown(np.zeros((2, 90, 160, 3), np.uint8), np.array([1.25, 62.5]))
+    shown = ShownVideo(np.zeros((2, 90, 160, 3), np.uint8), np.array([1.25, 62.5]))
     ids = conversation.tensors(prompt, shown, halves)["input_ids"][0]
     read = conversation.tokenizer.decode(ids)
     assert read.count("<bos>") == 1
@@ -185,7 +185,7 @@ def test_long_sound_is_heard_in_windows_after_the_video(releases: Callable[[str]
 
 def test_qwen_s_clock_runs_as_fast_as_the_frames(releases: Callable[[str], Path]) -> None:
     conversation = conversation_of(releases("qwen3_omni_moe"))
-    shown = Shown(np.zeros((4, 90, 160, 3), np.uint8), np.array([0.25, 0.75, 1.25, 1.75]))
+    shown = ShownVideo(np.zeros((4, 90, 160, 3), np.uint8), np.array([0.25, 0.75, 1.25, 1.75]))
     prompt = conversation.prompt("Is it?", sounds=1, video=True)
     tensors = conversation.tensors(prompt, shown, [np.zeros(RATE, np.float32)])
     assert tensors["video_second_per_grid"].tolist() == [1.0], "two frames a grid, half a second apart"

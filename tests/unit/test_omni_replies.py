@@ -17,15 +17,15 @@ from deepsound.media.audio import write_float_wav
 from deepsound.media.decode import look
 from deepsound.media.observers import Footage
 from deepsound.reasoning.local import greedy_decoder
-from deepsound.reasoning.local.answer_tokens import Words, read_letters
+from deepsound.reasoning.local.answer_tokens import AnswerVocabulary, read_letters
 from deepsound.reasoning.local.quantisation import Precision
 from deepsound.reasoning.omni import Omni
-from deepsound.reasoning.omni.chat_session import Interlocutor, Question
-from deepsound.reasoning.omni.input_processing import Conversation, Shown, read_conversation
+from deepsound.reasoning.omni.chat_session import OmniChatSession, OmniQuestion
+from deepsound.reasoning.omni.input_processing import Conversation, ShownVideo, read_conversation
 from deepsound.reasoning.omni.model_families import Family, read_family, refuse_fewer_bits
 from deepsound.reasoning.omni.network import end_tokens, load_network
 from deepsound.reasoning.omni.release import Release
-from deepsound.reasoning.protocol import Testimony
+from deepsound.reasoning.protocol import Reply
 from deepsound.reasoning.still_frames import StillsObserver
 from tests.concurrent_asks import ask_together, check_same_in_company
 from tests.made_clips import write_clip
@@ -61,7 +61,9 @@ class Talker:
             self.release, self.family, config, dtype=torch.float32, device=CPU, precision=Precision.LOADED
         )
         tokenizer = self.conversation.tokenizer
-        self.words = Words(tokenizer, end_tokens(self.network, tokenizer), read_letters(tokenizer, folder))
+        self.words = AnswerVocabulary(
+            tokenizer, end_tokens(self.network, tokenizer), read_letters(tokenizer, folder)
+        )
 
     def shuffled(self) -> "Talker":
         torch.manual_seed(1)
@@ -70,10 +72,10 @@ class Talker:
                 weight.data.normal_(0.0, 0.1)
         return self
 
-    def fresh(self) -> Interlocutor:
-        return Interlocutor(self.network, self.family, self.conversation, self.words)
+    def fresh(self) -> OmniChatSession:
+        return OmniChatSession(self.network, self.family, self.conversation, self.words)
 
-    def generated(self, question: Question) -> str:
+    def generated(self, question: OmniQuestion) -> str:
         """What transformers' own loop says to the whole prompt, read from its beginning."""
         tensors = self.conversation.tensors(question.prompt, question.shown, question.sounds)
         said = cast(Any, self.network).generate(
@@ -81,11 +83,11 @@ class Talker:
         )
         return self.words.text(said[0, tensors["input_ids"].shape[1] :].tolist())
 
-    def question(self, video: int | None, *sounds: int) -> Question:
+    def question(self, video: int | None, *sounds: int) -> OmniQuestion:
         prompt = self.conversation.prompt("Is it?", sounds=len(sounds), video=video is not None)
-        return Question(prompt, None if video is None else frames(video), [noise(number) for number in sounds])
+        return OmniQuestion(prompt, None if video is None else frames(video), [noise(number) for number in sounds])
 
-    def sound_first(self, video: int, sound: int) -> Question:
+    def sound_first(self, video: int, sound: int) -> OmniQuestion:
         """As a template might have it that asks of the sound before the video: nothing can be shared."""
         turn = {
             "role": "user",
@@ -94,7 +96,7 @@ class Talker:
         prompt = self.conversation.processor.apply_chat_template(
             [turn], tokenize=False, add_generation_prompt=True
         )
-        return Question(prompt, frames(video), [noise(sound)])
+        return OmniQuestion(prompt, frames(video), [noise(sound)])
 
     @contextmanager
     def looks(self) -> Generator[list[object]]:
@@ -106,10 +108,10 @@ class Talker:
         hook.remove()
 
 
-def frames(number: int) -> Shown:
+def frames(number: int) -> ShownVideo:
     count = 3 + number % 2
     pixels = np.random.default_rng(number).integers(0, 256, (count, 60, 80, 3), np.uint8)
-    return Shown(pixels, np.arange(count) * 0.5)
+    return ShownVideo(pixels, np.arange(count) * 0.5)
 
 
 def noise(number: int) -> np.ndarray:
@@ -175,7 +177,7 @@ def test_threads_that_ask_at_once_share_a_batch_and_hear_what_one_alone_hears(
 ) -> None:
     sounds = [sound(tmp_path / f"{number}.wav", number) for number in range(3)]
 
-    def asked(judge: Omni, number: int) -> Testimony:
+    def asked(judge: Omni, number: int) -> Reply:
         return judge.judge(videos[number], sounds[number]) if number < 2 else judge.is_silent(sounds[number])
 
     alone = [asked(reasoner(release), number) for number in range(3)]

@@ -20,7 +20,7 @@ from deepsound.detection.person_sounds import (
     people_heard,
 )
 from deepsound.detection.silero_vad import SLOWED, SlowedSileroStream
-from deepsound.detection.speech_activity import measure
+from deepsound.detection.speech_activity import measure_speech
 from deepsound.media.audio import write_float_wav
 from tests import voice_samples
 
@@ -46,7 +46,7 @@ def heard(probability=0.9, start=1.5, seconds=3.0, duration=SECONDS):
 def measured(sound: np.ndarray, folder) -> Tracks:
     path = folder / "sound.wav"
     write_float_wav(path, RATE, 1, [sound.astype(np.float32)[:, np.newaxis]])
-    return measure(path)[0]
+    return measure_speech(path)[0]
 
 
 def test_what_every_detector_hears_is_people_where_it_is_heard():

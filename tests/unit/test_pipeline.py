@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from deepsound.cot import Verdict
 from deepsound.pipeline import (
     Action,
+    ChainState,
     Ending,
     Fallback,
-    Findings,
     OutcomeKind,
     Policy,
     Round,
@@ -24,7 +24,7 @@ from deepsound.pipeline import (
 NEG = Policy(Fallback.NEG, VoicePolicy.VOICE_OVER)
 
 
-def learn(known: Findings, action: Action, answers: dict[Step, object], fallback: Fallback) -> Findings:
+def learn(known: ChainState, action: Action, answers: dict[Step, object], fallback: Fallback) -> ChainState:
     """What is known after `action`, given what each kind of step answers."""
     round_name = "first" if action.round == 1 else "second"
     current: Round = getattr(known, round_name)
@@ -49,7 +49,7 @@ def learn(known: Findings, action: Action, answers: dict[Step, object], fallback
 
 def run(policy: Policy, rounds: list[dict[Step, object]]) -> tuple[list[tuple[Step, int]], Ending]:
     """Follow the table to its end; `rounds` are the answers of round 1 and round 2."""
-    known, path, ending = Findings(), [], None
+    known, path, ending = ChainState(), [], None
     while (action := next_action(policy, known)) is not None:
         path.append((action.step, action.round))
         assert len(path) < 20, "the path does not end"

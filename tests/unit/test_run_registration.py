@@ -13,7 +13,7 @@ from console.cli.settings import settings_from
 from db.integrity.verify import verify_run
 from db.schema.database import Ledger
 from db.schema.records import StepRef
-from db.schema.tables import Work
+from db.schema.tables import WorkRow
 from db.state.lease_queue import claim
 from db.write.retries import reopen_items
 from deepsound.canonical_json import sha256_file
@@ -22,7 +22,7 @@ from deepsound.pipeline import OutcomeKind, Step
 from deepsound.storage.folder_store import FolderStore
 from deepsound.storage.protocol import Artifact
 from tasks.operations.run_registration import begin_run, load_jobs, unfinished_items
-from tasks.runtime.item import Job
+from tasks.runtime.item import ItemInProgress
 from tasks.runtime.run_settings import Source
 from tasks.steps.runner import LAST_TRY, perform, reuse
 from tests.archive_setup import Archive
@@ -47,12 +47,12 @@ class Plugin(Foley):
 """
 
 
-def only_job(archive: Archive, run: str) -> Job:
+def only_job(archive: Archive, run: str) -> ItemInProgress:
     [job] = load_jobs(archive.worker, run, unfinished_items(archive.worker, run))
     return job
 
 
-def take_step(job: Job) -> ErrorCode | None:
+def take_step(job: ItemInProgress) -> ErrorCode | None:
     """Its next one; the code it fails with."""
     action = job.next_action()
     assert action is not None
@@ -186,7 +186,7 @@ class TakenOverMeanwhile(FolderStore):
     def put(self, source: Path, media_type: str) -> Artifact:
         kept = super().put(source, media_type)
         with self.ledger.write() as session:
-            session.execute(update(Work).values(lease_until=LONG_BEFORE))
+            session.execute(update(WorkRow).values(lease_until=LONG_BEFORE))
             claim(session, self.item, StepRef(Step.PUBLISH), OTHER, 60)
         return kept
 

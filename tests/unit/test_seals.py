@@ -13,7 +13,7 @@ from db.integrity.seal_checks import check_kept, check_order, check_seals
 from db.integrity.verify import Problem, verify_run
 from db.schema.database import Ledger
 from db.schema.records import Decision
-from db.schema.tables import Item, Run, Seal, row_values
+from db.schema.tables import ItemRow, RunRow, SealRow, row_values
 from db.state.lease_queue import claim
 from db.write.attempts import record_attempt
 from db.write.retries import reopen_items
@@ -67,7 +67,7 @@ def seal(ledger: Ledger, run_id: str) -> bool:
 
 
 def runs_of(session: Session) -> list[str]:
-    return list(session.scalars(select(Run.id).order_by(Run.id)))
+    return list(session.scalars(select(RunRow.id).order_by(RunRow.id)))
 
 
 def by_rows(session: Session) -> Found:
@@ -158,7 +158,7 @@ def test_a_removed_run_is_a_gap_and_is_named(sealed: Ledger, number: int, seal_a
 
 def test_the_last_run_removed_shows_against_seals_kept_outside(sealed: Ledger) -> None:
     with sealed.read() as session:
-        kept = [row_values(each) for each in session.scalars(select(Seal).order_by(Seal.id))]
+        kept = [row_values(each) for each in session.scalars(select(SealRow).order_by(SealRow.id))]
         assert not [*check_kept(session, kept, TRUSTED)]
     with tampered(sealed, *delete_run(3)) as session:
         assert by_seals(session) == [], "nothing follows it"
@@ -213,7 +213,7 @@ def test_a_seal_made_unreadable_is_named(new_ledger: NewLedger, change: str) -> 
         for _ in range(2):
             close_and_seal(ledger)
         with ledger.read() as session:
-            kept = [row_values(each) for each in session.scalars(select(Seal).order_by(Seal.id))]
+            kept = [row_values(each) for each in session.scalars(select(SealRow).order_by(SealRow.id))]
         with tampered(ledger, f"UPDATE seal SET {change} WHERE id = 1") as session:
             found = by_seals(session)
             assert found[0] == (None, "seal 1", Problem.CHANGED)
@@ -237,7 +237,7 @@ def test_what_came_after_a_seal_is_work_and_the_next_seal_holds_it(ledger: Ledge
         reopen_items(session, run_id, step=PUBLISH_STEP.step, by="kim@desk", reason="a new release")
     assert not seal(ledger, run_id), "it is open again"
     with ledger.read() as session:
-        items = list(session.scalars(select(Item.id).order_by(Item.id)))
+        items = list(session.scalars(select(ItemRow.id).order_by(ItemRow.id)))
         now = check_seals(session, run_id, TRUSTED)
         assert (now.findings, now.is_sealed) == ([], False)
     for item_id in items:
@@ -251,4 +251,4 @@ def test_what_came_after_a_seal_is_work_and_the_next_seal_holds_it(ledger: Ledge
     with ledger.read() as session:
         assert by_seals(session) == []
         assert check_seals(session, run_id, TRUSTED).is_sealed
-        assert session.scalars(select(Seal.items)).all() == [2, 2, 2]
+        assert session.scalars(select(SealRow.items)).all() == [2, 2, 2]

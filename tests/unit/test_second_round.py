@@ -6,9 +6,9 @@ import pytest
 
 from deepsound.generation.foley import Foley
 from deepsound.pipeline import Fallback, VoicePolicy
-from tasks.runtime.item import Job
+from tasks.runtime.item import ItemInProgress
 from tasks.runtime.run_settings import RunSettings
-from tasks.runtime.stores import Place
+from tasks.runtime.stores import StoreUrls
 from tasks.runtime.worker import worker_at
 from tests.third_party_backends import install_plugin
 
@@ -21,12 +21,12 @@ class Plugin:
 """
 
 
-def job_with(generator: str, folder: Path) -> Job:
+def job_with(generator: str, folder: Path) -> ItemInProgress:
     settings = RunSettings(
         generator, "evidence", "mix-minus", Fallback.NEG, VoicePolicy.ALL, "", "", 42, loudness=True, out=folder
     )
-    worker = worker_at(Place(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store")))
-    return Job(
+    worker = worker_at(StoreUrls(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store")))
+    return ItemInProgress(
         worker, run_id="run", item_id=1, source=folder / "reel.mov", output_name="reel",
         video_sha256=None, settings=settings, done={},
     )  # fmt: skip

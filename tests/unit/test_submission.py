@@ -17,7 +17,7 @@ from tasks.operations.retention import sweep_orphans
 from tasks.operations.run_registration import held_back, load_jobs, unfinished_items
 from tasks.operations.submission import Submission, submit, take_stock
 from tasks.runtime.run_settings import Source
-from tasks.runtime.stores import Place, working_at
+from tasks.runtime.stores import StoreUrls, using_stores
 from tasks.steps.runner import LAST_TRY, perform
 from tests.archive_setup import Archive
 from tests.s3_servers import S3Server, a_bucket_name
@@ -53,7 +53,7 @@ def bucket(moto: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 def test_what_the_store_has_and_what_is_done_needs_no_room(
     bucket: InBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    archive = Archive(tmp_path, Place(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(bucket)))
+    archive = Archive(tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(bucket)))
     reels = [a_reel(tmp_path / f"{name}.mp4") for name in "ab"]
     monkeypatch.setenv("DEEPSOUND_STORE_QUOTA_GB", "0.0045")
     with pytest.raises(DeepSoundError, match="the store may need") as caught:
@@ -80,7 +80,7 @@ def test_a_standing_order_leaves_a_run_that_was_stopped_and_a_person_takes_it_up
     run = submitted(quiet_archive, reel)
     with quiet_archive.worker.ledger.write() as session:
         note_event(session, run, kind, by="kim@desk")
-    with working_at(quiet_archive.place):
+    with using_stores(quiet_archive.place):
         assert asyncio.run(dub_again.fn(an_order(quiet_archive, reel).to_json())) == run
     assert held_back(quiet_archive.worker, run) is not None
     assert submitted(quiet_archive, reel) == run

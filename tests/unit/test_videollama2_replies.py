@@ -23,8 +23,8 @@ from deepsound.reasoning.local import greedy_decoder
 from deepsound.reasoning.local.prefix_cache import ReadBefore
 from deepsound.reasoning.local.quantisation import Precision, quantise
 from deepsound.reasoning.local.token_generation import Prompt, Read, penalised, write
-from deepsound.reasoning.protocol import Testimony
-from deepsound.reasoning.videollama2.chat_session import Interlocutor, Question, Shown
+from deepsound.reasoning.protocol import Reply
+from deepsound.reasoning.videollama2.chat_session import SiglipFrames, VideoLlama2ChatSession, VideoLlama2Question
 from deepsound.reasoning.videollama2.checkpoint import load_network
 from deepsound.reasoning.videollama2.network import VideoLlama2
 from deepsound.reasoning.videollama2.qwen2_decoding import passes, read
@@ -145,36 +145,36 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def talker(release: Path) -> Callable[[], Interlocutor]:
+def talker(release: Path) -> Callable[[], VideoLlama2ChatSession]:
     """Makes interlocutors that have read nothing yet, over one network in which all it sees and hears matters."""
     vocabulary = read_vocabulary(release)
     network = VideoLlama2(TINY).eval().requires_grad_(False)
     filled = fill({name: list(value.shape) for name, value in network.state_dict().items()})
     network.load_state_dict(filled.tensors)
-    return lambda: Interlocutor(network, vocabulary, 1.05)
+    return lambda: VideoLlama2ChatSession(network, vocabulary, 1.05)
 
 
-def question(video: int | None, sound: int | None, form: ReplyForm | None = None) -> Question:
+def question(video: int | None, sound: int | None, form: ReplyForm | None = None) -> VideoLlama2Question:
     size = TINY.vision.image_size
     media = Media.AUDIO if video is None else Media.VIDEO
     draw = np.random.default_rng
     shown = (
         None
         if video is None
-        else Shown(
+        else SiglipFrames(
             draw(video).integers(0, 256, (TINY.frames, size, size, 3), np.uint8),
             np.full((TINY.frames, 32), video, np.uint8),
         )
     )
     energies = None if sound is None else torch.from_numpy(draw(sound).normal(10, 5, (64, 128)))
-    return Question(f"<|im_start|>user\n{media}\nWhat is it?", media, shown, energies, form)
+    return VideoLlama2Question(f"<|im_start|>user\n{media}\nWhat is it?", media, shown, energies, form)
 
 
 ASKED = [(1, None), (1, 1), (1, 2), (2, 2), (2, None), (None, 1)]
 
 
 def test_replies_depend_on_what_is_seen_and_heard_and_not_on_what_was_asked_before_or_beside(
-    talker: Callable[[], Interlocutor], monkeypatch: pytest.MonkeyPatch
+    talker: Callable[[], VideoLlama2ChatSession], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(greedy_decoder, "MOST_TOKENS", 24)  # What random weights have to say has no end.
     questions = [question(video, sound) for video, sound in ASKED]
@@ -213,7 +213,7 @@ def test_threads_that_ask_at_once_share_a_batch_and_hear_what_one_alone_hears(
 ):
     sounds = [noise(tmp_path / f"{number}.wav", number) for number in range(3)]
 
-    def asked(judge: VideoLlama2Cot, number: int) -> Testimony:
+    def asked(judge: VideoLlama2Cot, number: int) -> Reply:
         if number == 2:
             return judge.is_silent(sounds[number])
         return judge.judge(videos[number], sounds[number])

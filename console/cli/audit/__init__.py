@@ -13,13 +13,13 @@ from console.cli.audit.item_export import item_json, item_tree
 from console.cli.settings import settings_from
 from console.cli.terminal import EXIT_DONE, EXIT_SOME_FAILED, out, say
 from db.integrity.reconcile import Account, Fate, Reconciliation, reconcile_run
-from db.integrity.verify import Finding
+from db.integrity.verify import IntegrityFinding
 from db.read.evidence import find_items, item_evidence
 from db.read.items import run_ids
 from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.terminal_text import as_text, speakable
-from tasks.operations.run_audit import Books, verify_books, verify_seals
+from tasks.operations.run_audit import RunAudit, verify_books, verify_seals
 from tasks.operations.run_registration import no_such_run
 from tasks.operations.sealing import PUBLIC, kept_seals, seal_lines, trusted_keys
 from tasks.runtime.worker import Worker, reader_at
@@ -146,7 +146,7 @@ def _known_runs(worker: Worker, asked: Sequence[str] | None, *, may_be_none: boo
     return list(asked or known)
 
 
-def _show_books(run_id: str, books: Books) -> None:
+def _show_books(run_id: str, books: RunAudit) -> None:
     for finding in books.findings:
         of_item = "" if finding.item_id is None else f"item {finding.item_id}, "
         told = f"{run_id}: {of_item}{finding.row} {finding.problem}: {finding.detail}"
@@ -156,7 +156,7 @@ def _show_books(run_id: str, books: Books) -> None:
     out.print(Text(f"run {run_id}: {found}; {books.artifacts or 'no'} artifacts checked{gone}"))
 
 
-def _note_unsealed(books: Sequence[Books]) -> None:
+def _note_unsealed(books: Sequence[RunAudit]) -> None:
     sealed = sum(each.is_sealed for each in books)
     if sealed < len(books):
         say(f"{len(books) - sealed} of {len(books)} runs are not sealed as they stand: see docs/ledger.md")
@@ -164,7 +164,7 @@ def _note_unsealed(books: Sequence[Books]) -> None:
         say(f"whose seals these are is not known: {PUBLIC} names no key")
 
 
-def _books_json(run_id: str, books: Books) -> Json:
+def _books_json(run_id: str, books: RunAudit) -> Json:
     return {
         "run": run_id,
         "findings": [_finding_json(each) for each in books.findings],
@@ -174,7 +174,7 @@ def _books_json(run_id: str, books: Books) -> Json:
     }
 
 
-def _finding_json(finding: Finding) -> Json:
+def _finding_json(finding: IntegrityFinding) -> Json:
     return {"item": finding.item_id, "row": finding.row, "problem": finding.problem, "detail": finding.detail}
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 from rich.tree import Tree
 
-from db.schema.tables import Attempt, Decision, Effect, Item, Reopening, Review
-from db.state.attempt_history import links, stand_of
+from db.schema.tables import AttemptRow, DecisionRow, EffectRow, ItemRow, ReopeningRow, ReviewRow
+from db.state.attempt_history import chain_links, replay_rows
 from deepsound.canonical_json import Json
 from deepsound.terminal_text import as_text, speakable
 
 
-def item_tree(item: Item) -> Tree:
+def item_tree(item: ItemRow) -> Tree:
     """What was done to it, in order; what was taken back is marked so."""
     tree = Tree(_line(f"{item.output_name}  (item {item.id} of run {item.run_id})", "bold"))
     tree.add(_line(f"source {item.source}"))
@@ -20,9 +20,9 @@ def item_tree(item: Item) -> Tree:
     tree.add(_line(f"settings {json.dumps(item.run.settings, ensure_ascii=False)}"))
     if item.overrides:
         tree.add(_line(f"its own {json.dumps(item.overrides, ensure_ascii=False)}"))
-    standing = {attempt.id for attempt in stand_of(item.attempts, item.reopenings).attempts}
-    for link in links(item.attempts, item.reopenings):
-        if isinstance(link, Reopening):
+    standing = {attempt.id for attempt in replay_rows(item.attempts, item.reopenings).attempts}
+    for link in chain_links(item.attempts, item.reopenings):
+        if isinstance(link, ReopeningRow):
             tree.add(_taken_back(link))
         else:
             _add_attempt(tree, link, stands=link.id in standing)
@@ -40,13 +40,13 @@ def _quoted(words: str) -> str:
     return "\n    ".join(map(speakable, words.splitlines()))
 
 
-def _ruled(review: Review) -> str:
+def _ruled(review: ReviewRow) -> str:
     when = f"{review.created_at:%Y-%m-%d %H:%M:%S} UTC"
     what = f"review {review.seq} of attempt {review.attempt_id} by {review.reviewer} at {when}"
     return f"{what}: {review.verdict}, {review.reason}"
 
 
-def _taken_back(reopening: Reopening) -> Text:
+def _taken_back(reopening: ReopeningRow) -> Text:
     again = f", round {reopening.round}" if reopening.round > 1 else ""
     how = "to be really done again" if reopening.anew else "to be tried again"
     why = f": {reopening.reason}" if reopening.reason else ""
@@ -55,7 +55,7 @@ def _taken_back(reopening: Reopening) -> Text:
     return Text.assemble((reopening.step, "bold"), again, (said, "yellow"))
 
 
-def _add_attempt(tree: Tree, attempt: Attempt, *, stands: bool) -> None:
+def _add_attempt(tree: Tree, attempt: AttemptRow, *, stands: bool) -> None:
     took = (attempt.ended_at - attempt.started_at).total_seconds()
     again = f", round {attempt.round}" if attempt.round > 1 else ""
     tries = f", try {attempt.number}" if attempt.number > 1 else ""
@@ -81,7 +81,7 @@ def _add_attempt(tree: Tree, attempt: Attempt, *, stands: bool) -> None:
         branch.add(_line(_changed(effect)))
 
 
-def _facts(attempt: Attempt) -> Iterator[str]:
+def _facts(attempt: AttemptRow) -> Iterator[str]:
     if attempt.reused_attempt_id is not None:
         yield f"stands on attempt {attempt.reused_attempt_id}, which has the same step key"
     if attempt.error_code is not None:
@@ -91,12 +91,12 @@ def _facts(attempt: Attempt) -> Iterator[str]:
         yield f"model {used.model.name} {used.model.revision}, {used.model.licence}"
 
 
-def _used(attempt: Attempt) -> Iterator[str]:
+def _used(attempt: AttemptRow) -> Iterator[str]:
     for link in (attempt.reused or attempt).artifacts:
         yield f"{link.direction} {link.role} {link.artifact_sha256} ({link.artifact.size} bytes)"
 
 
-def _decided(attempt: Attempt, decision: Decision) -> str:
+def _decided(attempt: AttemptRow, decision: DecisionRow) -> str:
     sure = "" if decision.confidence is None else f" (probability {decision.confidence:.3f})"
     read = ""
     if attempt.raw_output is not None and decision.span_start is not None and decision.span_end is not None:
@@ -106,7 +106,7 @@ def _decided(attempt: Attempt, decision: Decision) -> str:
     return f"decided {decision.key} = {decision.value}{sure}{read}"
 
 
-def _changed(effect: Effect) -> str:
+def _changed(effect: EffectRow) -> str:
     measured = [
         _change("speech", effect.speech_seconds_before, effect.speech_seconds_after, "s"),
         _change("level there", effect.speech_level_before, effect.speech_level_after, "dBFS"),
@@ -124,9 +124,9 @@ def _change(what: str, before: float | None, after: float | None, unit: str) -> 
     return f"{what} {shown[0]} → {shown[1]} {unit}"
 
 
-def item_json(item: Item) -> Json:
+def item_json(item: ItemRow) -> Json:
     """The same for programs."""
-    standing = {attempt.id for attempt in stand_of(item.attempts, item.reopenings).attempts}
+    standing = {attempt.id for attempt in replay_rows(item.attempts, item.reopenings).attempts}
     return {
         "item": item.id,
         "run": item.run_id,
@@ -147,7 +147,7 @@ def item_json(item: Item) -> Json:
     }
 
 
-def _attempt_json(attempt: Attempt) -> dict[str, Json]:
+def _attempt_json(attempt: AttemptRow) -> dict[str, Json]:
     words = attempt.reused or attempt
     return {
         **_columns(attempt, _ATTEMPT_COLUMNS),

@@ -6,12 +6,12 @@ import typer
 
 from console.cli import options
 from console.cli.run.continue_run import go_on
-from console.cli.run.run_lookup import find_run, place_of
+from console.cli.run.run_lookup import look_up_run, place_of
 from console.cli.terminal import EXIT_DONE, out
 from db.write.retries import reopen_items
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import Step
-from tasks.runtime.actor import this_person
+from tasks.runtime.actor import current_actor
 
 
 def retry(
@@ -27,7 +27,7 @@ def retry(
 ) -> None:
     """Do failed steps again, and what depends on them; nothing else is done twice."""
     settings, worker = place_of(db, store)
-    run_id = find_run(worker, run)
+    run_id = look_up_run(worker, run)
     with worker.ledger.write() as session:
         items = reopen_items(
             session,
@@ -35,7 +35,7 @@ def retry(
             step=step,
             error=None if error is None else error.value,
             pattern=video,
-            by=this_person(),
+            by=current_actor(),
             reason=reason,
         )
     out.print(f"run {run_id}: {len(items)} videos to be taken up again", markup=False)

@@ -12,7 +12,7 @@ def place_of(db: str | None, store: str | None = None) -> tuple[Settings, Worker
     return settings, reader_at(settings.place)
 
 
-def find_run(worker: Worker, known: str) -> str:
+def look_up_run(worker: Worker, known: str) -> str:
     """The full id. Raises DeepSoundError (BAD_SETTINGS) where no run, or more than one, begins so."""
     with worker.ledger.read() as session:
         found = [run for run in run_ids(session) if run.startswith(known)]

@@ -10,12 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from console.cli import options
-from console.cli.run.run_lookup import find_run, place_of
+from console.cli.run.run_lookup import look_up_run, place_of
 from console.cli.terminal import out
 from db.read.run_progress import LATELY_MINUTES, RunLine, RunProgress, run_list, run_progress
 from db.schema.records import WorkState
-from db.write.run_events import Event, RunState, run_events, run_state
-from db.write.worker_sessions import LiveShift, live_shifts, worker_seconds
+from db.write.run_events import RunEvent, RunState, run_events, run_state
+from db.write.worker_sessions import LiveWorkerSession, live_worker_sessions, worker_seconds
 from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind, Step
 from deepsound.terminal_text import speakable
@@ -33,9 +33,9 @@ class RunStatus:
 
     progress: RunProgress
     state: RunState
-    workers: list[LiveShift]
+    workers: list[LiveWorkerSession]
     hours: float
-    events: list[Event]
+    events: list[RunEvent]
 
     @property
     def has_ended(self) -> bool:
@@ -78,7 +78,7 @@ def list_runs(
 def show_status(run: options.Run, db: options.Db = None, as_json: options.Json = False) -> None:
     """Where a run stands: per step, per outcome, who is at work."""
     _, worker = place_of(db)
-    status = read_status(worker, find_run(worker, run))
+    status = read_status(worker, look_up_run(worker, run))
     if as_json:
         out.file.write(json.dumps(_status_json(status), ensure_ascii=False) + "\n")
         return
@@ -97,7 +97,7 @@ def read_status(worker: Worker, run_id: str) -> RunStatus:
         return RunStatus(
             progress=progress,
             state=run_state(session, run_id),
-            workers=live_shifts(session, run_id),
+            workers=live_worker_sessions(session, run_id),
             hours=worker_seconds(session, run_id) / 3600,
             events=run_events(session, run_id),
         )

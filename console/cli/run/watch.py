@@ -7,7 +7,7 @@ import typer
 from rich.live import Live
 
 from console.cli import options
-from console.cli.run.run_lookup import find_run, place_of
+from console.cli.run.run_lookup import look_up_run, place_of
 from console.cli.run.status import read_status, status_page
 from console.cli.terminal import EXIT_DONE, EXIT_SOME_FAILED, out, say
 from db.write.run_events import RunState
@@ -22,7 +22,7 @@ def watch_run(
 ) -> None:
     """Follow a run to its end, or until it was stopped and its workers left; leaving does not stop it."""
     _, worker = place_of(db)
-    run_id = find_run(worker, run)
+    run_id = look_up_run(worker, run)
     status = read_status(worker, run_id)
     with Live(status_page(status), console=out, auto_refresh=False) as live:
         while not status.has_ended and (status.state is RunState.ACTIVE or status.workers):

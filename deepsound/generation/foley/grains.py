@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from deepsound.generation.foley.filters import SAMPLE_RATE, Sound
-from deepsound.generation.foley.synthesis import BLOCK, Overlap, place
+from deepsound.generation.foley.synthesis import BLOCK, Overlap, pan_stereo
 
 
 class Grains:
@@ -29,7 +29,7 @@ class Grains:
         for start, pan, is_heard in zip(starts.tolist(), pans.tolist(), heard.tolist(), strict=True):
             event = self._grain(self._rng)
             if is_heard:
-                self._overlap.add(start, place(event, pan))
+                self._overlap.add(start, pan_stereo(event, pan))
         return self._overlap.take()
 
 

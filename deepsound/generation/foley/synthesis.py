@@ -41,13 +41,13 @@ class Drift:
 
     def next(self) -> Sound:
         """The next block of it: (BLOCK,)."""
-        place = self._place + self._step * np.arange(BLOCK)
+        position = self._place + self._step * np.arange(BLOCK)
         end = self._place + self._step * BLOCK
         missing = int(end) + 2 - len(self._goals)
         goals = np.concatenate([self._goals, self._rng.random(max(0, missing))])
         self._goals, self._place = goals[int(end) :], end - int(end)
-        index = place.astype(np.intp)
-        part = place - index
+        index = position.astype(np.intp)
+        part = position - index
         eased = part * part * (3.0 - 2.0 * part)
         return goals[index] + eased * (goals[index + 1] - goals[index])
 
@@ -72,7 +72,7 @@ class Overlap:
         return block
 
 
-def place(mono: Sound, pan: float) -> Sound:
+def pan_stereo(mono: Sound, pan: float) -> Sound:
     """One channel at `pan` (−1 left to 1 right) with constant power: (2, n)."""
     angle = (np.clip(pan, -1.0, 1.0) + 1.0) * np.pi / 4
     return np.stack([np.cos(angle) * mono, np.sin(angle) * mono])

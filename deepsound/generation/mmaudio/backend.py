@@ -24,7 +24,7 @@ from deepsound.generation.mmaudio.observers import (
     ClipObserver,
     SyncObserver,
 )
-from deepsound.generation.mmaudio.sampling_windows import Window, blend, plan_windows
+from deepsound.generation.mmaudio.sampling_windows import LatentWindow, blend, plan_windows
 from deepsound.generation.mmaudio.sequence_config import CLIP_RATE, SYNC_STRIDE, Lengths
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
 from deepsound.generation.protocol import Generated, GenerationRequest
@@ -41,7 +41,7 @@ _DEFAULT_MODE = "float32"
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
+class MMAudioMode:
     """Precision; whether networks are in memory only while they are at work; whether cuts bound windows."""
 
     precision: Precision
@@ -50,8 +50,8 @@ class Mode:
 
 
 _PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
-MODES: Mapping[str, Mode] = {
-    precision + "-lean" * lean + "-shots" * shots: Mode(precision, lean, shots)
+MODES: Mapping[str, MMAudioMode] = {
+    precision + "-lean" * lean + "-shots" * shots: MMAudioMode(precision, lean, shots)
     for precision, lean, shots in product(_PRECISIONS, (False, True), (False, True))
 }
 """By the word after the colon: `float32` to `bfloat16-lean-shots`."""
@@ -123,7 +123,7 @@ class MMAudio:
         notes = {"windows": len(windows), "device": self._networks.device.type, "steps": STEPS}
         return Generated(audio.sample_rate, 1, samples, notes)
 
-    def _latents(self, request: GenerationRequest, windows: Sequence[Window]) -> Tensor:
+    def _latents(self, request: GenerationRequest, windows: Sequence[LatentWindow]) -> Tensor:
         noise = draw_noise([request.seed], windows[-1].stop, self._networks.sizes.flow.latent_dim)
         prepared = lru_cache(maxsize=_KEPT_CONDITIONS)(self._conditions(request))
         with self._passes.flow.joined() as ask:
@@ -139,7 +139,7 @@ class MMAudio:
             sampled = euler(noise.to(self._networks.device), flow)
             return unnormalise(self._networks.flow, sampled)
 
-    def _conditions(self, request: GenerationRequest) -> Callable[[Window], tuple[Conditions, Conditions]]:
+    def _conditions(self, request: GenerationRequest) -> Callable[[LatentWindow], tuple[Conditions, Conditions]]:
         """What a window of the video shows, and what guidance moves away from."""
         seen, moved = _kept(request, CLIP_OBSERVATION), _kept(request, SYNC_OBSERVATION)
         wanted, unwanted = self._texts(request.prompt, request.negative_prompt)
@@ -149,7 +149,7 @@ class MMAudio:
         def empty(lengths: Lengths) -> Conditions:
             return network.empty_conditions(lengths.clip, lengths.sync, unwanted, lengths.latent)
 
-        def prepare(window: Window) -> tuple[Conditions, Conditions]:
+        def prepare(window: LatentWindow) -> tuple[Conditions, Conditions]:
             lengths = window.lengths
             clip = torch.from_numpy(_shown(seen, window)).to(like)
             sync = torch.from_numpy(_moving(moved, window.segment, lengths.sync // SYNC_STRIDE)).to(like)
@@ -172,7 +172,7 @@ class MMAudio:
         tokens = tokenize(tokenizer, text, self._networks.sizes.flow.text_length)
         return self._networks.reader.texts(tokens.to(self._networks.device))
 
-    def _mel(self, latents: Tensor, windows: Sequence[Window]) -> Tensor:
+    def _mel(self, latents: Tensor, windows: Sequence[LatentWindow]) -> Tensor:
         """Mel of each window, blended: (1, bands, frames)."""
         with self._passes.vae.joined() as decode:
             parts = (decode([latents[:, one.start : one.stop].transpose(1, 2)])[0] for one in windows)
@@ -207,7 +207,7 @@ class MMAudioSmall16k(MMAudio):
     name = "mmaudio-small-16k"
 
 
-def _chosen(name: str, mode: str) -> Mode:
+def _chosen(name: str, mode: str) -> MMAudioMode:
     if mode not in MODES:
         raise DeepSoundError(
             ErrorCode.BAD_SETTINGS,
@@ -230,7 +230,7 @@ def _kept(request: GenerationRequest, name: str) -> Observation:
         ) from missing
 
 
-def _shown(seen: Observation, window: Window) -> NDArray[np.float32]:
+def _shown(seen: Observation, window: LatentWindow) -> NDArray[np.float32]:
     """Features (clip frames, clip_dim) of what CLIP saw from the instant nearest to the window's start on.
 
     All are of the window's own part, and the last one stands for any after it.

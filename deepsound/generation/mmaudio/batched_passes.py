@@ -17,7 +17,7 @@ from deepsound.generation.mmaudio.flow_matching import GUIDANCE, guided_flow
 from deepsound.generation.mmaudio.networks import Networks
 from deepsound.generation.mmaudio.sampling_windows import WINDOW_SECONDS
 from deepsound.generation.mmaudio.sequence_config import lengths_for
-from deepsound.models.batching import Batcher, Limits
+from deepsound.models.batching import Batcher, BatchLimits
 
 _AT_ONCE = {"cuda": 8}
 """Windows in one pass. Elsewhere one: four together cost a CPU 0.9 of what they cost one by one, too little to
@@ -60,7 +60,7 @@ class Passes:
         window = 2 * (trained.latent + trained.clip + networks.sizes.flow.text_length)
         self.flow: Batcher[Position, Tensor] = Batcher(
             self._flows,
-            Limits(self.at_once, self.at_once * window, _WAIT_SECONDS),
+            BatchLimits(self.at_once, self.at_once * window, _WAIT_SECONDS),
             cost=lambda position: position.tokens,
             kind=lambda position: position.shape,
         )
@@ -82,5 +82,5 @@ class Passes:
             with self._networks.turn():
                 return network()(torch.cat(list(inputs))).split(1)
 
-        limits = Limits(self.at_once, wait=_WAIT_SECONDS)
+        limits = BatchLimits(self.at_once, wait=_WAIT_SECONDS)
         return Batcher(run, limits, cost=lambda one: one.shape[-1], kind=lambda one: one.shape)

@@ -69,7 +69,7 @@ class AntialiasedSnake(nn.Module):
         return snake_twice_as_fine(x, self.act.alpha.exp(), 1 / (self.act.beta.exp() + _EPS))
 
 
-class ResidualBlock(nn.Module):
+class AMPBlock(nn.Module):
     """Three pairs of activated convolutions, the first of each dilated (AMP block)."""
 
     def __init__(self, channels: int, kernel: int) -> None:
@@ -98,7 +98,7 @@ class BigVGAN(nn.Module):
             nn.Sequential(nn.ConvTranspose1d(wide, narrow, 2 * rate, rate, padding=rate // 2))
             for wide, narrow, rate in zip(widths, widths[1:], config.rates, strict=False)
         )
-        self.resblocks = nn.ModuleList(ResidualBlock(width, kernel) for width in widths[1:] for kernel in _KERNELS)
+        self.resblocks = nn.ModuleList(AMPBlock(width, kernel) for width in widths[1:] for kernel in _KERNELS)
         self.activation_post = AntialiasedSnake(widths[-1])
         self.conv_post = nn.Conv1d(widths[-1], 1, 7, padding=3, bias=not config.second)
 

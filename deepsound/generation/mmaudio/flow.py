@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deepsound.generation.mmaudio.layers import Conv1d, GatedMLP, TimestepEmbedding, rotation
 from deepsound.generation.mmaudio.sequence_config import SYNC_STRIDE, FlowConfig
-from deepsound.generation.mmaudio.transformer import Block, FinalLayer, JointBlock, Streams
+from deepsound.generation.mmaudio.transformer import AdaptiveNormBlock, FinalLayer, JointBlock, Streams
 from deepsound.models.checkpoints import load_strict, read_state
 
 # Tables the first release's files hold; they follow from the sizes, and from the length of the window.
@@ -74,7 +74,9 @@ class FlowNetwork(nn.Module):
         self.joint_blocks = nn.ModuleList(
             JointBlock(width, config.heads, last=index == joint - 1) for index in range(joint)
         )
-        self.fused_blocks = nn.ModuleList(Block(width, config.heads, kernel=3) for _ in range(config.fused))
+        self.fused_blocks = nn.ModuleList(
+            AdaptiveNormBlock(width, config.heads, kernel=3) for _ in range(config.fused)
+        )
         self.final_layer = FinalLayer(width, config.latent_dim)
         self.sync_pos_emb = nn.Parameter(torch.zeros(1, 1, SYNC_STRIDE, config.sync_dim))
         self.latent_mean = nn.Parameter(torch.zeros(1, 1, config.latent_dim), requires_grad=False)

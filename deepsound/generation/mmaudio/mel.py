@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own usage
 from torch import Tensor
 from transformers.audio_utils import mel_filter_bank
 
-from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, AUDIO_44K, AudioFormat
+from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, AUDIO_44K, MelFormat
 
 _POWER_FLOOR = 1e-9
 _MEL_FLOOR = 1e-5
@@ -17,7 +17,7 @@ _MEL_FLOOR = 1e-5
 class MelConfig:
     """Sound format, FFT size, highest frequency in Hz, and whether the logarithm is decimal."""
 
-    audio: AudioFormat
+    audio: MelFormat
     fft: int
     highest: float
     decimal: bool

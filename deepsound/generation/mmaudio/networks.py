@@ -25,10 +25,10 @@ from deepsound.generation.mmaudio.bigvgan import (
 )
 from deepsound.generation.mmaudio.clip import CLIP, load_clip, vit_h_14_378
 from deepsound.generation.mmaudio.flow import EXACT, FlowNetwork, load_flow
-from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, VARIANTS, AudioFormat, FlowConfig
+from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, VARIANTS, FlowConfig, MelFormat
 from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerConfig, load_synchformer
 from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAE_44K, VAEConfig, load_vae_decoder
-from deepsound.models.checkpoints import give_back_memory, place
+from deepsound.models.checkpoints import give_back_memory, move_to_device
 from deepsound.models.identity import ModelIdentity
 from deepsound.models.local import KnownModel, checked_sha256, find_set
 from deepsound.out_of_memory import is_out_of_memory
@@ -44,7 +44,7 @@ _SOUNDING = frozenset({"reader", "flow", "vae", "vocoder"})
 class Sizes:
     """Sizes of the networks that work together."""
 
-    audio: AudioFormat
+    audio: MelFormat
     flow: FlowConfig
     clip: CLIPConfig
     synchformer: SynchformerConfig
@@ -222,7 +222,7 @@ class Networks:
         """The network called `name`. Threads that ask while it is being loaded wait for it."""
         with self._turn:
             if name not in self._parts:
-                self._parts[name] = place(load(), self.device, dtype, exact=exact)
+                self._parts[name] = move_to_device(load(), self.device, dtype, exact=exact)
             return cast(Part, self._parts[name])
 
     def _put_aside(self, names: frozenset[str], *, unless: bool) -> None:

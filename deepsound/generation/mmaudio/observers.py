@@ -22,7 +22,7 @@ from deepsound.generation.mmaudio.preprocessing import clip_frames, clip_pixels,
 from deepsound.generation.mmaudio.sequence_config import CLIP_RATE, SYNC_RATE, SYNC_SEGMENT, SYNC_STRIDE
 from deepsound.media.disk_arrays import ArraySpool
 from deepsound.media.observers import (
-    Choice,
+    FrameChoice,
     FrameSampling,
     Observation,
     instants_before,
@@ -67,7 +67,7 @@ class ClipObserver:
 
     name = CLIP_OBSERVATION
     # The networks' own preprocessing resizes, so frames come in full size.
-    sampling = FrameSampling(rate=CLIP_RATE, long_side=None, choice=Choice.FOLLOWING)
+    sampling = FrameSampling(rate=CLIP_RATE, long_side=None, choice=FrameChoice.FOLLOWING)
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
@@ -103,7 +103,7 @@ class SyncObserver:
     """
 
     name = SYNC_OBSERVATION
-    sampling = FrameSampling(rate=SYNC_RATE, long_side=None, choice=Choice.FOLLOWING)
+    sampling = FrameSampling(rate=SYNC_RATE, long_side=None, choice=FrameChoice.FOLLOWING)
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks

@@ -15,8 +15,8 @@ from torch import Tensor
 from deepsound.generation.mmaudio.sequence_config import (
     SYNC_RATE,
     SYNC_STRIDE,
-    AudioFormat,
     Lengths,
+    MelFormat,
     lengths_for,
 )
 
@@ -41,7 +41,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class LatentWindow:
     """A span of latents, and the moment its picture starts: a multiple of Synchformer's stride.
 
     `heard`: the latents of `part`, from the first to one past the last. The window may begin or end up to a stride
@@ -61,7 +61,7 @@ class Window:
         return self.start + self.lengths.latent
 
 
-def plan_windows(seconds: float, audio: AudioFormat, cuts: Sequence[float] = ()) -> tuple[Window, ...]:
+def plan_windows(seconds: float, audio: MelFormat, cuts: Sequence[float] = ()) -> tuple[LatentWindow, ...]:
     """Windows over a video of `seconds`, in order: one if it is short, otherwise 8 s each, the last to its end.
 
     No window is heard over one of `cuts` (seconds, ascending) that leaves 4 s on either side.
@@ -78,7 +78,7 @@ def _parts(seconds: float, cuts: Sequence[float]) -> list[Part]:
     return [Part(start, end) for start, end in pairwise([*bounds, seconds])]
 
 
-def _windows_of(part: Part, audio: AudioFormat, *, last: bool) -> Iterator[Window]:
+def _windows_of(part: Part, audio: MelFormat, *, last: bool) -> Iterator[LatentWindow]:
     rate = audio.sample_rate / audio.hop / 2
     first = math.floor(part.start / _STRIDE_SECONDS + _ROUNDING)
     seconds = part.end - first * _STRIDE_SECONDS
@@ -92,7 +92,7 @@ def _windows_of(part: Part, audio: AudioFormat, *, last: bool) -> Iterator[Windo
     end = starts[-1] + lengths.latent if last else _nearest(part.end * rate)
     heard = (_nearest(part.start * rate), end)
     for segment, start in zip(segments, starts, strict=True):
-        yield Window(start, segment, segment * _STRIDE_SECONDS, lengths, part, heard)
+        yield LatentWindow(start, segment, segment * _STRIDE_SECONDS, lengths, part, heard)
 
 
 def _nearest(latent: float) -> int:
@@ -100,7 +100,7 @@ def _nearest(latent: float) -> int:
     return math.ceil(latent - 0.5)
 
 
-def blend(windows: Sequence[Window], values: Iterable[Tensor], *, scale: int = 1) -> Tensor:
+def blend(windows: Sequence[LatentWindow], values: Iterable[Tensor], *, scale: int = 1) -> Tensor:
     """The windows' values (batch, length, channels) as one run, weighted by distance to the window's ends.
 
     `scale`: how many values a latent has.

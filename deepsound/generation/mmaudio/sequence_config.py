@@ -33,7 +33,7 @@ class FlowConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class AudioFormat:
+class MelFormat:
     """What the latents stand for: two mel frames of `mel_bands` bands, `hop` samples each, a latent."""
 
     sample_rate: int
@@ -50,8 +50,8 @@ class Lengths:
     sync: int
 
 
-AUDIO_16K = AudioFormat(sample_rate=16_000, hop=256, mel_bands=80)
-AUDIO_44K = AudioFormat(sample_rate=44_100, hop=512, mel_bands=128)
+AUDIO_16K = MelFormat(sample_rate=16_000, hop=256, mel_bands=80)
+AUDIO_44K = MelFormat(sample_rate=44_100, hop=512, mel_bands=128)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Variant:
     """One published network: its sizes, its sound, and the name of its weight file."""
 
     flow: FlowConfig
-    audio: AudioFormat
+    audio: MelFormat
     weights: str
 
 
@@ -72,7 +72,7 @@ VARIANTS = {
 }
 
 
-def lengths_for(seconds: float, audio: AudioFormat) -> Lengths:
+def lengths_for(seconds: float, audio: MelFormat) -> Lengths:
     """Lengths of a window of `seconds`, at least one CLIP frame and one Synchformer segment (0.64 s)."""
     segments = math.floor((SYNC_RATE * seconds - SYNC_SEGMENT) / SYNC_STRIDE) + 1
     return Lengths(

@@ -45,7 +45,7 @@ class SelfAttention(nn.Module):
         return q, k, v.contiguous()
 
 
-class Block(nn.Module):
+class AdaptiveNormBlock(nn.Module):
     """One sequence's share of a transformer block with adaptive layer norm.
 
     Its two halves stand on either side of attention, which a joint block runs over several sequences at once.
@@ -89,9 +89,9 @@ class JointBlock(nn.Module):
     def __init__(self, width: int, heads: int, *, last: bool) -> None:
         super().__init__()
         self.last = last
-        self.latent_block = Block(width, heads, kernel=3)
-        self.clip_block = Block(width, heads, kernel=3, keys_only=last)
-        self.text_block = Block(width, heads, kernel=1, keys_only=last)
+        self.latent_block = AdaptiveNormBlock(width, heads, kernel=3)
+        self.clip_block = AdaptiveNormBlock(width, heads, kernel=3, keys_only=last)
+        self.text_block = AdaptiveNormBlock(width, heads, kernel=1, keys_only=last)
 
     def forward(
         self, streams: Streams, whole: Tensor, local: Tensor, latent_turn: Rotation, clip_turn: Rotation

@@ -37,7 +37,7 @@ VAE_16K = VAEConfig(mel_bands=80, width=384, latent_dim=20)
 VAE_44K = VAEConfig(mel_bands=128, width=512, latent_dim=40)
 
 
-class ResidualBlock(nn.Module):
+class VAEResidualBlock(nn.Module):
     """Two convolutions added to the unit-magnitude input."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -55,7 +55,7 @@ class ResidualBlock(nn.Module):
         return _mixed(x if self.same else self.nin_shortcut(x), inner)
 
 
-class AttentionBlock(nn.Module):
+class VAEAttentionBlock(nn.Module):
     """Single-head attention over time with queries, keys and values of unit magnitude."""
 
     def __init__(self, channels: int) -> None:
@@ -98,9 +98,9 @@ class Upsample(nn.Module):
 class _Middle(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.block_1 = ResidualBlock(channels, channels)
-        self.attn_1 = AttentionBlock(channels)
-        self.block_2 = ResidualBlock(channels, channels)
+        self.block_1 = VAEResidualBlock(channels, channels)
+        self.attn_1 = VAEAttentionBlock(channels)
+        self.block_2 = VAEResidualBlock(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block_2(self.attn_1(self.block_1(x))).clamp(-_CLIP, _CLIP)
@@ -110,7 +110,7 @@ class _Level(nn.Module):
     def __init__(self, inputs: int, outputs: int, blocks: int) -> None:
         super().__init__()
         self.block = nn.ModuleList(
-            ResidualBlock(inputs if index == 0 else outputs, outputs) for index in range(blocks)
+            VAEResidualBlock(inputs if index == 0 else outputs, outputs) for index in range(blocks)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ class _DoublingLevel(_Level):
         return self.upsample(super().forward(x))
 
 
-class Encoder(nn.Module):
+class VAEEncoder(nn.Module):
     """Normalised mel to mean and log-variance of the latents at half the frame rate."""
 
     def __init__(self, config: VAEConfig) -> None:
@@ -161,7 +161,7 @@ class Encoder(nn.Module):
         return mean, log_variance
 
 
-class Decoder(nn.Module):
+class VAEDecoder(nn.Module):
     """Latents to normalised mel at twice their rate."""
 
     def __init__(self, config: VAEConfig) -> None:
@@ -189,8 +189,8 @@ class VAE(nn.Module):
     def __init__(self, config: VAEConfig, *, with_encoder: bool) -> None:
         super().__init__()
         if with_encoder:
-            self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
+            self.encoder = VAEEncoder(config)
+        self.decoder = VAEDecoder(config)
         self.data_mean = nn.Parameter(torch.zeros(1, config.mel_bands, 1))
         self.data_std = nn.Parameter(torch.ones(1, config.mel_bands, 1))
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError
-from deepsound.media.reading_progress import listening
+from deepsound.media.reading_progress import listening_to_reads
 from deepsound.media.sandbox import ipc
 from deepsound.media.sandbox.child_channel import Line
-from deepsound.media.sandbox.limits import Limits, limits_from
+from deepsound.media.sandbox.limits import SandboxLimits, limits_from
 
 Work = Callable[[ipc.Message, Line], dict[str, Json]]
 
@@ -49,7 +49,7 @@ def _die_with_parent(lifeline: int) -> None:
         sys.exit()
 
 
-def _serve(end: socket.socket, limits: Limits) -> None:
+def _serve(end: socket.socket, limits: SandboxLimits) -> None:
     # The libraries that parse media are loaded under the limits, and while the parent goes on with something else.
     from deepsound.media.sandbox.handlers import WORK
 
@@ -69,7 +69,7 @@ def _serve(end: socket.socket, limits: Limits) -> None:
 def _reply(work: Work, request: ipc.Message, line: Line) -> ipc.Message:
     """What came of it: an answer, or the failure as data."""
     try:
-        with listening(line.alive):
+        with listening_to_reads(line.alive):
             return {"answer": work(request, line)}
     except DeepSoundError as error:
         return {"failure": [error.code, error.what, error.where, error.remedy]}

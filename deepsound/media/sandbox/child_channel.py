@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from deepsound.canonical_json import Json
 from deepsound.media.sandbox import ipc
-from deepsound.media.sandbox.limits import Limits
+from deepsound.media.sandbox.limits import SandboxLimits
 
 BLOCKS_AHEAD = 2
 """Blocks handed over and not yet let go: one is looked at while the next one is filled."""
@@ -22,7 +22,7 @@ class Line:
     """To the process that asked."""
 
     end: socket.socket
-    limits: Limits
+    limits: SandboxLimits
     _last_sign: float = field(default_factory=time.monotonic)
     _handed_over: deque[int] = field(default_factory=deque[int])
     _free: list[int] = field(default_factory=list[int])

@@ -15,7 +15,7 @@ VARIABLE = "DEEPSOUND_DECODER_FAULT"
 _BITE = 16 << 20
 
 
-def fault_point(video: Path) -> None:
+def child_fault_point(video: Path) -> None:
     """Breaks here, if this file is the one."""
     how, _, name = os.environ.get(VARIABLE, "").partition(":")
     if not name or name not in video.name:

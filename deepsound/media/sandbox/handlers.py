@@ -10,11 +10,11 @@ from deepsound.media.audio_in_process import extract
 from deepsound.media.excerpt_in_process import cut_out
 from deepsound.media.frame_batches import Stream, show
 from deepsound.media.mux_in_process import remux
-from deepsound.media.observers import Choice
+from deepsound.media.observers import FrameChoice
 from deepsound.media.probe import VideoInfo
 from deepsound.media.probe_in_process import describe
 from deepsound.media.sandbox.child_channel import Line
-from deepsound.media.sandbox.child_faults import fault_point
+from deepsound.media.sandbox.child_faults import child_fault_point
 from deepsound.media.sandbox.ipc import Message
 
 
@@ -25,7 +25,7 @@ def _describe(request: Message, line: Line) -> dict[str, Json]:  # noqa: ARG001 
 def _show(request: Message, line: Line) -> dict[str, Json]:
     wanted = cast("list[tuple[float | None, list[int], str]]", request["streams"])
     streams = [
-        Stream(number, rate, (size[0], size[1]), line, Choice(choice))
+        Stream(number, rate, (size[0], size[1]), line, FrameChoice(choice))
         for number, (rate, size, choice) in enumerate(wanted)
     ]
     showing = show(_path(request, "video"), _info(request), streams)
@@ -55,7 +55,7 @@ def _cut(request: Message, line: Line) -> dict[str, Json]:  # noqa: ARG001 - as 
 
 def _path(request: Message, role: str) -> Path:
     path = Path(cast("Mapping[str, str]", request["paths"])[role])
-    fault_point(path)
+    child_fault_point(path)
     return path
 
 

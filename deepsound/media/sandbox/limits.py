@@ -18,7 +18,7 @@ _DEFAULTS = {MEMORY_VARIABLE: "8", SECONDS_VARIABLE: "300"}
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SandboxLimits:
     """`memory_gib`: private memory it may write to. `seconds`: how long it may go without a sign of progress."""
 
     memory_gib: float
@@ -63,9 +63,9 @@ def _peak() -> int:
     return peak - (size - data)
 
 
-def limits_from(environment: Mapping[str, str]) -> Limits:
+def limits_from(environment: Mapping[str, str]) -> SandboxLimits:
     """The limits that the environment sets. Raises DeepSoundError (BAD_SETTINGS)."""
-    return Limits(_number(environment, MEMORY_VARIABLE), _number(environment, SECONDS_VARIABLE))
+    return SandboxLimits(_number(environment, MEMORY_VARIABLE), _number(environment, SECONDS_VARIABLE))
 
 
 def _number(environment: Mapping[str, str], name: str) -> float:

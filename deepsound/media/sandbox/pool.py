@@ -8,8 +8,8 @@ from pathlib import Path
 from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.sandbox.limits import limits_from
-from deepsound.media.sandbox.process import Block, EndedError, GuardedProcess, StalledError, environment
-from deepsound.media.sandbox.sandbox_errors import as_failure, out_of_bounds, stalled
+from deepsound.media.sandbox.process import EndedError, FrameBlock, GuardedProcess, StalledError, environment
+from deepsound.media.sandbox.sandbox_errors import out_of_bounds, sandbox_error, stalled
 
 _SLOWEST_DISK = 10e6  # bytes a second: opening a file may mean to read it once from end to end
 
@@ -17,15 +17,15 @@ _idle: list[GuardedProcess] = []
 _lock = threading.Lock()
 
 
-def _no_frames(block: Block) -> None:
+def _no_frames(block: FrameBlock) -> None:
     raise ValueError(f"frames came that nobody asked for: {block.shape}")
 
 
-def ask(
+def ask_sandbox(
     work: str,
     paths: Mapping[str, Path],
     details: Mapping[str, Json],
-    take: Callable[[Block], None] = _no_frames,
+    take: Callable[[FrameBlock], None] = _no_frames,
 ) -> Mapping[str, Json]:
     """Have a piece of `guarded.work` done on the file `paths["video"]`; `take` gets its frames, block by block.
 
@@ -45,7 +45,7 @@ def ask(
         raise stalled(video, limits) from error
     except EndedError as error:
         process.end()
-        raise as_failure(error, video, limits) from error
+        raise sandbox_error(error, video, limits) from error
     except BaseException:
         process.end()
         raise

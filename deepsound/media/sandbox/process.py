@@ -33,7 +33,7 @@ _STARTS_WITHIN = 120.0  # seconds; it takes 0.3 s of a free processor
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class FrameBlock:
     """Frames in order for one stream: RGB (n, height, width, 3) in shared memory, and their times in seconds."""
 
     stream: int
@@ -116,7 +116,7 @@ class GuardedProcess:
         """Whether it is gone, or not this process's own: a fork does not talk to those of its parent."""
         return self._process.poll() is not None
 
-    def work(self, request: ipc.Message, patience: float, take: Callable[[Block], None]) -> ipc.Message:
+    def work(self, request: ipc.Message, patience: float, take: Callable[[FrameBlock], None]) -> ipc.Message:
         """Its reply to a request; blocks of frames are handed to `take` as they come.
 
         Raises StalledError after `patience` seconds without a sign of progress, EndedError, what `take` raises.
@@ -173,6 +173,6 @@ class GuardedProcess:
         os.close(self._lifeline)
 
 
-def _block(header: Json, fd: int) -> Block:
+def _block(header: Json, fd: int) -> FrameBlock:
     stream, (frames, height, width, colours), times = cast("tuple[int, list[int], list[float]]", header)
-    return Block(stream, (frames, height, width, colours), np.array(times, np.float64), fd)
+    return FrameBlock(stream, (frames, height, width, colours), np.array(times, np.float64), fd)

@@ -4,13 +4,13 @@ import signal
 from pathlib import Path
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.sandbox.limits import MEMORY_VARIABLE, SECONDS_VARIABLE, Limits
+from deepsound.media.sandbox.limits import MEMORY_VARIABLE, SECONDS_VARIABLE, SandboxLimits
 from deepsound.media.sandbox.process import EndedError
 
 _OF_MEMORY = ("bad_alloc", "MemoryError", "Cannot allocate memory", "out of memory")
 
 
-def stalled(video: Path, limits: Limits) -> DeepSoundError:
+def stalled(video: Path, limits: SandboxLimits) -> DeepSoundError:
     """No sign of progress for too long."""
     return DeepSoundError(
         ErrorCode.DECODER_OVER_LIMIT,
@@ -20,7 +20,7 @@ def stalled(video: Path, limits: Limits) -> DeepSoundError:
     )
 
 
-def out_of_bounds(video: Path, limits: Limits) -> DeepSoundError:
+def out_of_bounds(video: Path, limits: SandboxLimits) -> DeepSoundError:
     """More memory than it may have."""
     return DeepSoundError(
         ErrorCode.DECODER_OVER_LIMIT,
@@ -30,7 +30,7 @@ def out_of_bounds(video: Path, limits: Limits) -> DeepSoundError:
     )
 
 
-def as_failure(ended: EndedError, video: Path, limits: Limits) -> DeepSoundError:
+def sandbox_error(ended: EndedError, video: Path, limits: SandboxLimits) -> DeepSoundError:
     """Its end in the middle of the work."""
     if any(word in ended.words for word in _OF_MEMORY):
         return out_of_bounds(video, limits)

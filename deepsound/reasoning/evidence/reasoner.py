@@ -24,11 +24,11 @@ from deepsound.reasoning.evidence.observer import (
     SIGHT,
     SightObserver,
 )
-from deepsound.reasoning.evidence.report_text import Findings, testify
+from deepsound.reasoning.evidence.report_text import Measurements, testify
 from deepsound.reasoning.evidence.visibility import Sight
 from deepsound.reasoning.evidence.voice_over_probability import HeardVoice, voice_over_probability
 from deepsound.reasoning.evidence.voice_spans import heard_voices
-from deepsound.reasoning.protocol import Testimony, VoiceSpan
+from deepsound.reasoning.protocol import Reply, VoiceSpan
 
 _PARAMETERS: dict[str, Json] = {
     "looks_per_second": LOOKS_PER_SECOND,
@@ -82,11 +82,11 @@ class Evidence:
         """Looks for faces, four times a second, and watches their mouths, twelve times a second."""
         return (SightObserver(),)
 
-    def plan(self, footage: Footage) -> Testimony:  # noqa: ARG002 - the protocol's signature
+    def plan(self, footage: Footage) -> Reply:  # noqa: ARG002 - the protocol's signature
         """The protocol's own plan: it is the same for every video."""
-        return Testimony(raw=cot.PLAN, prompt=cot.PLAN_PROMPT)
+        return Reply(raw=cot.PLAN, prompt=cot.PLAN_PROMPT)
 
-    def judge(self, footage: Footage, audio: Path) -> Testimony:
+    def judge(self, footage: Footage, audio: Path) -> Reply:
         """Compare when people are heard in `audio` with when they are seen.
 
         `audio` starts with the first shown frame; what sounds after the last one is not judged. Raises
@@ -96,7 +96,7 @@ class Evidence:
         observation = _observation(footage)
         sight = Sight.of(observation, footage.info.duration, LOOKS_PER_SECOND)
         findings = _findings(sight, find_speech(audio))
-        return Testimony(
+        return Reply(
             raw=testify(findings),
             prompt=cot.JUDGE_PROMPT,
             probability=findings.probability,
@@ -122,10 +122,10 @@ def _observation(footage: Footage) -> Observation:
     return observation
 
 
-def _findings(sight: Sight, speech: SpeechActivity) -> Findings:
+def _findings(sight: Sight, speech: SpeechActivity) -> Measurements:
     heard = heard_voices(sight, speech)
     weighed = sum(voice.weight for voice in heard)
-    return Findings(sight, sight.people(), speech, heard, weighed, voice_over_probability(weighed))
+    return Measurements(sight, sight.people(), speech, heard, weighed, voice_over_probability(weighed))
 
 
 def _voice_span(voice: HeardVoice) -> VoiceSpan:

@@ -15,7 +15,7 @@ _LISTED = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Findings:
+class Measurements:
     """All that was measured, and what follows from it.
 
     `voices` are the stretches in which people are heard; `weighed` the seconds that count as coming from outside
@@ -35,7 +35,7 @@ class Findings:
         return self.probability >= 0.5
 
 
-def testify(findings: Findings) -> str:
+def testify(findings: Measurements) -> str:
     """The reply in the protocol's form; `cot.parse_judgement` reads the verdict of `findings` from it."""
     return format_judgement(
         {
@@ -54,7 +54,7 @@ _SUMMARY = (
 )
 
 
-def _picture(findings: Findings) -> str:
+def _picture(findings: Measurements) -> str:
     sight = findings.sight
     best = int(sight.score.argmax())
     looked = (
@@ -74,7 +74,7 @@ def _picture(findings: Findings) -> str:
     )
 
 
-def _sound(findings: Findings) -> str:
+def _sound(findings: Measurements) -> str:
     speech, end = findings.speech, findings.sight.duration
     listened = (
         f"I listened for speech in {min(speech.duration, end):.2f} s of sound, up to the end of the picture; a "
@@ -92,7 +92,7 @@ def _sound(findings: Findings) -> str:
     )
 
 
-def _together(findings: Findings) -> list[str]:
+def _together(findings: Measurements) -> list[str]:
     shown = Span(0.0, findings.sight.duration)
     heard = intersect([people.span for people in findings.speech.people], [shown])
     if not heard:
@@ -117,7 +117,7 @@ def _second_opinion(speech: SpeechActivity) -> str:
     )
 
 
-def _reasoning(findings: Findings) -> str:
+def _reasoning(findings: Measurements) -> str:
     voices = findings.voices
     if not voices:
         return f"There is no sound of people in the audio. {_verdict(findings)}"
@@ -131,7 +131,7 @@ def _reasoning(findings: Findings) -> str:
     return " ".join([*sentences, _verdict(findings)])
 
 
-def _off_screen(findings: Findings, voices: Sequence[HeardVoice]) -> list[str]:
+def _off_screen(findings: Measurements, voices: Sequence[HeardVoice]) -> list[str]:
     unseen = [voice for voice in voices if not voice.person_visible]
     silent = [voice for voice in voices if voice.person_visible]
     said = [f"People are heard while nobody is in the picture at {_voices(unseen)}."] if unseen else []
@@ -149,7 +149,7 @@ def _off_screen(findings: Findings, voices: Sequence[HeardVoice]) -> list[str]:
     return said
 
 
-def _verdict(findings: Findings) -> str:
+def _verdict(findings: Measurements) -> str:
     contains = "contains" if findings.voice_over else "does not contain"
     return (
         f"The probability of voice-over is {findings.probability:.2f}; {HALF_AT:.2f} s that count would make it "

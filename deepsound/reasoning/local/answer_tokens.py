@@ -25,7 +25,7 @@ class Letters:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class AnswerVocabulary:
     """A tokenizer and the tokens that are looked for: those that end the model's turn, and the letters."""
 
     tokenizer: PreTrainedTokenizerBase

@@ -5,7 +5,12 @@ from enum import StrEnum
 from torch import Tensor
 
 from deepsound.cot import ReplyForm
-from deepsound.reasoning.local.answer_tokens import Words, awaits_answer, only_letters, probability_of_yes
+from deepsound.reasoning.local.answer_tokens import (
+    AnswerVocabulary,
+    awaits_answer,
+    only_letters,
+    probability_of_yes,
+)
 from deepsound.reasoning.local.token_generation import penalised
 
 MOST_TOKENS = 2048
@@ -34,7 +39,7 @@ class GreedyWriter:
     own logits, without the penalty, where the letter was chosen; None where none was.
     """
 
-    def __init__(self, words: Words, penalty: float, form: ReplyForm | None) -> None:
+    def __init__(self, words: AnswerVocabulary, penalty: float, form: ReplyForm | None) -> None:
         self._words = words
         self._penalty = penalty
         self._form = form

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from deepsound.models.batching import Batcher, Limits
+from deepsound.models.batching import Batcher, BatchLimits
 from deepsound.reasoning.local.greedy_decoder import Ended, GreedyWriter
 from deepsound.reasoning.local.token_generation import Pass, Prompt, write
 
@@ -21,7 +21,7 @@ Question = TypeVar("Question")
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class GeneratedReply:
     """What was said and how it ended; tokens read and said; seconds, and how many questions shared them."""
 
     raw: str
@@ -38,9 +38,11 @@ def at_once(device: torch.device) -> int:
     return _SIDE_BY_SIDE if device.type == "cuda" else 1
 
 
-def in_company(answer: Callable[[Sequence[Question]], Sequence[Reply]]) -> Batcher[Question, Reply]:
+def in_company(
+    answer: Callable[[Sequence[Question]], Sequence[GeneratedReply]],
+) -> Batcher[Question, GeneratedReply]:
     """Questions of all threads, a few at a time, to `answer`."""
-    limits = Limits(_SIDE_BY_SIDE, wait=_COMPANY_SECONDS)
+    limits = BatchLimits(_SIDE_BY_SIDE, wait=_COMPANY_SECONDS)
     return Batcher(answer, limits, cost=lambda _: 1.0, kind=lambda _: None)
 
 
@@ -49,7 +51,7 @@ def replies(
     prompt: Callable[[Question], Prompt],
     writer: Callable[[Question], GreedyWriter],
     following: Pass,
-) -> list[Reply]:
+) -> list[GeneratedReply]:
     """A reply to each question, in order: each prompt is read by itself, the replies are written side by side."""
     began = time.perf_counter()
     with torch.inference_mode():
@@ -58,7 +60,7 @@ def replies(
         write(following, prompts, writers)
     seconds = time.perf_counter() - began
     return [
-        Reply(
+        GeneratedReply(
             raw=writer.text,
             ended=writer.ended or Ended.BUDGET,
             probability=writer.probability,

@@ -15,12 +15,12 @@ from transformers.cache_utils import DynamicCache
 
 from deepsound.cot import ReplyForm
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.reasoning.local.answer_tokens import Words
+from deepsound.reasoning.local.answer_tokens import AnswerVocabulary
 from deepsound.reasoning.local.greedy_decoder import MOST_TOKENS, GreedyWriter
 from deepsound.reasoning.local.prefix_cache import REMEMBERED_BYTES, ReadBefore
-from deepsound.reasoning.local.reply_batches import Reply, replies
+from deepsound.reasoning.local.reply_batches import GeneratedReply, replies
 from deepsound.reasoning.local.token_generation import Prompt, Read, read
-from deepsound.reasoning.omni.input_processing import Conversation, Shown
+from deepsound.reasoning.omni.input_processing import Conversation, ShownVideo
 from deepsound.reasoning.omni.model_families import Family
 
 _FEATURES = ("pixel_values_videos", "input_features")
@@ -36,15 +36,15 @@ _NO_PENALTY = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Question:
+class OmniQuestion:
     """The prompt up to the model's turn, what is seen, and the samples of each sound."""
 
     prompt: str
-    shown: Shown | None
+    shown: ShownVideo | None
     sounds: Sequence[NDArray[np.float32]]
 
 
-class Interlocutor:
+class OmniChatSession:
     """A loaded network with its conversation, for one thread at a time.
 
     All up to the last token of the video is read before the rest, and kept: the next question about the same
@@ -52,21 +52,23 @@ class Interlocutor:
     release's own settings for sampling are left out.
     """
 
-    def __init__(self, network: PreTrainedModel, family: Family, conversation: Conversation, words: Words) -> None:
+    def __init__(
+        self, network: PreTrainedModel, family: Family, conversation: Conversation, words: AnswerVocabulary
+    ) -> None:
         self._network = cast(Any, network)
         self._family = family
         self._conversation = conversation
         self._words = words
         self._read_before = ReadBefore(REMEMBERED_BYTES)
 
-    def answer(self, questions: Sequence[Question]) -> list[Reply]:
+    def answer(self, questions: Sequence[OmniQuestion]) -> list[GeneratedReply]:
         """A reply to each, in order. Raises DeepSoundError MODEL_FAILED for a prompt that leaves it no room."""
         return replies(questions, self._prompt, self._writer, self._following)
 
-    def _writer(self, question: Question) -> GreedyWriter:  # noqa: ARG002 - all are written alike
+    def _writer(self, question: OmniQuestion) -> GreedyWriter:  # noqa: ARG002 - all are written alike
         return GreedyWriter(self._words, _NO_PENALTY, ReplyForm.STAGES_TO_LETTER)
 
-    def _prompt(self, question: Question) -> Prompt:
+    def _prompt(self, question: OmniQuestion) -> Prompt:
         tensors = self._conversation.tensors(question.prompt, question.shown, question.sounds)
         ids = tensors["input_ids"][0]
         _refuse_too_long(self._network.config, len(ids))

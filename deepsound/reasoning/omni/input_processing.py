@@ -26,7 +26,7 @@ _MILLISECONDS = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownVideo:
     """A video as a chat model is shown it: frames, and when each is on show (n,), in seconds."""
 
     frames: Frames
@@ -53,7 +53,7 @@ class Conversation:
         return str(self.processor.apply_chat_template([turn], tokenize=False, add_generation_prompt=True))
 
     def tensors(
-        self, prompt: str, shown: Shown | None, sounds: Sequence[NDArray[np.float32]]
+        self, prompt: str, shown: ShownVideo | None, sounds: Sequence[NDArray[np.float32]]
     ) -> dict[str, Tensor]:
         """What the network reads, a batch of one."""
         least = round(_SHORTEST_SECONDS * self.sample_rate)
@@ -69,7 +69,7 @@ class Conversation:
         return dict(made)
 
 
-def _video(shown: Shown) -> dict[str, Any]:
+def _video(shown: ShownVideo) -> dict[str, Any]:
     """A video as processors take it. Families of one kind read `fps`, of the other the time of each frame."""
     moments = [round(time * _MILLISECONDS) for time in shown.times]
     clock = VideoMetadata(total_num_frames=len(moments), fps=_MILLISECONDS, frames_indices=moments)

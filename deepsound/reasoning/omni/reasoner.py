@@ -15,16 +15,16 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.observers import Footage, Observer
 from deepsound.models.identity import ModelIdentity, ShownFrame
 from deepsound.reasoning.chat_prompts import judge_question, plan_question, silence_question
-from deepsound.reasoning.local.answer_tokens import Words, read_letters
+from deepsound.reasoning.local.answer_tokens import AnswerVocabulary, read_letters
 from deepsound.reasoning.local.greedy_decoder import MOST_TOKENS
 from deepsound.reasoning.local.quantisation import check_precision
-from deepsound.reasoning.local.reply_batches import Reply, at_once, in_company
-from deepsound.reasoning.omni.chat_session import Interlocutor, Question
-from deepsound.reasoning.omni.input_processing import Conversation, Shown, read_conversation
+from deepsound.reasoning.local.reply_batches import GeneratedReply, at_once, in_company
+from deepsound.reasoning.omni.chat_session import OmniChatSession, OmniQuestion
+from deepsound.reasoning.omni.input_processing import Conversation, ShownVideo, read_conversation
 from deepsound.reasoning.omni.model_families import Family, read_family, refuse_fewer_bits
 from deepsound.reasoning.omni.network import end_tokens, load_network
 from deepsound.reasoning.omni.release import find_release, identify
-from deepsound.reasoning.protocol import Testimony
+from deepsound.reasoning.protocol import Reply
 from deepsound.reasoning.sound_windows import Heard, windows
 from deepsound.reasoning.still_frames import StillsObserver, pictures, shown_frames, stills_of
 
@@ -75,13 +75,13 @@ class Omni:
         """Sixteen stills, evenly spread."""
         return (StillsObserver(),)
 
-    def plan(self, footage: Footage) -> Testimony:
+    def plan(self, footage: Footage) -> Reply:
         """Ask for a plan of the stills. Raises DeepSoundError as `judge` does."""
         shown, frames = self._shown(footage)
         asked = self._asked(shown, None, lambda _: plan_question(_moments(shown)))
         return replace(asked, frames=frames)
 
-    def judge(self, footage: Footage, audio: Path) -> Testimony:
+    def judge(self, footage: Footage, audio: Path) -> Reply:
         """Ask the protocol's question of the stills and all of `audio`.
 
         Raises DeepSoundError: INTERNAL for footage without this reasoner's observation, MODEL_FAILED for more
@@ -93,25 +93,25 @@ class Omni:
         )
         return replace(asked, frames=frames)
 
-    def is_silent(self, audio: Path) -> Testimony:
+    def is_silent(self, audio: Path) -> Reply:
         """Ask the protocol's third question of `audio` alone. Raises DeepSoundError as `judge` does."""
         return self._asked(None, audio, lambda _: silence_question())
 
-    def _shown(self, footage: Footage) -> tuple[Shown, tuple[ShownFrame, ...]]:
+    def _shown(self, footage: Footage) -> tuple[ShownVideo, tuple[ShownFrame, ...]]:
         stills = stills_of(footage, self.name)
-        return Shown(pictures(stills), stills["time"].astype(np.float64)), shown_frames(stills)
+        return ShownVideo(pictures(stills), stills["time"].astype(np.float64)), shown_frames(stills)
 
     def _asked(
-        self, shown: Shown | None, audio: Path | None, worded: Callable[[Sequence[Heard]], str]
-    ) -> Testimony:
+        self, shown: ShownVideo | None, audio: Path | None, worded: Callable[[Sequence[Heard]], str]
+    ) -> Reply:
         with self._batcher.joined() as ask:
             heard = windows(audio, self._conversation.sample_rate) if audio else []
             prompt = self._conversation.prompt(worded(heard), sounds=len(heard), video=shown is not None)
-            [reply] = ask([Question(prompt, shown, [sound.samples for sound in heard])])
+            [reply] = ask([OmniQuestion(prompt, shown, [sound.samples for sound in heard])])
         return self._testimony(prompt, reply, len(heard))
 
-    def _testimony(self, prompt: str, reply: Reply, sounds: int) -> Testimony:
-        return Testimony(
+    def _testimony(self, prompt: str, reply: GeneratedReply, sounds: int) -> Reply:
+        return Reply(
             raw=reply.raw,
             prompt=prompt,
             probability=reply.probability,
@@ -130,7 +130,7 @@ class Omni:
             seconds=reply.seconds,
         )
 
-    def _answer(self, questions: Sequence[Question]) -> list[Reply]:
+    def _answer(self, questions: Sequence[OmniQuestion]) -> list[GeneratedReply]:
         return self._interlocutor.answer(questions)
 
     @cached_property
@@ -144,13 +144,15 @@ class Omni:
         return read_conversation(self._release, self._family[0])
 
     @cached_property
-    def _interlocutor(self) -> Interlocutor:
+    def _interlocutor(self) -> OmniChatSession:
         (family, config), tokenizer = self._family, self._conversation.tokenizer
         network = load_network(
             self._release, family, config, dtype=self._dtype, device=self._device, precision=self._precision
         )
-        words = Words(tokenizer, end_tokens(network, tokenizer), read_letters(tokenizer, self._release.folder))
-        return Interlocutor(network, family, self._conversation, words)
+        words = AnswerVocabulary(
+            tokenizer, end_tokens(network, tokenizer), read_letters(tokenizer, self._release.folder)
+        )
+        return OmniChatSession(network, family, self._conversation, words)
 
 
 def _parted(given: str) -> tuple[str, str]:
@@ -159,7 +161,7 @@ def _parted(given: str) -> tuple[str, str]:
     return (given[: bits.start()], bits[1]) if bits else (given, "")
 
 
-def _moments(shown: Shown) -> list[float]:
+def _moments(shown: ShownVideo) -> list[float]:
     return [float(moment) for moment in shown.times]
 
 

@@ -14,16 +14,16 @@ SAMPLE_RATE = 16_000
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class WavWindow:
     """A stretch of the sound in seconds, and its WAV file: mono, 16 kHz, 16 bits."""
 
     span: Span
     wav: bytes
 
 
-def windows(audio: Path) -> list[Window]:
+def windows(audio: Path) -> list[WavWindow]:
     """All of the sound in equal windows. Raises DeepSoundError as `sounds.windows` does."""
-    return [Window(heard.span, _wav(heard)) for heard in sound_windows.windows(audio, SAMPLE_RATE)]
+    return [WavWindow(heard.span, _wav(heard)) for heard in sound_windows.windows(audio, SAMPLE_RATE)]
 
 
 def _wav(heard: sound_windows.Heard) -> bytes:

@@ -62,7 +62,7 @@ class Message(BaseModel):
     reasoning_content: Words | None = None
 
 
-class Choice(BaseModel):
+class ReplyChoice(BaseModel):
     """One reply; `finish_reason` is "stop", "length", "content_filter" or the server's own."""
 
     message: Message
@@ -80,7 +80,7 @@ class Usage(BaseModel):
 class Completion(BaseModel):
     """The answer to /chat/completions."""
 
-    choices: Annotated[list[Choice], Field(min_length=1)]
+    choices: Annotated[list[ReplyChoice], Field(min_length=1)]
     usage: Usage | None = None
 
 

@@ -11,13 +11,13 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.observers import Footage, Observer
 from deepsound.models.identity import ModelIdentity
 from deepsound.reasoning.chat_prompts import judge_question, plan_question, silence_question
-from deepsound.reasoning.protocol import Testimony
+from deepsound.reasoning.protocol import Reply
 from deepsound.reasoning.served.address import parse_address, read_key
 from deepsound.reasoning.served.answer_probability import answer_probability
-from deepsound.reasoning.served.audio_input import Window, windows
-from deepsound.reasoning.served.chat_messages import Choice
+from deepsound.reasoning.served.audio_input import WavWindow, windows
+from deepsound.reasoning.served.chat_messages import ReplyChoice
 from deepsound.reasoning.served.prompt import message
-from deepsound.reasoning.served.server import MOST_TOKENS, TEMPERATURE, Server
+from deepsound.reasoning.served.server import MOST_TOKENS, TEMPERATURE, ChatServer
 from deepsound.reasoning.served.transport import CONCURRENT_REQUESTS, Patience
 from deepsound.reasoning.still_frames import StillsObserver, jpegs, shown_frames, stills_of
 
@@ -37,7 +37,7 @@ class Served:
         address = parse_address(url)
         self._url = address.url
         self._named = address.model
-        self._server = Server(address.url, read_key(), patience or Patience())
+        self._server = ChatServer(address.url, read_key(), patience or Patience())
         self.name = f"served:{address.url}"
 
     @property
@@ -54,13 +54,13 @@ class Served:
         """Sixteen frames, evenly spread, as JPEG."""
         return (StillsObserver(),)
 
-    def plan(self, footage: Footage) -> Testimony:
+    def plan(self, footage: Footage) -> Reply:
         """Ask for a plan of the chosen frames. Raises DeepSoundError as `judge` does."""
         shown = stills_of(footage, self.name)
         prompt = plan_question([float(moment) for moment in shown["time"]])
         return replace(self._asked(jpegs(shown), (), prompt), frames=shown_frames(shown))
 
-    def judge(self, footage: Footage, audio: Path) -> Testimony:
+    def judge(self, footage: Footage, audio: Path) -> Reply:
         """Ask the protocol's question of the chosen frames and all of `audio`.
 
         A refusal in words is testimony like any other words. Raises DeepSoundError: MODEL_FAILED for a reply
@@ -71,17 +71,17 @@ class Served:
         prompt = judge_question([float(moment) for moment in shown["time"]], [window.span for window in heard])
         return replace(self._asked(jpegs(shown), heard, prompt), frames=shown_frames(shown))
 
-    def is_silent(self, audio: Path) -> Testimony:
+    def is_silent(self, audio: Path) -> Reply:
         """Ask the protocol's third question of `audio` alone. Raises DeepSoundError as `judge` does."""
         return self._asked((), windows(audio), silence_question())
 
-    def _asked(self, pictures: Sequence[bytes], heard: Sequence[Window], prompt: str) -> Testimony:
+    def _asked(self, pictures: Sequence[bytes], heard: Sequence[WavWindow], prompt: str) -> Reply:
         model, began = self._model, time.monotonic()
         completion = self._server.complete(model, message(pictures, heard, prompt))
         choice, usage = completion.choices[0], completion.usage
         raw = self._words(choice)
         tokens = choice.logprobs.content if choice.logprobs else None
-        return Testimony(
+        return Reply(
             raw=raw,
             prompt=prompt,
             probability=answer_probability(raw, tokens) if tokens else None,
@@ -95,7 +95,7 @@ class Served:
     def _model(self) -> str:
         return self._named or self._server.only_model()
 
-    def _words(self, choice: Choice) -> str:
+    def _words(self, choice: ReplyChoice) -> str:
         raw = choice.message.content or choice.message.refusal
         if raw:
             return raw
@@ -106,7 +106,7 @@ class Served:
             remedy="check the server's chat template and content filter",
         )
 
-    def _parameters(self, choice: Choice, sounds: int) -> dict[str, Json]:
+    def _parameters(self, choice: ReplyChoice, sounds: int) -> dict[str, Json]:
         return {
             "url": self._url,
             "model": self._model,

@@ -24,7 +24,7 @@ _LISTED = 5
 _Read = TypeVar("_Read", bound=BaseModel)
 
 
-class Server:
+class ChatServer:
     """The chat protocol at `url`. Any number of threads may use it.
 
     Every method may raise what `Transport.ask` raises, BAD_SETTINGS where the address, the key or the model's

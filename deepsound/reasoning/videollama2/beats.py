@@ -113,7 +113,7 @@ class Layer(nn.Module):
         return self.final_layer_norm(x * self.residual + self.fc2(functional.gelu(self.fc1(x))))
 
 
-class Encoder(nn.Module):
+class BeatsEncoder(nn.Module):
     """The transformer."""
 
     def __init__(self, config: BeatsConfig) -> None:
@@ -160,7 +160,7 @@ class Beats(nn.Module):
         self.patch_embedding = nn.Conv2d(1, config.embed, patch, stride=patch, bias=False)
         self.layer_norm = nn.LayerNorm(config.embed)
         self.post_extract_proj = nn.Linear(config.embed, config.dim)
-        self.encoder = Encoder(config)
+        self.encoder = BeatsEncoder(config)
         self.predictor = nn.Linear(config.dim, config.classes)
 
     def forward(self, fbank: Tensor) -> Tensor:

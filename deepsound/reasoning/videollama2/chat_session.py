@@ -14,7 +14,7 @@ from deepsound.canonical_json import sha256_json
 from deepsound.cot import ReplyForm
 from deepsound.reasoning.local.greedy_decoder import GreedyWriter
 from deepsound.reasoning.local.prefix_cache import REMEMBERED_BYTES, ReadBefore
-from deepsound.reasoning.local.reply_batches import Reply, replies
+from deepsound.reasoning.local.reply_batches import GeneratedReply, replies
 from deepsound.reasoning.local.token_generation import Prompt, Read
 from deepsound.reasoning.videollama2.network import VideoLlama2
 from deepsound.reasoning.videollama2.qwen2_decoding import passes, read
@@ -22,7 +22,7 @@ from deepsound.reasoning.videollama2.vocabulary import Media, Vocabulary
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class SiglipFrames:
     """Frames as SigLIP takes them: RGB bytes (n, 384, 384, 3), and the SHA-256 of each (n, 32)."""
 
     pixels: NDArray[np.uint8]
@@ -30,7 +30,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Question:
+class VideoLlama2Question:
     """The prompt up to the model's turn, what is seen and heard, and the form of a reply that holds a verdict.
 
     `energies`: log mel energies (frames, 128).
@@ -38,12 +38,12 @@ class Question:
 
     prompt: str
     media: Media
-    shown: Shown | None
+    shown: SiglipFrames | None
     energies: Tensor | None
     form: ReplyForm | None
 
 
-class Interlocutor:
+class VideoLlama2ChatSession:
     """A loaded network with its words, for one thread at a time.
 
     All up to the end of the video's tokens is read before the rest, and kept: the next question about the same
@@ -56,25 +56,25 @@ class Interlocutor:
         self._penalty = penalty
         self._read_before = ReadBefore(REMEMBERED_BYTES)
 
-    def answer(self, questions: Sequence[Question]) -> list[Reply]:
+    def answer(self, questions: Sequence[VideoLlama2Question]) -> list[GeneratedReply]:
         """A reply to each, in order."""
         return replies(questions, self._prompt, self._writer, passes(self._network.language))
 
-    def _writer(self, question: Question) -> GreedyWriter:
+    def _writer(self, question: VideoLlama2Question) -> GreedyWriter:
         return GreedyWriter(self._vocabulary, self._penalty, question.form)
 
-    def _prompt(self, question: Question) -> Prompt:
+    def _prompt(self, question: VideoLlama2Question) -> Prompt:
         before, after = self._vocabulary.around(question.prompt, question.media)
         rest = [] if question.energies is None else [self._network.hear(self._moved(question.energies))]
         return Prompt(self._begun(before, question.shown), torch.cat([*rest, self._network.words(after)]))
 
-    def _begun(self, before: Sequence[int], shown: Shown | None) -> Read:
+    def _begun(self, before: Sequence[int], shown: SiglipFrames | None) -> Read:
         frames = None if shown is None else shown.sha256.tobytes().hex()
         return self._read_before.get(
             sha256_json({"words": list(before), "frames": frames}), lambda: self._read(before, shown)
         )
 
-    def _read(self, before: Sequence[int], shown: Shown | None) -> Read:
+    def _read(self, before: Sequence[int], shown: SiglipFrames | None) -> Read:
         parts = [self._network.words(before)]
         if shown is not None:
             frames = torch.from_numpy(shown.pixels).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -17,10 +17,10 @@ from deepsound.models.identity import ModelIdentity, ShownFrame
 from deepsound.models.local import find_file, known_model
 from deepsound.reasoning.local.greedy_decoder import Ended
 from deepsound.reasoning.local.quantisation import check_precision
-from deepsound.reasoning.local.reply_batches import Reply, at_once, in_company
-from deepsound.reasoning.protocol import Testimony
+from deepsound.reasoning.local.reply_batches import GeneratedReply, at_once, in_company
+from deepsound.reasoning.protocol import Reply
 from deepsound.reasoning.videollama2.audio_input import heard
-from deepsound.reasoning.videollama2.chat_session import Interlocutor, Question, Shown
+from deepsound.reasoning.videollama2.chat_session import SiglipFrames, VideoLlama2ChatSession, VideoLlama2Question
 from deepsound.reasoning.videollama2.checkpoint import load_network, weight_files
 from deepsound.reasoning.videollama2.configuration import read_config
 from deepsound.reasoning.videollama2.network import VideoLlama2Config
@@ -78,15 +78,15 @@ class _VideoLlama2:
         """Frames evenly spaced over the video, as many as the release's config says."""
         return (FramesObserver(self._config.frames),)
 
-    def plan(self, footage: Footage) -> Testimony:
+    def plan(self, footage: Footage) -> Reply:
         """Ask for a plan of the chosen frames. Raises DeepSoundError as `judge` does."""
         seen = self._observation(footage)
         prompt = self._vocabulary.prompt(cot.PLAN_PROMPT, Media.VIDEO)
         with self._batcher.joined() as ask:
-            [reply] = ask([Question(prompt, Media.VIDEO, _shown(seen), None, None)])
+            [reply] = ask([VideoLlama2Question(prompt, Media.VIDEO, _shown(seen), None, None)])
         return self._testimony(prompt, reply, _frames(seen))
 
-    def judge(self, footage: Footage, audio: Path) -> Testimony:
+    def judge(self, footage: Footage, audio: Path) -> Reply:
         """Ask the protocol's question of the chosen frames and `audio`.
 
         Raises DeepSoundError: INTERNAL for footage without this reasoner's observation, and what loading and
@@ -95,22 +95,22 @@ class _VideoLlama2:
         seen = self._observation(footage)
         prompt = self._vocabulary.prompt(cot.JUDGE_PROMPT, Media.VIDEO)
         with self._batcher.joined() as ask:
-            [reply] = ask([Question(prompt, Media.VIDEO, _shown(seen), heard(audio), self.form)])
+            [reply] = ask([VideoLlama2Question(prompt, Media.VIDEO, _shown(seen), heard(audio), self.form)])
         return self._testimony(prompt, reply, _frames(seen))
 
-    def is_silent(self, audio: Path) -> Testimony:
+    def is_silent(self, audio: Path) -> Reply:
         """Ask the third trained question of `audio` alone. Raises DeepSoundError as `judge` does."""
         prompt = self._vocabulary.prompt(cot.SILENCE_PROMPT, Media.AUDIO)
         with self._batcher.joined() as ask:
-            [reply] = ask([Question(prompt, Media.AUDIO, None, heard(audio), None)])
+            [reply] = ask([VideoLlama2Question(prompt, Media.AUDIO, None, heard(audio), None)])
         return self._testimony(prompt, reply, ())
 
-    def _answer(self, questions: Sequence[Question]) -> list[Reply]:
+    def _answer(self, questions: Sequence[VideoLlama2Question]) -> list[GeneratedReply]:
         return self._interlocutor.answer(questions)
 
-    def _testimony(self, prompt: str, reply: Reply, frames: tuple[ShownFrame, ...]) -> Testimony:
+    def _testimony(self, prompt: str, reply: GeneratedReply, frames: tuple[ShownFrame, ...]) -> Reply:
         stopped = reply.ended is Ended.LETTER
-        return Testimony(
+        return Reply(
             raw=reply.raw,
             prompt=prompt,
             probability=reply.probability,
@@ -147,11 +147,11 @@ class _VideoLlama2:
         return read_vocabulary(self._folder)
 
     @cached_property
-    def _interlocutor(self) -> Interlocutor:
+    def _interlocutor(self) -> VideoLlama2ChatSession:
         network = load_network(
             self._folder, self._config, dtype=self._dtype, device=self._device, precision=self._precision
         )
-        return Interlocutor(network, self._vocabulary, self._penalty)
+        return VideoLlama2ChatSession(network, self._vocabulary, self._penalty)
 
     @cached_property
     def _penalty(self) -> float:
@@ -188,8 +188,8 @@ def _official_folder(name: str) -> Path:
     return find_file(model, model.files[0]).parent
 
 
-def _shown(seen: Observation) -> Shown:
-    return Shown(np.asarray(seen["pixels"], np.uint8), np.asarray(seen["sha256"], np.uint8))
+def _shown(seen: Observation) -> SiglipFrames:
+    return SiglipFrames(np.asarray(seen["pixels"], np.uint8), np.asarray(seen["sha256"], np.uint8))
 
 
 def _frames(seen: Observation) -> tuple[ShownFrame, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from transformers import Qwen2Tokenizer
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.reasoning.local.answer_tokens import Words, read_letters
+from deepsound.reasoning.local.answer_tokens import AnswerVocabulary, read_letters
 
 
 class Media(StrEnum):
@@ -22,7 +22,7 @@ class Media(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary(Words):
+class Vocabulary(AnswerVocabulary):
     """The release's words, and how they become a prompt."""
 
     def prompt(self, question: str, media: Media) -> str:

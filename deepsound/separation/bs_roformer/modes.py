@@ -14,7 +14,7 @@ _REFERENCE = "reference"
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
+class BSRoformerMode:
     """Precision of the matrix products, and a name of `chunks.WINDOWS`."""
 
     precision: Precision
@@ -27,14 +27,14 @@ class Mode:
         return f":{'-'.join(words)}" if words else ""
 
 
-MODES: Mapping[str, Mode] = {
-    "-".join(word for word in said if word): Mode(said[0] or "float32", said[1] or _REFERENCE)
+MODES: Mapping[str, BSRoformerMode] = {
+    "-".join(word for word in said if word): BSRoformerMode(said[0] or "float32", said[1] or _REFERENCE)
     for said in product((None, *_PRECISIONS), (None, *WINDOWS))
 }
 """By what stands after the colon: precision, then windows, either of which may be left out."""
 
 
-def mode_named(name: str) -> Mode:
+def mode_named(name: str) -> BSRoformerMode:
     """One of `MODES`. Raises DeepSoundError (BAD_SETTINGS)."""
     if name not in MODES:
         told = dict.fromkeys(mode.suffix for mode in MODES.values())

@@ -22,7 +22,7 @@ from deepsound.media.audio import (
     resampled_blocks,
     write_float_wav,
 )
-from deepsound.models.batching import Batcher, Limits
+from deepsound.models.batching import Batcher, BatchLimits
 from deepsound.models.checkpoints import load_strict, read_state
 from deepsound.models.identity import ModelIdentity
 from deepsound.models.local import checked_sha256, find_file, known_model
@@ -73,7 +73,7 @@ class BSRoformerSeparator:
         self._precision = chosen.precision
         self._passes = Batcher(
             self._run,
-            Limits(_AT_ONCE.get(self._device.type, 1)),
+            BatchLimits(_AT_ONCE.get(self._device.type, 1)),
             cost=lambda chunk: chunk.shape[-1],
             kind=lambda chunk: chunk.shape,
         )
