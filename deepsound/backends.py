@@ -13,7 +13,7 @@ from inspect import Parameter, signature
 from threading import RLock
 from typing import cast
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from deepsound.generation.protocol import Generator
 from deepsound.reasoning.ensemble import Ensemble, ensemble_of
 from deepsound.reasoning.protocol import Reasoner
@@ -100,8 +100,7 @@ def _made(group: str, name: str) -> object:
     try:
         backend = point.load()
     except (ImportError, AttributeError, OSError) as error:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             f"{kind_of(group)} {kind!r} cannot be imported ({error})",
             where=point.value,
             remedy="install what it needs, or choose another one",
@@ -119,7 +118,7 @@ def _called(backend: Callable[..., object], kind: str, arguments: list[str], *, 
         what, remedy = "needs to be told more", f"name it as {kind}:<{required[0]}>"
     else:
         what, remedy = "takes nothing after its name", f"name it as {kind}"
-    raise DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=where, remedy=remedy)
+    raise BadSettingsError(what, where=where, remedy=remedy)
 
 
 def _required(backend: Callable[..., object]) -> list[str]:
@@ -146,4 +145,4 @@ def _find(group: str, name: str) -> EntryPoint:
         what, remedy = f"named by several packages ({', '.join(sorted(found))})", "uninstall all but one"
     else:
         what, remedy = "not installed", f"choose one of: {', '.join(available(group)) or 'none is installed'}"
-    raise DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=f"{kind_of(group)} {name!r}", remedy=remedy)
+    raise BadSettingsError(what, where=f"{kind_of(group)} {name!r}", remedy=remedy)

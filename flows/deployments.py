@@ -19,7 +19,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.states import Cancelled, Crashed, Scheduled
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError, PrefectNotDeployedError
 from flows.priority import Priority
 
 ARCHIVE, SHARD, AGAIN, REPORT = "dub-archive", "dub-shard", "dub-again", "report"
@@ -75,8 +75,7 @@ async def repeat(flow: str, pool: str, parameters: Mapping[str, Any], cron: str)
         try:
             schedule = CronSchedule(cron=cron, timezone="UTC")
         except ValueError as error:
-            raise DeepSoundError(
-                ErrorCode.BAD_SETTINGS,
+            raise BadSettingsError(
                 f"{cron!r} is no schedule",
                 where="--cron",
                 remedy='write it as cron does, such as "0 22 * * 5"',
@@ -120,8 +119,7 @@ async def _deployment(client: PrefectClient, flow: str, pool: str) -> Deployment
     try:
         return await client.read_deployment_by_name(f"{flow}/{pool}")
     except ObjectNotFound as error:
-        raise DeepSoundError(
-            ErrorCode.ENGINE_NOT_DEPLOYED,
+        raise PrefectNotDeployedError(
             f"there is no deployment {flow}/{pool}",
             where=str(client.api_url),
             remedy=f"run `prefect work-pool create {pool} --type process` and `prefect deploy --all`",

@@ -11,7 +11,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from tasks.operations.retention import prune, sweep_unfinished
 from tasks.runtime.stores import current_store_urls
 from tasks.runtime.worker import worker_at
@@ -68,5 +68,5 @@ def _days(variable: str) -> float | None:
         days = -1.0
     if not 0 <= days < float("inf"):
         what = f"{asked!r} is no number of days"
-        raise DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=variable, remedy="mend or unset it")
+        raise BadSettingsError(what, where=variable, remedy="mend or unset it")
     return days

@@ -45,7 +45,7 @@ async def patiently(
         try:
             return await asyncio.to_thread(work, *args, **kwargs)
         except DeepSoundError as error:
-            if not error.code.is_retryable or time.monotonic() - asked >= _patience.get():
+            if not error.is_retryable or time.monotonic() - asked >= _patience.get():
                 raise
             log.warning("this goes on once it has passed: %s", error)
         await asyncio.sleep(ASK_AGAIN_SECONDS)

@@ -18,7 +18,7 @@ import tomllib
 import urllib.request
 from pathlib import Path
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, PrefectNotStartedError
 
 START_TIMEOUT_SECONDS = 180
 """A first start on a slow disk migrates Prefect's database, which took 28 s at worst where it was measured."""
@@ -112,8 +112,7 @@ def configured_server() -> str | None:
 def check_answers(api_url: str) -> None:
     """Raise DeepSoundError (ENGINE_NOT_STARTED) where a configured server is not there."""
     if not api_url.startswith(("http://", "https://")) or not _answers(api_url):
-        raise DeepSoundError(
-            ErrorCode.ENGINE_NOT_STARTED,
+        raise PrefectNotStartedError(
             "the Prefect server does not answer",
             where=api_url,
             remedy="start it, or unset PREFECT_API_URL to let the command bring its own",
@@ -154,8 +153,7 @@ def _answers(api_url: str) -> bool:
 
 
 def _not_started(why: str) -> DeepSoundError:
-    return DeepSoundError(
-        ErrorCode.ENGINE_NOT_STARTED,
+    return PrefectNotStartedError(
         f"Prefect's server did not start: {why}",
         where="workflow engine",
         remedy="run `deepsound doctor`, or point PREFECT_API_URL at a running server",

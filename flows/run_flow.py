@@ -223,5 +223,5 @@ def _state(worker: Worker, run: str) -> RunState:
 def _may_pass(error: Exception) -> bool:
     """Whether waiting can help: servers come back, missing deployments do not."""
     if isinstance(error, DeepSoundError):
-        return error.code.is_retryable
+        return error.is_retryable
     return not isinstance(error, PrefectHTTPStatusError) or error.response.status_code >= 500

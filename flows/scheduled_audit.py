@@ -8,7 +8,7 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from db.integrity.reconcile import reconcile_run
 from db.read.run_progress import runs_of_late
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ArtifactDamagedError
 from tasks.operations.run_audit import verify_books, verify_seals
 from tasks.operations.sealing import seal_if_closed
 from tasks.runtime.stores import current_store_urls
@@ -38,8 +38,7 @@ async def audit(run: str | None = None) -> None:
     said = "\n".join(f"- {problem}" for problem in problems) or clean
     await acreate_markdown_artifact(said, key="audit", description="what the last audit found")
     if problems:
-        raise DeepSoundError(
-            ErrorCode.ARTIFACT_DAMAGED,
+        raise ArtifactDamagedError(
             f"{len(problems)} findings, the first: {problems[0]}",
             where=worker.ledger.url,
             remedy="see the artifact `audit`, or `deepsound audit verify`",

@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.tasks import exponential_backoff
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, ErrorCode, InternalError, TimedOutError
 from deepsound.pipeline import Action, OutcomeKind, Step
 from flows.concurrency import on_thread, threads, videos_at_once
 from flows.outage_retry import patiently
@@ -46,7 +46,7 @@ _jobs: ContextVar[dict[int, ItemInProgress]] = ContextVar("jobs")
 
 def _may_pass(task: Task, run: TaskRun, state: State) -> bool:  # noqa: ARG001 - Prefect's signature
     """Retry what can pass by itself, and nothing else."""
-    return isinstance(state.data, DeepSoundError) and state.data.code.is_retryable
+    return isinstance(state.data, DeepSoundError) and state.data.is_retryable
 
 
 @task(
@@ -65,7 +65,7 @@ async def run_step(step: Step, reel: str, item: int, number: int) -> None:
     job = _jobs.get()[item]
     action = job.next_action()
     if action is None or (action.step, action.round) != (step, number):
-        raise DeepSoundError(ErrorCode.INTERNAL, f"{step} is not what comes next", where=reel)
+        raise InternalError(f"{step} is not what comes next", where=reel)
     prefect = _prefect_run()
     if not prefect.is_first_try:
         # What went away is given time to come back before the tries run out on it. Where it does not, or this
@@ -148,8 +148,7 @@ async def _run(job: ItemInProgress, action: Action) -> None:
     try:
         await run_step(action.step, job.name, job.item_id, action.round)
     except TimeoutError as error:
-        hanging = DeepSoundError(
-            ErrorCode.TIMED_OUT,
+        hanging = TimedOutError(
             f"{action.step} took over {STEP_TIMEOUT_SECONDS // 3600} hours",
             where=job.name,
             remedy="look at the file, then run the same command again",

@@ -15,7 +15,7 @@ from db.read.run_progress import run_list
 from db.state.lease_owner import this_owner
 from db.write.run_events import EventKind, RunState, find_order, note_event, run_state
 from db.write.worker_sessions import live_flow_runs, lost_flow_runs
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, PrefectNotStartedError
 from flows import deployments
 from flows.deployments import ARCHIVE, FOLLOWERS, Deployed
 from flows.priority import Priority
@@ -77,8 +77,7 @@ def give_up(worker: Worker, run: str, fruitless: int) -> DeepSoundError:
     with worker.ledger.write() as session:
         if run_state(session, run) is RunState.ACTIVE:
             note_event(session, run, EventKind.PAUSED, by=this_owner(), reason=why)
-    return DeepSoundError(
-        ErrorCode.ENGINE_NOT_STARTED,
+    return PrefectNotStartedError(
         f"{why}, so it is paused",
         where=f"run {run}",
         remedy="see the log of its last `dub-shard` in Prefect, mend its worker, then `deepsound run resume`",

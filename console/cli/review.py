@@ -16,7 +16,7 @@ from db.read.evidence import find_items
 from db.write.reviews import Opinion, Waiting, waiting_for_review
 from deepsound.canonical_json import Json
 from deepsound.cot import Verdict
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from deepsound.storage.location import location
 from deepsound.terminal_text import as_text, speakable
 from tasks.operations.item_review import review_item
@@ -49,8 +49,7 @@ def review(
         _list(worker, as_json=as_json)
         raise typer.Exit(EXIT_DONE)
     if verdict is None or not (reason or "").strip():
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             "a review needs a verdict and a reason",
             where=item,
             remedy='add --verdict yes or no, and --reason "..."',
@@ -70,7 +69,7 @@ def _find_item(worker: Worker, known: str) -> int:
         return found[0]
     what = f"{len(found)} items are meant by {known!r}" if found else f"nothing is known of {known!r}"
     remedy = f"name one by its id: {', '.join(map(str, found[:10]))}" if found else "see `deepsound review`"
-    raise DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=worker.ledger.url, remedy=remedy)
+    raise BadSettingsError(what, where=worker.ledger.url, remedy=remedy)
 
 
 def _list(worker: Worker, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from pydantic_settings import (
 )
 
 from deepsound.backends import EMBEDDED, GENERATORS, REASONERS, SEPARATORS
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from deepsound.models.licences import LicencePolicy
 from deepsound.pipeline import Fallback, VoicePolicy
 from deepsound.storage.location import Location, location
@@ -54,8 +54,7 @@ class Settings(BaseSettings):
         place = location(self.out)
         place = place.absolute() if isinstance(place, Path) else place
         if as_text(place) != str(place):
-            raise DeepSoundError(
-                ErrorCode.BAD_SETTINGS,
+            raise BadSettingsError(
                 "results can't go where the name is no UTF-8: the run could not keep it",
                 where=str(place),
                 remedy="rename the folder, or choose another with -o",
@@ -101,20 +100,16 @@ def settings_from(**flags: Any) -> Settings:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         if first["type"] == "extra_forbidden":
-            raise DeepSoundError(
-                ErrorCode.BAD_SETTINGS,
+            raise BadSettingsError(
                 f"there is no setting {str(first['loc'][0])!r}",
                 where="deepsound.toml",
                 remedy=f"known are {', '.join(Settings.model_fields)}",
             ) from error
         name = "-".join(str(part) for part in first["loc"]).replace("_", "-")
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             first["msg"].lower(),
             where=f"--{name}",
             remedy=f"mend the flag, DEEPSOUND_{name.upper().replace('-', '_')}, or {name} in deepsound.toml",
         ) from error
     except ValueError as error:  # A deepsound.toml that is no TOML.
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS, str(error), where="deepsound.toml", remedy="mend or remove the file"
-        ) from error
+        raise BadSettingsError(str(error), where="deepsound.toml", remedy="mend or remove the file") from error

@@ -15,7 +15,13 @@ from sqlalchemy.orm import Session
 
 from db.schema.migrate import migrate
 from deepsound.canonical_json import canonical_json
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import (
+    BadSettingsError,
+    DeepSoundError,
+    DiskFullError,
+    LedgerUnreachableError,
+    OutputNotWritableError,
+)
 
 _VERSION_TABLE = "alembic_version"
 _BUSY_SECONDS = 60
@@ -105,7 +111,7 @@ def check_ledger(url: str) -> None:
 
 def _no_ledger(where: str) -> DeepSoundError:
     remedy = "check --db and DEEPSOUND_DB; the first `deepsound dub` or `run submit` makes one"
-    return DeepSoundError(ErrorCode.BAD_SETTINGS, "there is no ledger", where=where, remedy=remedy)
+    return BadSettingsError("there is no ledger", where=where, remedy=remedy)
 
 
 def _parse(url: str) -> URL:
@@ -123,7 +129,7 @@ def _parse(url: str) -> URL:
 
 def _bad_url(where: str, what: str) -> DeepSoundError:
     remedy = "use sqlite:///FILE or postgresql://USER@HOST/NAME"
-    return DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=where, remedy=remedy)
+    return BadSettingsError(what, where=where, remedy=remedy)
 
 
 def _shown(url: URL) -> str:
@@ -137,7 +143,7 @@ def _sqlite(url: URL) -> Engine:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         what = f"cannot make the folder of the ledger ({error.strerror})"
-        raise DeepSoundError(ErrorCode.OUTPUT_NOT_WRITABLE, what, where=str(folder)) from error
+        raise OutputNotWritableError(what, where=str(folder)) from error
     engine = create_engine(url, json_serializer=canonical_json)
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)
@@ -184,8 +190,7 @@ def _postgresql(url: URL) -> Engine:
             connect_args={"connect_timeout": _CONNECT_SECONDS},
         )
     except ImportError as error:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             "the PostgreSQL driver is not installed",
             where=_shown(url),
             remedy="pip install 'deepsound[postgres]'",
@@ -198,7 +203,7 @@ def _in_one_line(where: str) -> Generator[None]:
         yield
     except (OperationalError, InterfaceError) as error:
         if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise DeepSoundError(ErrorCode.DISK_FULL, "no room left for the ledger", where=where) from error
+            raise DiskFullError("no room left for the ledger", where=where) from error
         raise _unreachable(where, _reason(error)) from error
     except PoolTimeoutError as error:
         # More threads than connections, and every one of those waits for the database.
@@ -207,7 +212,7 @@ def _in_one_line(where: str) -> Generator[None]:
 
 def _unreachable(where: str, why: str) -> DeepSoundError:
     remedy = "check that it runs and may be written to, then run the same command again"
-    return DeepSoundError(ErrorCode.LEDGER_UNREACHABLE, why, where=where, remedy=remedy)
+    return LedgerUnreachableError(why, where=where, remedy=remedy)
 
 
 def _reason(error: DatabaseError | InterfaceError) -> str:

@@ -7,7 +7,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 
 _LOCK = 0x6465657073  # any number will do, as long as every release uses the same
 
@@ -28,8 +28,7 @@ def migrate(connection: Connection, where: str) -> None:
     try:
         command.upgrade(config, "head")
     except CommandError as error:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             "this ledger was written by a newer release",
             where=where,
             remedy="update deepsound, or name another ledger",

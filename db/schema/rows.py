@@ -70,7 +70,7 @@ def attempt_row(record: AttemptRecord) -> Values:
         "environment_sha256": _environment_row(workplace.environment)["sha256"],
         "error_code": failure and failure.code,
         "error_message": failure and str(failure),
-        "is_retryable": failure and failure.code.is_retryable,
+        "is_retryable": failure and failure.is_retryable,
         **{f"{name}_sha256": document_sha256(body) for name, body in _documents(record).items()},
         **{name: getattr(record, name) for name in _SAME_NAME},
     }

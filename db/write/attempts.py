@@ -27,7 +27,7 @@ from db.schema.tables import (
     table_of,
 )
 from db.state.lease_queue import close, open_first_steps, reopen_work
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError, LeaseLostError
 
 _CHUNK = 500
 _MADE, _BACK = table_of(AttemptRow).c, table_of(ReopeningRow).c
@@ -110,8 +110,7 @@ def _written_before(session: Session, record: AttemptRecord) -> int:
     )
     attempt_id = session.scalar(same)
     if attempt_id is None:
-        raise DeepSoundError(
-            ErrorCode.LEASE_LOST,
+        raise LeaseLostError(
             f"step {record.at.step}, round {record.at.round}, is no longer held by this worker",
             where=f"item {record.item_id}",
             remedy="nothing to do: whoever holds it now goes on",
@@ -192,8 +191,7 @@ def _refuse_shared_outputs(items: Sequence[NewItem]) -> None:
     for item in items:
         if item.output_name in sources:
             other = escape_name(sources[item.output_name])
-            raise DeepSoundError(
-                ErrorCode.BAD_SETTINGS,
+            raise BadSettingsError(
                 f"would be written over the results of {other}",
                 where=escape_name(item.source),
                 remedy="give one of them another output name",

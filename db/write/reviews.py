@@ -21,7 +21,7 @@ from db.write.retries import RetryOrder, chain_ends, reopen
 from db.write.run_events import locked_run
 from deepsound.canonical_json import Json
 from deepsound.cot import Verdict
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError, DeepSoundError
 from deepsound.pipeline import OutcomeKind, Step
 
 
@@ -163,4 +163,4 @@ def _is_judgement(attempt: MadeAttempt) -> bool:
 
 
 def _refused(item_id: int, what: str, remedy: str) -> DeepSoundError:
-    return DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=f"item {item_id}", remedy=remedy)
+    return BadSettingsError(what, where=f"item {item_id}", remedy=remedy)

@@ -12,7 +12,7 @@ from db.schema.column_types import stored
 from db.schema.hashing import own_hash, run_hash
 from db.schema.tables import RunEventRow, RunRow, row_values, table_of
 from deepsound.canonical_json import Json
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 
 
 class EventKind(StrEnum):
@@ -95,7 +95,7 @@ def locked_run(session: Session, run_id: str) -> RunRow:
     run = session.scalar(select(RunRow).where(RunRow.id == run_id).with_for_update())
     if run is None:
         remedy = "`deepsound run list` shows the runs of this ledger"
-        raise DeepSoundError(ErrorCode.BAD_SETTINGS, "there is no such run", where=run_id, remedy=remedy)
+        raise BadSettingsError("there is no such run", where=run_id, remedy=remedy)
     return run
 
 

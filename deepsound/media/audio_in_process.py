@@ -9,7 +9,7 @@ from pathlib import Path
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, NoAudioStreamError, SourceCorruptError
 from deepsound.media.audio import ExtractedAudio, fill_float_wav
 from deepsound.media.audio_sync import Block, DecodedSound, place_audio
 from deepsound.media.media_files import open_media
@@ -71,8 +71,7 @@ def sound_between(
 
 
 def _no_sound(video: Path) -> DeepSoundError:
-    return DeepSoundError(
-        ErrorCode.NO_AUDIO_STREAM,
+    return NoAudioStreamError(
         "the file has no sound of its own",
         where=str(video),
         remedy="choose a generator that makes sound from the picture, such as foley",
@@ -80,8 +79,7 @@ def _no_sound(video: Path) -> DeepSoundError:
 
 
 def _undecodable(video: Path) -> DeepSoundError:
-    return DeepSoundError(
-        ErrorCode.SOURCE_CORRUPT,
+    return SourceCorruptError(
         "none of its sound can be decoded",
         where=str(video),
         remedy="copy it again, or choose a generator that makes sound from the picture, such as foley",

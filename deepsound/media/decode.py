@@ -15,7 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from deepsound.canonical_json import Json, canonical_json
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import (
+    ArtifactDamagedError,
+    ArtifactMissingError,
+    DeepSoundError,
+    SourceCorruptError,
+)
 from deepsound.media.mapped_arrays import mapped
 from deepsound.media.media_files import replacing
 from deepsound.media.observers import Footage, FrameChoice, Observation, Observer, SeesTheEnd, shown_size
@@ -72,8 +77,7 @@ class _Shown:
 
 
 def _nothing_shown(path: Path) -> DeepSoundError:
-    return DeepSoundError(
-        ErrorCode.SOURCE_CORRUPT,
+    return SourceCorruptError(
         "no picture in it can be decoded",
         where=str(path),
         remedy="copy it again, or repair it",
@@ -130,12 +134,12 @@ def load_observations(path: Path) -> Mapping[str, Observation]:
             names: list[str] = json.loads(file.metadata()["observers"])
         arrays = _mapped(path)
     except FileNotFoundError as error:
-        raise DeepSoundError(
-            ErrorCode.ARTIFACT_MISSING, "the stored observations are gone", where=str(path), remedy="run again"
+        raise ArtifactMissingError(
+            "the stored observations are gone", where=str(path), remedy="run again"
         ) from error
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise DeepSoundError(
-            ErrorCode.ARTIFACT_DAMAGED, "not stored observations", where=str(path), remedy="run the step again"
+        raise ArtifactDamagedError(
+            "not stored observations", where=str(path), remedy="run the step again"
         ) from error
     keys = [key.partition("/") for key in arrays]
     return {

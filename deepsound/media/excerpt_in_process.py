@@ -15,7 +15,7 @@ from av.container.core import Flags
 from av.error import FFmpegError
 from av.packet import Packet
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, OutputNotWritableError
 from deepsound.media.audio import channel_layout, packed_frame
 from deepsound.media.audio_in_process import PlacedSound, sound_between
 from deepsound.media.edit_lists import EditList, write_edit_lists
@@ -64,8 +64,7 @@ def _suffix(video: Path, info: VideoInfo, selected: Selection) -> str:
 
 
 def _not_cut(video: Path, what: str) -> DeepSoundError:
-    return DeepSoundError(
-        ErrorCode.OUTPUT_NOT_WRITABLE,
+    return OutputNotWritableError(
         what,
         where=str(video),
         remedy="convert the source to MP4 or MOV first, or take all of it",

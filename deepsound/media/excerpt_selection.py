@@ -10,7 +10,7 @@ from pathlib import Path
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from deepsound.media.edit_lists import PLAIN_RATE, Edit, EditList, read_edit_lists
 from deepsound.media.excerpt import INSTANT
 from deepsound.media.media_files import open_media
@@ -71,8 +71,7 @@ def frames_between(video: Path, info: VideoInfo, start: float, end: float | None
     times = times or [Fraction()]
     length = max(Fraction(info.duration), times[-1])
     if start > length - INSTANT:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             f"nothing is shown at {start:g} s: it ends after {float(length):.3f} s",
             where=str(video),
             remedy="mend `start` and `end` in its list",

@@ -15,7 +15,15 @@ import av
 from av.container import InputContainer
 from av.error import FFmpegError
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import (
+    DeepSoundError,
+    DiskFullError,
+    OutputNotWritableError,
+    SourceCorruptError,
+    SourceEmptyError,
+    SourceMissingError,
+    SourceNotMediaError,
+)
 from deepsound.media.sandbox.limits import memory_is_short
 
 # Demuxers of single, self-contained files. Playlists, manifests, image sequences and capture devices
@@ -79,23 +87,23 @@ def check_source(path: Path) -> None:
     try:
         status = path.stat()
     except FileNotFoundError as error:
-        raise _refused(ErrorCode.SOURCE_MISSING, "there is no such file", path, "check the path") from error
+        raise _refused(SourceMissingError, "there is no such file", path, "check the path") from error
     except OSError as error:
         raise _unreadable(path) from error
     if not S_ISREG(status.st_mode):
-        raise _refused(ErrorCode.SOURCE_NOT_MEDIA, "not a regular file", path, "name a media file")
+        raise _refused(SourceNotMediaError, "not a regular file", path, "name a media file")
     if status.st_size == 0:
-        raise _refused(ErrorCode.SOURCE_EMPTY, "the file is empty (0 bytes)", path, "copy it again")
+        raise _refused(SourceEmptyError, "the file is empty (0 bytes)", path, "copy it again")
     if not os.access(path, os.R_OK):
         raise _unreadable(path)
 
 
-def _refused(code: ErrorCode, what: str, path: Path, remedy: str) -> DeepSoundError:
-    return DeepSoundError(code, what, where=str(path), remedy=remedy)
+def _refused(kind: type[DeepSoundError], what: str, path: Path, remedy: str) -> DeepSoundError:
+    return kind(what, where=str(path), remedy=remedy)
 
 
 def _unreadable(path: Path) -> DeepSoundError:
-    return _refused(ErrorCode.SOURCE_MISSING, "the file can't be read", path, "check its permissions")
+    return _refused(SourceMissingError, "the file can't be read", path, "check its permissions")
 
 
 def _not_opened(path: Path) -> DeepSoundError:
@@ -103,10 +111,10 @@ def _not_opened(path: Path) -> DeepSoundError:
         head = file.read(16)
     if any(head[at:].startswith(mark) for at, mark in _SIGNATURES):
         what = "the file is damaged: its headers can't be read"
-        return _refused(ErrorCode.SOURCE_CORRUPT, what, path, "copy it again, or repair it")
+        return _refused(SourceCorruptError, what, path, "copy it again, or repair it")
     what = "not a media file, or a playlist that points at other files"
     remedy = "name a video file such as .mp4, .mov, .mkv, .avi, .mxf or .mpg"
-    return _refused(ErrorCode.SOURCE_NOT_MEDIA, what, path, remedy)
+    return _refused(SourceNotMediaError, what, path, remedy)
 
 
 @contextmanager
@@ -158,12 +166,9 @@ def _settle(partial: Path, target: Path) -> None:
 
 def _not_written(target: Path, error: OSError) -> DeepSoundError:
     if error.errno in _FULL:
-        return DeepSoundError(
-            ErrorCode.DISK_FULL, "the disk is full", where=str(target), remedy="free some space and run again"
-        )
+        return DiskFullError("the disk is full", where=str(target), remedy="free some space and run again")
     reason = (error.strerror or "refused").lower()
-    return DeepSoundError(
-        ErrorCode.OUTPUT_NOT_WRITABLE,
+    return OutputNotWritableError(
         f"can't be written: {reason}",
         where=str(target),
         remedy="check the folder and its permissions",

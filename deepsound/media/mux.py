@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from deepsound.media.media_files import replacing
 from deepsound.media.probe import VideoInfo, probe
 from deepsound.media.sandbox.pool import ask_sandbox
@@ -39,8 +39,7 @@ def mux(video: Path, audio: Path, target: Path, info: VideoInfo | None = None) -
     info = info or probe(video)
     suffix = target.suffix.lower()
     if suffix not in FORMATS:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             f"results can't be written as {target.suffix or 'a file without suffix'}",
             where=str(target),
             remedy=f"use {', '.join(FORMATS)}",

@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, OutputNotWritableError
 from deepsound.media.audio import audio_format, channel_layout, packed_frame, read_blocks, resampled_blocks
 from deepsound.media.audio_sync import silence
 from deepsound.media.edit_lists import EditList, read_edit_lists, write_edit_lists
@@ -60,8 +60,7 @@ def remux(video: Path, audio: Path, target: Path, suffix: str, info: VideoInfo) 
 
 
 def _not_carried(video: Path, suffix: str, info: VideoInfo) -> DeepSoundError:
-    return DeepSoundError(
-        ErrorCode.OUTPUT_NOT_WRITABLE,
+    return OutputNotWritableError(
         f"its picture ({info.codec}) can't be copied into {suffix}",
         where=str(video),
         remedy="convert the source to MP4, MOV or MKV first",

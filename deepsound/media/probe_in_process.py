@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, SourceCorruptError
 from deepsound.media.edit_lists import PLAIN_RATE, read_edit_lists
 from deepsound.media.media_files import open_media
 from deepsound.media.packet_times import PacketReading, read_packets
@@ -45,7 +45,7 @@ def describe(path: Path) -> VideoInfo:
 
 
 def _damaged(path: Path, what: str) -> DeepSoundError:
-    return DeepSoundError(ErrorCode.SOURCE_CORRUPT, what, where=str(path), remedy="copy it again, or repair it")
+    return SourceCorruptError(what, where=str(path), remedy="copy it again, or repair it")
 
 
 def _listed_end(path: Path, video: VideoStream) -> Fraction | None:

@@ -7,7 +7,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import NoVideoStreamError
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -15,9 +15,7 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
             return stream
-    raise DeepSoundError(
-        ErrorCode.NO_VIDEO_STREAM, "there is no video in the file", where=str(path), remedy="name a video file"
-    )
+    raise NoVideoStreamError("there is no video in the file", where=str(path), remedy="name a video file")
 
 
 def audio_stream(container: InputContainer) -> AudioStream | None:

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.out_of_memory import is_out_of_memory
+from deepsound.errors import DeepSoundError, MemoryExhaustedError, is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -184,8 +183,7 @@ class Batcher(Generic[Request, Result]):
 def _as_answer(error: Exception) -> Exception:
     if isinstance(error, DeepSoundError) or not is_out_of_memory(error):
         return error
-    failure = DeepSoundError(
-        ErrorCode.OUT_OF_MEMORY,
+    failure = MemoryExhaustedError(
         f"a single request does not fit the memory ({error})",
         remedy="free memory, or choose a smaller model",
     )

@@ -18,7 +18,7 @@ from typing import TypeVar, cast
 import torch
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType] - untyped
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, ModelFailedError, ModelMissingError
 
 State = Mapping[str, torch.Tensor]
 Module = TypeVar("Module", bound=torch.nn.Module)
@@ -39,9 +39,7 @@ def read_state(path: Path, *, under: str | None = None) -> dict[str, torch.Tenso
     format, or holds anything but tensors.
     """
     if not path.is_file():
-        raise DeepSoundError(
-            ErrorCode.MODEL_MISSING, "no such checkpoint", where=str(path), remedy="put the official file there"
-        )
+        raise ModelMissingError("no such checkpoint", where=str(path), remedy="put the official file there")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     return _read_torch(path, under)
@@ -111,7 +109,7 @@ def _blaming(path: Path, what: str) -> Generator[None]:
 
 
 def _unreadable(path: Path, what: str) -> DeepSoundError:
-    return DeepSoundError(ErrorCode.MODEL_FAILED, what, where=str(path), remedy="fetch the official file again")
+    return ModelFailedError(what, where=str(path), remedy="fetch the official file again")
 
 
 def load_strict(module: torch.nn.Module, state: State, *, network: str, where: Path) -> None:
@@ -137,8 +135,7 @@ def check_state(expected: State, state: State, *, network: str, where: Path) -> 
         *_listed("of another type", _mistyped(expected, state)),
     ]
     if complaints:
-        raise DeepSoundError(
-            ErrorCode.MODEL_FAILED,
+        raise ModelFailedError(
             f"{len(state)} tensors are not the {len(expected)} of {network}: {'; '.join(complaints)}",
             where=str(where),
             remedy=f"use the official checkpoint of {network}",

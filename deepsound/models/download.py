@@ -16,7 +16,13 @@ from typing import BinaryIO
 import httpx2
 
 from deepsound.canonical_json import sha256_bytes, sha256_file
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import (
+    DeepSoundError,
+    ModelFailedError,
+    ModelMissingError,
+    OutputNotWritableError,
+    from_os_error,
+)
 
 OnBytes = Callable[[int, int | None], None]
 """Told the bytes that are here, and of how many, None while nobody says."""
@@ -61,11 +67,10 @@ def download(wanted: Download, path: Path, on_bytes: OnBytes) -> None:
             _check_bytes(wanted, part, path)
             part.replace(path)
     except OSError as error:
-        full = error.errno == errno.ENOSPC
-        code = ErrorCode.DISK_FULL if full else ErrorCode.OUTPUT_NOT_WRITABLE
-        remedy = "free some space" if full else "make the folder writable, or set DEEPSOUND_MODELS to another one"
-        what = f"can't be written ({error.strerror})"
-        raise DeepSoundError(code, what, where=str(path), remedy=f"{remedy}, and run again") from error
+        remedy = "make the folder writable, or set DEEPSOUND_MODELS to another one, and run again"
+        raise from_os_error(
+            error, OutputNotWritableError, "can't be written", where=str(path), remedy=remedy
+        ) from error
 
 
 def _lock(file: BinaryIO, part: Path, path: Path) -> None:
@@ -77,7 +82,7 @@ def _lock(file: BinaryIO, part: Path, path: Path) -> None:
         held = False
     if not held:
         what, remedy = "another process is fetching it", "run again when that one has ended"
-        raise DeepSoundError(ErrorCode.MODEL_MISSING, what, where=str(path), remedy=remedy)
+        raise ModelMissingError(what, where=str(path), remedy=remedy)
 
 
 def _check_room(wanted: Download, file: BinaryIO, path: Path) -> None:
@@ -104,7 +109,7 @@ def _fill(client: httpx2.Client, wanted: Download, file: BinaryIO, path: Path, o
         if fruitless == _TRIES:
             what = f"{_host(wanted.url)} stopped after {file.tell()} bytes ({trouble})"
             remedy = "run again later to go on from there"
-            raise DeepSoundError(ErrorCode.MODEL_MISSING, what, where=str(path), remedy=remedy)
+            raise ModelMissingError(what, where=str(path), remedy=remedy)
         time.sleep(_FIRST_WAIT * 2**fruitless)
 
 
@@ -166,14 +171,14 @@ def _check_bytes(wanted: Download, part: Path, path: Path) -> None:
 
 def _not_official(wanted: Download, path: Path, what: str) -> DeepSoundError:
     remedy = f"run again to fetch it anew, or put the official file there, from {wanted.url}"
-    return DeepSoundError(ErrorCode.MODEL_FAILED, what, where=str(path), remedy=remedy)
+    return ModelFailedError(what, where=str(path), remedy=remedy)
 
 
 def unreachable(path: Path, url: str, error: Exception) -> DeepSoundError:
     """The one line for a machine without a way to the publisher."""
     lines = str(error).splitlines() or [type(error).__name__]
     what, remedy = f"{_host(url)} can't be reached ({lines[0]})", f"put it there yourself, from {url}"
-    return DeepSoundError(ErrorCode.MODEL_MISSING, what, where=str(path), remedy=remedy)
+    return ModelMissingError(what, where=str(path), remedy=remedy)
 
 
 def refused(path: Path, url: str, status: int) -> DeepSoundError:
@@ -182,7 +187,7 @@ def refused(path: Path, url: str, status: int) -> DeepSoundError:
     if status in (401, 403):
         remedy = f"accept its terms at the publisher and set HF_TOKEN, or {remedy}"
     what = f"{_host(url)} does not hand it out (HTTP {status})"
-    return DeepSoundError(ErrorCode.MODEL_MISSING, what, where=str(path), remedy=remedy)
+    return ModelMissingError(what, where=str(path), remedy=remedy)
 
 
 def _host(url: str) -> str:

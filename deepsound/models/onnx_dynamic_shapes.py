@@ -14,7 +14,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ModelFailedError
 
 _TEXT, _NUMBER = "text", "number"
 _ONE, _MANY = 1, 3
@@ -46,8 +46,7 @@ def with_open_shapes(network: bytes, where: str) -> bytes:
     try:
         model.ParseFromString(network)
     except DecodeError as error:
-        raise DeepSoundError(
-            ErrorCode.MODEL_FAILED,
+        raise ModelFailedError(
             "not an ONNX network",
             where=where,
             remedy="reinstall the package it came with",

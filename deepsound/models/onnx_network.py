@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, ModelFailedError
 
 _FATAL_ONLY = 4
 
@@ -56,4 +56,4 @@ class OnnxNetwork:
 
 def _failed(where: str, what: str) -> DeepSoundError:
     remedy = "reinstall the package it came with; `deepsound models check` names damaged files"
-    return DeepSoundError(ErrorCode.MODEL_FAILED, what, where=where, remedy=remedy)
+    return ModelFailedError(what, where=where, remedy=remedy)

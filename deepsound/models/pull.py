@@ -15,7 +15,7 @@ from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, ModelFailedError
 from deepsound.models.download import Download, OnBytes, download, refused, unreachable
 from deepsound.models.local import KnownFile, KnownModel, find_fault, models_folder
 
@@ -82,7 +82,7 @@ def _on_hugging_face(model: KnownModel, file: KnownFile, path: Path) -> Download
     if file.size not in (None, size) or (file.sha256 and sha256 not in (None, file.sha256)):
         what = "its publisher now offers another file than the official one known here"
         remedy = f"put the file with SHA-256 {file.sha256 or 'as published'} there, from {model.source}"
-        raise DeepSoundError(ErrorCode.MODEL_FAILED, what, where=str(path), remedy=remedy)
+        raise ModelFailedError(what, where=str(path), remedy=remedy)
     return Download(url, etag or url, size, file.sha256 or sha256, build_hf_headers())
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from deepsound import cot
 from deepsound.canonical_json import sha256_json
 from deepsound.cot import Judgement, Verdict
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from deepsound.media.observers import Footage, Observer
 from deepsound.models.identity import ModelIdentity, ShownFrame
 from deepsound.reasoning.protocol import AnswersTogether, HearsSilence, Member, Reasoner, Reply, TellsSpans
@@ -46,8 +46,7 @@ class Ensemble:
         names = [member.name for member in self.members]
         self.name = ",".join(names)
         if len(set(names)) < len(names):
-            raise DeepSoundError(
-                ErrorCode.BAD_SETTINGS,
+            raise BadSettingsError(
                 "one reasoner can't be two of several",
                 where=f"--reasoner {self.name}",
                 remedy="name each once",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ModelFailedError
 from deepsound.media.audio import audio_format, read_mono
 from deepsound.spans import Span
 
@@ -33,8 +33,7 @@ def windows(audio: Path, sample_rate: int) -> list[Heard]:
     duration = audio_format(audio).duration
     count = max(math.ceil(duration / LONGEST_WINDOW), 1)
     if count > MOST_WINDOWS:
-        raise DeepSoundError(
-            ErrorCode.MODEL_FAILED,
+        raise ModelFailedError(
             f"{duration / 60:.0f} minutes of sound are more than a chat model is given "
             f"({MOST_WINDOWS * LONGEST_WINDOW / 60:.0f})",
             where=str(audio),

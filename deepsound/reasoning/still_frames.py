@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import InternalError
 from deepsound.media.observers import Footage, FrameSampling, Observation
 from deepsound.models.identity import ShownFrame
 
@@ -105,8 +105,7 @@ def shown_frames(observation: Observation) -> tuple[ShownFrame, ...]:
 def stills_of(footage: Footage, reasoner: str) -> Observation:
     """The observation of the stills. Raises DeepSoundError INTERNAL for footage without it, naming `reasoner`."""
     if STILLS not in footage.observations:
-        raise DeepSoundError(
-            ErrorCode.INTERNAL,
+        raise InternalError(
             f"the footage holds no {STILLS}",
             where=reasoner,
             remedy="decode the video with the reasoner's observers",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ModelFailedError
 from deepsound.media.audio import AudioFormat, Block, read_blocks, regrouped, write_float_wav
 from deepsound.separation.removal_gain import gain
 from deepsound.spans import Span
@@ -44,8 +44,7 @@ def _faded(blocks: Iterable[Block], touched: Sequence[Span], sound: AudioFormat,
     at = 0
     for block in blocks:
         if not np.isfinite(block).all():
-            raise DeepSoundError(
-                ErrorCode.MODEL_FAILED,
+            raise ModelFailedError(
                 f"the voice after {at / sound.sample_rate:.1f} s is not a number",
                 where=str(mix),
                 remedy="check the mix for samples that are not numbers, and the model's files",

@@ -19,7 +19,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from deepsound.canonical_json import sha256_file
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import (
+    DeepSoundError,
+    DiskFullError,
+    SourceMissingError,
+    StoreRefusedError,
+    StoreUnreachableError,
+)
 
 _BLOCK = 1 << 20
 _REMEMBERED_CHECKS = 1 << 16
@@ -57,9 +63,7 @@ def blocks_of(source: Path) -> Iterator[bytes]:
 
 
 def _unreadable(source: Path, what: str) -> DeepSoundError:
-    return DeepSoundError(
-        ErrorCode.SOURCE_MISSING, what, where=str(source), remedy="check the path and its permissions"
-    )
+    return SourceMissingError(what, where=str(source), remedy="check the path and its permissions")
 
 
 @contextmanager
@@ -74,12 +78,12 @@ def folder_faults(folder: Path) -> Generator[None]:
 def _folder_fault(folder: Path, error: OSError) -> DeepSoundError:
     what, where = error.strerror or "the folder failed", str(folder)
     if error.errno in _FULL:
-        return DeepSoundError(ErrorCode.DISK_FULL, what, where=where, remedy="free some space and run again")
+        return DiskFullError(what, where=where, remedy="free some space and run again")
     if error.errno in _REFUSED:
         remedy = "make it a folder this user may write to, or choose another"
-        return DeepSoundError(ErrorCode.STORE_REFUSED, what, where=where, remedy=remedy)
+        return StoreRefusedError(what, where=where, remedy=remedy)
     remedy = "check the disk or the network share"
-    return DeepSoundError(ErrorCode.STORE_UNREACHABLE, what, where=where, remedy=remedy)
+    return StoreUnreachableError(what, where=where, remedy=remedy)
 
 
 class BlobFolder:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from minio.error import S3Error
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import SourceMissingError
 from deepsound.storage.location import InBucket
 from deepsound.storage.s3_client import S3Client
 from deepsound.storage.s3_errors import s3_faults
@@ -58,8 +58,8 @@ def download_file(file: InBucket, target: Path) -> None:
         except S3Error as error:
             if error.code not in ("NoSuchKey", "NoSuchBucket"):
                 raise
-            raise DeepSoundError(
-                ErrorCode.SOURCE_MISSING, "there is no such object", where=str(file), remedy="check bucket and key"
+            raise SourceMissingError(
+                "there is no such object", where=str(file), remedy="check bucket and key"
             ) from error
 
 

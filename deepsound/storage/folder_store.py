@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ArtifactDamagedError, ArtifactMissingError
 from deepsound.storage.blob_folder import BlobFolder, blocks_of, folder_faults, is_sha256
 from deepsound.storage.protocol import Artifact
 
@@ -43,8 +43,7 @@ class FolderStore:
     def local(self, sha256: str) -> Generator[Path]:
         """The kept file itself. Raises DeepSoundError ARTIFACT_MISSING, ARTIFACT_DAMAGED, STORE_*."""
         if not self.has(sha256):
-            raise DeepSoundError(
-                ErrorCode.ARTIFACT_MISSING,
+            raise ArtifactMissingError(
                 f"artifact {sha256} is not in the store",
                 where=self.url,
                 remedy="run the step that makes it again, or restore it from a copy",
@@ -53,8 +52,7 @@ class FolderStore:
         with folder_faults(self._folder):
             intact = self._blobs.is_intact(sha256)
         if not intact:
-            raise DeepSoundError(
-                ErrorCode.ARTIFACT_DAMAGED,
+            raise ArtifactDamagedError(
                 "the bytes no longer have the hash they are named by",
                 where=str(path),
                 remedy="restore the file from a copy, or delete it and run its step again",

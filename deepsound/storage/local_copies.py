@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ArtifactDamagedError
 from deepsound.storage.blob_folder import Blob, BlobFolder, folder_faults
 
 _DOWNLOADS_AT_ONCE = 64
@@ -67,8 +67,7 @@ class LocalCopies:
         with self._blobs.incoming(blocks) as blob:
             if blob.sha256 == sha256:
                 return self._keep(blob)
-        raise DeepSoundError(
-            ErrorCode.ARTIFACT_DAMAGED,
+        raise ArtifactDamagedError(
             f"the {blob.size} bytes kept as artifact {sha256} have the hash {blob.sha256}",
             where=self._origin,
             remedy="delete the object, or restore it from a copy, and run its step again",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 
 _SCHEME = "s3://"
 
@@ -32,8 +32,7 @@ def location(text: str) -> Location:
         return Path(text)
     bucket, _, key = text.removeprefix(_SCHEME).partition("/")
     if not bucket or "@" in bucket:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             "this names no bucket",
             where=_SCHEME,
             remedy="give s3://bucket/prefix; keys go into DEEPSOUND_S3_ACCESS_KEY and _SECRET_KEY",

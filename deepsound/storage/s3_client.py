@@ -10,7 +10,7 @@ from minio import Minio
 from minio.datatypes import Upload
 from urllib3.util import Retry, Timeout
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from deepsound.storage.blob_folder import is_sha256
 from deepsound.storage.s3_settings import S3Settings, credentials
 
@@ -38,7 +38,7 @@ class S3Client(Minio):
             )
         except ValueError as error:
             remedy = "check DEEPSOUND_S3_ENDPOINT and DEEPSOUND_S3_REGION"
-            raise DeepSoundError(ErrorCode.BAD_SETTINGS, str(error), remedy=remedy) from None
+            raise BadSettingsError(str(error), remedy=remedy) from None
 
     def abort_uploads(self, bucket: str, prefix: str, before: datetime) -> int:
         """Drop uploads of artifacts in parts that began before a time and never ended; how many."""

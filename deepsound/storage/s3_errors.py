@@ -18,7 +18,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, DiskFullError, StoreRefusedError, StoreUnreachableError
 
 # In this order, since some of urllib3's classes are kinds of others.
 _WHY = (
@@ -59,17 +59,17 @@ def s3_faults(url: str, server: str) -> Generator[None]:
 def _answered(url: str, code: str, status: int) -> DeepSoundError:
     what = f"the server refused ({code})"
     if code in _FULL or status == HTTPStatus.INSUFFICIENT_STORAGE:
-        return DeepSoundError(ErrorCode.DISK_FULL, what, where=url, remedy="free some space on the server")
+        return DiskFullError(what, where=url, remedy="free some space on the server")
     if code in _SERVER_FAULTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         remedy = "try again later, and see the server's log"
-        return DeepSoundError(ErrorCode.STORE_UNREACHABLE, f"the server failed ({code})", where=url, remedy=remedy)
+        return StoreUnreachableError(f"the server failed ({code})", where=url, remedy=remedy)
     remedy = _REMEDIES.get(code, _CHECK_ACCESS)
-    return DeepSoundError(ErrorCode.STORE_REFUSED, what, where=url, remedy=remedy)
+    return StoreRefusedError(what, where=url, remedy=remedy)
 
 
 def _no_s3(url: str, server: str) -> DeepSoundError:
     what = f"what answers at {server} does not speak S3 (a web page, a console, a proxy)"
-    return DeepSoundError(ErrorCode.STORE_REFUSED, what, where=url, remedy="check DEEPSOUND_S3_ENDPOINT")
+    return StoreRefusedError(what, where=url, remedy="check DEEPSOUND_S3_ENDPOINT")
 
 
 def _unreachable(url: str, server: str, error: HTTPError) -> DeepSoundError:
@@ -77,8 +77,8 @@ def _unreachable(url: str, server: str, error: HTTPError) -> DeepSoundError:
     if isinstance(reason, SSLError):
         remedy = "check http or https in DEEPSOUND_S3_ENDPOINT, and SSL_CERT_FILE for a certificate of your own"
         what = f"no secure connection to {server}"
-        return DeepSoundError(ErrorCode.STORE_REFUSED, what, where=url, remedy=remedy)
+        return StoreRefusedError(what, where=url, remedy=remedy)
     why = next((words for kind, words in _WHY if isinstance(reason, kind)), "the connection failed")
     remedy = "check that the server runs and that DEEPSOUND_S3_ENDPOINT names it, then run again"
     what = f"no use of {server} after repeated tries: {why}"
-    return DeepSoundError(ErrorCode.STORE_UNREACHABLE, what, where=url, remedy=remedy)
+    return StoreUnreachableError(what, where=url, remedy=remedy)

@@ -14,7 +14,7 @@ from minio.credentials.providers import (
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError, DeepSoundError
 from deepsound.user_dirs import cache_folder
 
 _Settings = TypeVar("_Settings", bound=BaseSettings)
@@ -66,7 +66,7 @@ def from_environment(settings: type[_Settings]) -> _Settings:
         variable = f"{settings.model_config.get('env_prefix')}{fault['loc'][0]}".upper()
         what = "is not set" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
         remedy = "see docs/stores.md for the variables of a bucket"
-        raise DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=variable, remedy=remedy) from None
+        raise BadSettingsError(what, where=variable, remedy=remedy) from None
 
 
 def credentials(settings: S3Settings) -> Provider:
@@ -89,4 +89,4 @@ def credentials(settings: S3Settings) -> Provider:
 
 def _no_credentials(what: str) -> DeepSoundError:
     remedy = "set DEEPSOUND_S3_ACCESS_KEY and DEEPSOUND_S3_SECRET_KEY"
-    return DeepSoundError(ErrorCode.BAD_SETTINGS, what, remedy=remedy)
+    return BadSettingsError(what, remedy=remedy)

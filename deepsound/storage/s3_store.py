@@ -12,7 +12,13 @@ from minio.error import S3Error
 from minio.helpers import check_bucket_name
 from urllib3.exceptions import HTTPError, MaxRetryError
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import (
+    ArtifactMissingError,
+    BadSettingsError,
+    DeepSoundError,
+    StoreRefusedError,
+    StoreUnreachableError,
+)
 from deepsound.storage.blob_folder import Blob, blocks_of, is_sha256
 from deepsound.storage.local_copies import LocalCopies
 from deepsound.storage.protocol import Artifact
@@ -127,8 +133,7 @@ class S3Store:
         except S3Error as error:
             if error.code == "BucketAlreadyOwnedByYou":  # another process was quicker
                 return
-            raise DeepSoundError(
-                ErrorCode.STORE_REFUSED,
+            raise StoreRefusedError(
                 f"the bucket does not exist and may not be created ({error.code})",
                 where=self.url,
                 remedy="create the bucket, or correct the store's URL",
@@ -153,8 +158,7 @@ class S3Store:
             if error.code != "NoSuchUpload":
                 raise
         if self._size(copy.sha256) != copy.size:
-            raise DeepSoundError(
-                ErrorCode.STORE_UNREACHABLE,
+            raise StoreUnreachableError(
                 f"the server took artifact {copy.sha256} but does not show it whole",
                 where=self.url,
                 remedy="run again, and see the server's log",
@@ -193,7 +197,7 @@ class S3Store:
     def _missing(self, sha256: str) -> DeepSoundError:
         what = f"artifact {sha256} is not in the store"
         remedy = "run the step that makes it again, or restore it from a copy"
-        return DeepSoundError(ErrorCode.ARTIFACT_MISSING, what, where=self.url, remedy=remedy)
+        return ArtifactMissingError(what, where=self.url, remedy=remedy)
 
 
 def _check_names(bucket: str, prefix: str) -> None:
@@ -210,4 +214,4 @@ def _check_names(bucket: str, prefix: str) -> None:
 
 
 def _bad_url(url: str, what: str) -> DeepSoundError:
-    return DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=ascii(url)[1:-1], remedy="give s3://bucket/prefix")
+    return BadSettingsError(what, where=ascii(url)[1:-1], remedy="give s3://bucket/prefix")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from deepsound.storage.folder_store import FolderStore
 from deepsound.storage.protocol import ArtifactStore
 
@@ -21,14 +21,14 @@ def open_store(url: str) -> ArtifactStore:
     if separator and scheme == "file":
         return FolderStore(_folder_of(url))
     if separator or not url.strip() or "\0" in url:
-        raise DeepSoundError(ErrorCode.BAD_SETTINGS, "the store's URL is of no known kind", remedy=_REMEDY)
+        raise BadSettingsError("the store's URL is of no known kind", remedy=_REMEDY)
     return FolderStore(Path(url).expanduser())
 
 
 def _folder_of(url: str) -> Path:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost") or not parts.path or parts.query or parts.fragment:
-        raise DeepSoundError(ErrorCode.BAD_SETTINGS, "the store's URL names no local folder", remedy=_REMEDY)
+        raise BadSettingsError("the store's URL names no local folder", remedy=_REMEDY)
     return Path(unquote(parts.path))
 
 
@@ -39,8 +39,7 @@ def _bucket(rest: str) -> ArtifactStore:
 
     bucket, _, prefix = rest.partition("/")
     if "@" in bucket:  # s3://key:secret@bucket: refused before anything can quote it
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             "credentials do not belong into a store's URL",
             remedy="set DEEPSOUND_S3_ACCESS_KEY and DEEPSOUND_S3_SECRET_KEY",
         )

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from db.schema.records import FinishedStep
 from deepsound.canonical_json import Json
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, OutputNotWritableError
 from deepsound.storage.location import InBucket, Location
 from deepsound.storage.protocol import Artifact
 from tasks.delivery.output_target import Found, find, put, read, remove
@@ -90,8 +90,7 @@ def _beside(sidecar: Location, name: str) -> Location:
 
 
 def _taken(target: Location, what: str) -> DeepSoundError:
-    return DeepSoundError(
-        ErrorCode.OUTPUT_NOT_WRITABLE,
+    return OutputNotWritableError(
         f"{what} and would be lost",
         where=str(target),
         remedy="move it away and run again, or choose another place with -o",

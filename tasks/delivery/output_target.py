@@ -8,7 +8,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from deepsound.canonical_json import sha256_file
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import OutputNotWritableError
 from deepsound.media.media_files import replacing
 from deepsound.storage.location import Location
 from deepsound.storage.protocol import Artifact
@@ -99,8 +99,7 @@ def writable(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise DeepSoundError(
-            ErrorCode.OUTPUT_NOT_WRITABLE,
+        raise OutputNotWritableError(
             f"results can't be written here: {(error.strerror or 'refused').lower()}",
             where=str(folder),
             remedy="check the folder and its disk, or choose another with -o",

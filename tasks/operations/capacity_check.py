@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from db.schema.records import NewItem
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError, DiskFullError
 from deepsound.storage.location import InBucket, Location, location
 from deepsound.storage.protocol import ArtifactStore
 from tasks.runtime.time_range import range_of
@@ -40,8 +40,7 @@ def _check(place: Location, needed: int, what: str) -> None:
     free = _left_of_quota(place) if isinstance(place, InBucket) else _free(place)
     if free is None or needed <= free:
         return
-    raise DeepSoundError(
-        ErrorCode.DISK_FULL,
+    raise DiskFullError(
         f"{what} may need {needed / _GIGABYTE:.1f} GB and {max(0, free) / _GIGABYTE:.1f} GB are free",
         where=str(place),
         remedy="make room, or submit fewer videos at once",
@@ -65,8 +64,7 @@ def _left_of_quota(bucket: InBucket) -> int | None:
     try:
         quota = float(asked) * _GIGABYTE
     except ValueError:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             f"{asked!r} is no number",
             where="DEEPSOUND_STORE_QUOTA_GB",
             remedy="give gigabytes",

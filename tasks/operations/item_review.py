@@ -9,7 +9,7 @@ from db.read.queries import item_history
 from db.schema.records import FinishedStep, StepRef
 from db.write.reviews import JudgementRef, Opinion, find_judgement, record_review, rulings
 from deepsound.cot import Verdict
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ArtifactMissingError
 from deepsound.pipeline import Step, next_action
 from tasks.operations.run_registration import no_such_run
 from tasks.runtime.item import chain_state
@@ -39,8 +39,7 @@ def _check_kept(worker: Worker, item_id: int) -> None:
         role for outputs in made for role, artifact in outputs.items() if not worker.store.has(artifact.sha256)
     ]
     if gone:
-        raise DeepSoundError(
-            ErrorCode.ARTIFACT_MISSING,
+        raise ArtifactMissingError(
             f"its {' and '.join(gone)} were deleted, by retention most likely",
             where=f"item {item_id}",
             remedy="have it made again with `deepsound run retry RUN --step plan --video NAME`, then review it",

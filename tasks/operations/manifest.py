@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from deepsound.canonical_json import Json
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from deepsound.storage.location import InBucket, Location, location
 from tasks.runtime.run_settings import Source
 from tasks.runtime.time_range import COLUMNS, read_range
@@ -69,8 +69,7 @@ def collect(inputs: Sequence[Location], out: Location) -> Intake:
         else:
             wanted.append(_Wanted(given, given.stem, {}))
     if not wanted:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             "there is no video here",
             where=", ".join(map(str, inputs)),
             remedy="name a video file, a folder with videos, or a .csv or .jsonl manifest",
@@ -104,8 +103,7 @@ def refuse_overwriting_sources(sources: Iterable[Source], out: Location) -> None
         for suffix in _DELIVERED:
             target = out / f"{source.output_name}{suffix}"
             if _resolved(target) in originals:
-                raise DeepSoundError(
-                    ErrorCode.BAD_SETTINGS,
+                raise BadSettingsError(
                     "the result would take the place of an original",
                     where=str(target),
                     remedy="choose another folder with -o",
@@ -196,9 +194,7 @@ def _manifest(path: Path) -> list[_Wanted]:
             place = path.parent / source if isinstance(source, Path) else source
             good.append(_Wanted(place, name, _overrides(row), f"{path}, line {line}"))
     if bad:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS, "; ".join(bad), where=str(path), remedy="mend these rows; nothing was started"
-        )
+        raise BadSettingsError("; ".join(bad), where=str(path), remedy="mend these rows; nothing was started")
     return good
 
 
@@ -214,8 +210,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             f"the manifest can't be read: {error}",
             where=str(path),
             remedy="save it as UTF-8",

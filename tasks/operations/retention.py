@@ -13,7 +13,7 @@ from db.read.expendable import expendable, spare_sources, unknown, written_off
 from db.read.items import find_run, run_ids
 from db.write.expiry import note_expired
 from db.write.worker_sessions import live_worker_sessions
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError, DeepSoundError
 from deepsound.media.media_files import sweep_partials
 from tasks.delivery.output_target import writable
 from tasks.runtime.run_settings import RunSettings
@@ -91,7 +91,7 @@ def sweep_orphans(worker: Worker, older_than: timedelta) -> int:
 
 def _kept(worker: Worker, why: str, remedy: str) -> DeepSoundError:
     what = f"no orphan was deleted: {why}"
-    return DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=worker.ledger.url, remedy=remedy)
+    return BadSettingsError(what, where=worker.ledger.url, remedy=remedy)
 
 
 def _write_off(worker: Worker, before: datetime, reason: str) -> list[str]:

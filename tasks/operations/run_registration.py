@@ -18,7 +18,7 @@ from db.write import attempts
 from db.write.reviews import rulings
 from db.write.run_events import RunState, run_state
 from deepsound.canonical_json import Json
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError, DeepSoundError, ErrorCode, NoSuchRunError
 from deepsound.media.probe import probe
 from deepsound.models.file_hashes import source_sha256
 from deepsound.storage.location import InBucket, Location, location
@@ -143,7 +143,7 @@ def _check_ranges(sources: Iterable[Source], files: Mapping[Location, VideoFile 
             faults.append(f"{source.row}: {fault}")
     if faults:
         remedy = "mend these rows; nothing was started"
-        raise DeepSoundError(ErrorCode.BAD_SETTINGS, "; ".join(faults), remedy=remedy)
+        raise BadSettingsError("; ".join(faults), remedy=remedy)
 
 
 def spelled(where: Location) -> str:
@@ -207,14 +207,9 @@ def _jobs(
         )
 
 
-def no_such_run(run_id: str, worker: Worker) -> DeepSoundError:
-    """The error for an id the ledger does not know."""
-    return DeepSoundError(
-        ErrorCode.BAD_SETTINGS,
-        f"there is no run {run_id}",
-        where=worker.ledger.url,
-        remedy="check --db, DEEPSOUND_DB and the id",
-    )
+def no_such_run(run_id: str, worker: Worker) -> NoSuchRunError:
+    """The error for an id that the ledger does not know."""
+    return NoSuchRunError(f"there is no run {run_id}", where=worker.ledger.url)
 
 
 def _name(sources: Sequence[Source]) -> str:

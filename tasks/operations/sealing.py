@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 from db.schema.column_types import in_utc
 from db.write.seals import SEAL_COLUMNS, all_seals, seal_run
 from deepsound.canonical_json import canonical_json
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError, DeepSoundError
 from tasks.runtime.worker import Worker
 
 PRIVATE, PUBLIC = "DEEPSOUND_SEAL_KEY", "DEEPSOUND_SEAL_PUBLIC_KEY"
@@ -125,4 +125,4 @@ def _no_key(variable: str, file: str) -> DeepSoundError:
 
 
 def _refused(variable: str, what: str, remedy: str) -> DeepSoundError:
-    return DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=variable, remedy=remedy)
+    return BadSettingsError(what, where=variable, remedy=remedy)

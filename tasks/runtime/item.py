@@ -11,7 +11,7 @@ from db.write.reviews import Ruling
 from deepsound.backends import load_generator, load_reasoner
 from deepsound.canonical_json import Json
 from deepsound.cot import Verdict
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, SourceChangedError, SourceMissingError, SourceNotMediaError
 from deepsound.generation.protocol import Generator
 from deepsound.media.decode import load_observations, look
 from deepsound.media.excerpt import Excerpt, cut
@@ -133,8 +133,7 @@ class ItemInProgress:
         if isinstance(self.source, Path):
             _refuse_folder(self.source)
             check_readable(self.source)
-        raise DeepSoundError(
-            ErrorCode.SOURCE_MISSING,
+        raise SourceMissingError(
             "it could not be read when the run was registered",
             where=str(self.source),
             remedy="run the command again, which registers it anew",
@@ -184,8 +183,7 @@ class ItemInProgress:
         except DeepSoundError as error:
             if error.where != str(path):
                 raise
-            named = DeepSoundError(error.code, error.what, where=str(self.source), remedy=error.remedy)
-            raise named from error
+            raise error.renamed(str(self.source)) from error
 
     def _here(self) -> Path | None:
         """The source where it lies; None where only the store has it as it was registered.
@@ -273,9 +271,8 @@ def _trouble(source: Path, sha256: str) -> DeepSoundError | None:
         return error
     except OSError as error:
         what, remedy = f"the file can't be read ({error.strerror})", "check the disk and its permissions"
-        return DeepSoundError(ErrorCode.SOURCE_MISSING, what, where=str(source), remedy=remedy)
-    return DeepSoundError(
-        ErrorCode.SOURCE_CHANGED,
+        return SourceMissingError(what, where=str(source), remedy=remedy)
+    return SourceChangedError(
         "the file was changed after the run had registered it",
         where=str(source),
         remedy="run the command again, which registers it anew",
@@ -284,8 +281,7 @@ def _trouble(source: Path, sha256: str) -> DeepSoundError | None:
 
 def _refuse_folder(source: Path) -> None:
     if os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
-        raise DeepSoundError(
-            ErrorCode.SOURCE_NOT_MEDIA,
+        raise SourceNotMediaError(
             "this is a folder, and nothing in it is part of this run",
             where=str(source),
             remedy="check its permissions, then run the command again",

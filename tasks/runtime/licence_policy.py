@@ -14,7 +14,7 @@ from deepsound.backends import (
     reasoners_named,
     regenerates,
 )
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError, DeepSoundError
 from deepsound.models.licences import LicencePolicy, Terms, known_terms, refuse_restricted, terms_of
 from deepsound.pipeline import Action, Fallback, Step
 from tasks.runtime.item import ItemInProgress
@@ -48,8 +48,7 @@ class Asked:
         except DeepSoundError as fault:
             if not self.rows:
                 return fault
-            where = f"{self._place}: {fault.where}"
-            return DeepSoundError(fault.code, fault.what, where=where, remedy=fault.remedy)
+            return fault.renamed(f"{self._place}: {fault.where}")
         return None
 
     @property
@@ -91,7 +90,7 @@ def _check(settings: RunSettings, asked: Sequence[Asked]) -> None:
         raise faults[0]
     if faults:
         what = "; ".join(f"{fault.where} {fault.what}" for fault in faults)
-        raise DeepSoundError(ErrorCode.BAD_SETTINGS, what, remedy=faults[0].remedy)
+        raise BadSettingsError(what, remedy=faults[0].remedy)
     for one in asked:
         one.refuse(settings.licence, known_terms(one.name))
 

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from db.schema.records import AttemptRecord
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError, DeepSoundError
 from tasks.runtime.item import ItemInProgress
 
 log = logging.getLogger("deepsound.attempts")
@@ -107,4 +107,4 @@ def _serve(port: int) -> int:
 
 
 def _unusable(what: str, remedy: str) -> DeepSoundError:
-    return DeepSoundError(ErrorCode.BAD_SETTINGS, what, where="DEEPSOUND_METRICS_PORT", remedy=remedy)
+    return BadSettingsError(what, where="DEEPSOUND_METRICS_PORT", remedy=remedy)

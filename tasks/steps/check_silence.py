@@ -11,7 +11,7 @@ from db.schema.records import Decision, StepRef
 from deepsound import cot, silence
 from deepsound.backends import load_reasoner
 from deepsound.canonical_json import Json
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from deepsound.pipeline import Action, Step
 from deepsound.reasoning.protocol import HearsSilence, Reasoner, Reply
 from deepsound.reasoning.silence_vote import SilenceVote, silence_of, silence_votes
@@ -95,8 +95,7 @@ def hearing(reasoner: Reasoner) -> HearsSilence:
     """The reasoner as one that can be asked. Raises DeepSoundError (BAD_SETTINGS) where it can't."""
     if isinstance(reasoner, HearsSilence):
         return reasoner
-    raise DeepSoundError(
-        ErrorCode.BAD_SETTINGS,
+    raise BadSettingsError(
         f"the reasoner {reasoner.name} can't be asked whether a sound is silent",
         where="--silence",
         remedy="choose --silence measured, or another reasoner",

@@ -5,7 +5,6 @@ one transaction with all that is known about the attempt. A crash in between lea
 never a row without its bytes.
 """
 
-import errno
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,8 +18,17 @@ from db.state.lease_owner import this_owner
 from db.state.lease_queue import Lease, claim
 from db.write import attempts
 from db.write.worker_sessions import lease_seconds
-from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.out_of_memory import is_out_of_memory
+from deepsound.errors import (
+    DeepSoundError,
+    DiskFullError,
+    ErrorCode,
+    InternalError,
+    LeaseLostError,
+    MemoryExhaustedError,
+    QuarantinedError,
+    is_disk_full,
+    is_out_of_memory,
+)
 from deepsound.pipeline import Action, OutcomeKind, Step
 from deepsound.storage.protocol import Artifact
 from tasks.delivery.deliver import deliver
@@ -160,7 +168,7 @@ def fail(
 
     Where the ledger can't hold what the step was asked, it is left out: a row without it is better than none.
     """
-    again = failure.code.is_retryable and not prefect.is_last_try
+    again = failure.is_retryable and not prefect.is_last_try
     begun = _begun(job, action, inputs or _UNKNOWN, started or datetime.now(UTC))
     record = replace(
         begun,
@@ -185,17 +193,16 @@ def fail(
 
 def as_failure(error: Exception, job: ItemInProgress) -> DeepSoundError:
     """Any exception as one line with a code; the step is a column of its own."""
+    where = str(job.source)
     match error:
         case DeepSoundError():
             return error
         case _ if is_out_of_memory(error):
-            code, what, remedy = ErrorCode.OUT_OF_MEMORY, "out of memory", "work on fewer videos at once"
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-            code, what, remedy = ErrorCode.DISK_FULL, "the disk is full", "free some space and run again"
+            return MemoryExhaustedError("out of memory", where=where)
+        case OSError() if is_disk_full(error):
+            return DiskFullError("the disk is full", where=where)
         case _:
-            code, what = ErrorCode.INTERNAL, f"{type(error).__name__}: {error}"
-            remedy = "please report this with the file, if it can be shared"
-    return DeepSoundError(code, what, where=str(job.source), remedy=remedy)
+            return InternalError(f"{type(error).__name__}: {error}", where=where)
 
 
 def _at(action: Action) -> StepRef:
@@ -283,8 +290,7 @@ def _claim(job: ItemInProgress, action: Action) -> Lease:
             session, job.item_id, _at(action), this_owner(), lease_seconds(), reopenings=job.reopened.times
         )
     if lease is None:
-        raise DeepSoundError(
-            ErrorCode.LEASE_LOST,
+        raise LeaseLostError(
             f"another process is at its {action.step} step",
             where=job.name,
             remedy="wait for that one, or run the same command again once it has ended",
@@ -295,8 +301,7 @@ def _claim(job: ItemInProgress, action: Action) -> Lease:
 def _check_deaths(job: ItemInProgress, action: Action, deaths: int) -> None:
     """Raise DeepSoundError (QUARANTINED) where this step would most likely kill one more worker."""
     if deaths > DEATHS_ALLOWED:
-        raise DeepSoundError(
-            ErrorCode.QUARANTINED,
+        raise QuarantinedError(
             f"{action.step} killed its worker twice and was set aside",
             where=str(job.source),
             remedy=f"look at the file, then `deepsound run retry {job.run_id} --error {ErrorCode.QUARANTINED}`",

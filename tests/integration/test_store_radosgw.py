@@ -104,7 +104,7 @@ def test_wrong_credentials_are_refused_and_not_shown(environment, store, tmp_pat
     environment.setenv(variable, "not-the-right-key")
     error = failure_of(lambda: open_store(store.url).put(a_file(tmp_path), "audio/wav"))
     assert error.code is ErrorCode.STORE_REFUSED
-    assert not error.code.is_retryable
+    assert not error.is_retryable
     assert store.url in str(error)
     assert "not-the-right-key" not in "".join(traceback.format_exception(error))
 
@@ -166,7 +166,7 @@ def test_a_server_stopped_mid_upload_fails_clearly_and_leaves_nothing_half_writt
         gateway.kill_gateway()
         error = failure_of(sending.result)
     assert error.code is ErrorCode.STORE_UNREACHABLE
-    assert error.code.is_retryable
+    assert error.is_retryable
     assert "{}:{}".format(*network.address) in str(error)
 
     gateway.start_gateway()

@@ -13,9 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, DiskFullError, ErrorCode, MemoryExhaustedError, is_out_of_memory
 from deepsound.models.batching import Batcher, BatchLimits
-from deepsound.out_of_memory import is_out_of_memory
 
 LONG = 60.0
 """Seconds that no test lives to see: whoever is held back for so long hangs."""
@@ -190,7 +189,7 @@ ALLOCATIONS = [
     lambda: torch.empty(10**15),
     lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-    lambda: DeepSoundError(ErrorCode.OUT_OF_MEMORY, "the networks do not fit"),
+    lambda: MemoryExhaustedError("the networks do not fit"),
 ]
 
 
@@ -376,8 +375,6 @@ def test_memory_that_ran_out_is_told_from_other_failures(allocate: Callable[[], 
     assert is_out_of_memory(error)
 
 
-@pytest.mark.parametrize(
-    "error", [RuntimeError("shapes cannot be multiplied"), DeepSoundError(ErrorCode.DISK_FULL, "full"), OSError()]
-)
+@pytest.mark.parametrize("error", [RuntimeError("shapes cannot be multiplied"), DiskFullError("full"), OSError()])
 def test_other_failures_are_not_taken_for_memory_that_ran_out(error: Exception) -> None:
     assert not is_out_of_memory(error)

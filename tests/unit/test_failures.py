@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ErrorCode, SourceEmptyError
 from deepsound.pipeline import Fallback, VoicePolicy
 from tasks.runtime.fault_points import fault_point
 from tasks.runtime.item import ItemInProgress
@@ -52,7 +52,7 @@ def test_a_failure_is_one_line_with_file_and_remedy(job: ItemInProgress, error: 
 
 
 def test_a_failure_that_has_its_code_keeps_it(job: ItemInProgress):
-    failure = DeepSoundError(ErrorCode.SOURCE_EMPTY, "the file is empty")
+    failure = SourceEmptyError("the file is empty")
     assert as_failure(failure, job) is failure
 
 

@@ -30,7 +30,7 @@ from db.write.expiry import note_expired
 from db.write.retries import reopen_items
 from db.write.run_events import EventKind, note_event
 from db.write.worker_sessions import begin_worker_session
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, ErrorCode, InternalError, SourceMissingError, StoreUnreachableError
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import (
     CODE,
@@ -77,7 +77,7 @@ def test_later_runs_have_later_ids(ledger: Ledger) -> None:
 
 def test_a_source_that_cannot_be_read_is_an_item_all_the_same(ledger: Ledger) -> None:
     _, (item_id,) = begin(ledger, NewRun("bad", SETTINGS, [NewItem("gone.mp4", "gone")], CODE))
-    missing = DeepSoundError(ErrorCode.SOURCE_MISSING, "no such file", where="gone.mp4", remedy="check the list")
+    missing = SourceMissingError("no such file", where="gone.mp4", remedy="check the list")
     write(ledger, attempt(item_id, PLAN_STEP, OutcomeKind.FAILED, step_key=None, failure=missing))
     with ledger.read() as session:
         (item,) = item_evidence(session, [item_id])
@@ -147,7 +147,7 @@ def test_what_attempts_share_is_stored_once(ledger: Ledger) -> None:
 
 def test_tries_of_a_step_are_counted_and_the_next_step_opens_when_one_succeeds(ledger: Ledger) -> None:
     _, (item_id,) = begin(ledger, a_run("a.mp4"))
-    down = DeepSoundError(ErrorCode.STORE_UNREACHABLE, "no answer")
+    down = StoreUnreachableError("no answer")
     for second in range(2):
         again = attempt(item_id, PLAN_STEP, PLAN_STEP, failure=down, started_at=NOON + timedelta(seconds=second))
         write(ledger, again)
@@ -204,7 +204,7 @@ def test_an_artifact_known_before_keeps_its_first_media_type(ledger: Ledger) -> 
 
 
 def test_a_failed_attempt_is_no_reused_one() -> None:
-    failure = DeepSoundError(ErrorCode.INTERNAL, "broken")
+    failure = InternalError("broken")
     with pytest.raises(ValueError, match="cannot be a reused one"):
         attempt(1, PLAN_STEP, GENERATE_STEP, failure=failure, reused_attempt_id=1)
 

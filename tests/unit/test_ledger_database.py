@@ -158,7 +158,7 @@ def test_an_unreachable_server_is_named_without_its_password(scheme: str) -> Non
     with pytest.raises(DeepSoundError, match=r"postgresql://kim:\*\*\*@localhost:1/x: ") as caught:
         open_ledger(f"{scheme}://kim:hush@localhost:1/x?password=hush")
     assert caught.value.code is ErrorCode.LEDGER_UNREACHABLE
-    assert caught.value.code.is_retryable
+    assert caught.value.is_retryable
     assert "hush" not in str(caught.value)
 
 

@@ -15,7 +15,7 @@ from db.state.lease_queue import claim
 from db.write.attempts import record_attempt
 from db.write.expiry import note_expired
 from db.write.retries import reopen_items
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ArtifactMissingError
 from deepsound.pipeline import OutcomeKind
 from deepsound.storage.protocol import ArtifactStore
 from tasks.operations.run_audit import RunAudit, verify_books
@@ -131,7 +131,7 @@ def test_what_an_attempt_named_and_never_read_is_not_lost(emptied: Emptied, ende
     coarse = bytes_of("item 1 coarse").sha256
     emptied.note([coarse])
     if ended == "failed":
-        missing = DeepSoundError(ErrorCode.ARTIFACT_MISSING, f"artifact {coarse} is not in the store")
+        missing = ArtifactMissingError(f"artifact {coarse} is not in the store")
         emptied.again(SEPARATE_STEP, then=OutcomeKind.FAILED, failure=missing, outputs={}, effects=())
     else:
         emptied.again(SEPARATE_STEP, reused_attempt_id=4, outputs={}, effects=())

@@ -12,7 +12,7 @@ from db.schema.records import OpenStep, StepRef, WorkState
 from db.schema.tables import WorkRow
 from db.state.lease_owner import this_owner
 from db.state.lease_queue import claim, rebuild_work, release_dead
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import StoreUnreachableError
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import (
     GENERATE_STEP,
@@ -121,7 +121,7 @@ def test_the_to_do_list_can_be_rebuilt_from_the_attempts(ledger: Ledger) -> None
         ledger, a_run(*(f"{number}.mp4" for number in range(6)))
     )
     _, (other_run,) = begin(ledger, a_run("other.mp4"))
-    down = DeepSoundError(ErrorCode.STORE_UNREACHABLE, "no answer")
+    down = StoreUnreachableError("no answer")
     dub(ledger, done)
     write(ledger, attempt(halfway, PLAN_STEP, GENERATE_STEP))
     write(ledger, attempt(broken, PLAN_STEP, OutcomeKind.FAILED, failure=down))

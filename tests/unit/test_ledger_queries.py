@@ -6,7 +6,7 @@ from db.read.queries import find_finished, find_open_run, item_histories, item_h
 from db.schema.database import Ledger
 from db.schema.records import OpenStep, StepRef, WorkState
 from db.state.lease_queue import claim
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import StoreUnreachableError
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import (
     CHECK_STEP,
@@ -25,7 +25,7 @@ from tests.ledger_samples import (
 )
 
 KEY = "5" * 64
-DOWN = DeepSoundError(ErrorCode.STORE_UNREACHABLE, "no answer")
+DOWN = StoreUnreachableError("no answer")
 
 
 def test_a_finished_step_is_found_by_its_key_in_any_run(ledger: Ledger) -> None:

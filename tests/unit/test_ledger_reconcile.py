@@ -6,12 +6,12 @@ from db.integrity.reconcile import Fate, Reconciliation, reconcile_run
 from db.schema.database import Ledger
 from db.schema.tables import WorkRow
 from db.write.retries import reopen_items
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import QuarantinedError, SourceCorruptError
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import GENERATE_STEP, PLAN_STEP, a_run, attempt, begin, dub, write
 
-CORRUPT = DeepSoundError(ErrorCode.SOURCE_CORRUPT, "it ends in the middle", where="b.mp4")
-POISON = DeepSoundError(ErrorCode.QUARANTINED, "plan killed its worker twice", where="c.mp4")
+CORRUPT = SourceCorruptError("it ends in the middle", where="b.mp4")
+POISON = QuarantinedError("plan killed its worker twice", where="c.mp4")
 
 
 def reconciled(ledger: Ledger, run_id: str) -> Reconciliation:
@@ -37,7 +37,7 @@ def test_every_video_has_its_fate_and_its_reason(ledger: Ledger) -> None:
     found = reconciled(ledger, run_id)
     assert [(account.fate, account.reason) for account in found.accounts] == [
         (Fate.DONE, "the voice was removed"),
-        (Fate.FAILED, "b.mp4: it ends in the middle"),
+        (Fate.FAILED, "b.mp4: it ends in the middle; copy it again, or repair it"),
         (Fate.QUARANTINED, "c.mp4: plan killed its worker twice"),
         (Fate.NEEDS_REVIEW, "the verdict is undecided"),
         (Fate.REMOVED, "nothing is put out"),

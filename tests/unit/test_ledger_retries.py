@@ -21,7 +21,7 @@ from db.state.lease_queue import claim, rebuild_work
 from db.write.attempts import record_attempt
 from db.write.retries import RetryOrder, reopen, reopen_items
 from db.write.run_events import EventKind, run_events
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, ErrorCode, QuarantinedError, SourceCorruptError, StoreUnreachableError
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import (
     CHECK_STEP,
@@ -41,8 +41,8 @@ from tests.postgres import NewLedger
 
 OTHER = "worker-2:4711:1"
 KIM = "kim@desk"
-DOWN = DeepSoundError(ErrorCode.STORE_UNREACHABLE, "no answer")
-CORRUPT = DeepSoundError(ErrorCode.SOURCE_CORRUPT, "it ends in the middle")
+DOWN = StoreUnreachableError("no answer")
+CORRUPT = SourceCorruptError("it ends in the middle")
 
 
 def retry(ledger: Ledger, run_id: str, **asked: object) -> list[int]:
@@ -173,7 +173,7 @@ def test_deaths_are_forgotten_with_a_reopening(ledger: Ledger) -> None:
         lease = claim(session, item_id, PLAN_STEP, "worker-3:1:1", 60)
         assert lease is not None
         assert lease.deaths == 2
-        poison = DeepSoundError(ErrorCode.QUARANTINED, "killed its worker twice")
+        poison = QuarantinedError("killed its worker twice")
         record_attempt(session, attempt(item_id, PLAN_STEP, OutcomeKind.FAILED, failure=poison), "worker-3:1:1")
     assert retry(ledger, run_id, error=ErrorCode.QUARANTINED) == [item_id]
     with ledger.read() as session:

@@ -16,7 +16,7 @@ from db.write.retries import reopen_items
 from db.write.reviews import Opinion, Ruling, find_judgement, record_review, rulings, waiting_for_review
 from db.write.run_events import locked_run
 from deepsound.cot import Verdict
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, SourceCorruptError
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import (
     CHECK_STEP,
@@ -144,7 +144,7 @@ def test_of_two_rounds_the_last_judgement_is_reviewed_and_what_was_ruled_of_the_
 
 def test_what_is_open_or_was_never_judged_cannot_be_reviewed(ledger: Ledger) -> None:
     _, (is_open, failed) = begin(ledger, a_run("a.mp4", "b.mp4"))
-    corrupt = DeepSoundError(ErrorCode.SOURCE_CORRUPT, "it ends in the middle")
+    corrupt = SourceCorruptError("it ends in the middle")
     write(ledger, attempt(failed, PLAN_STEP, OutcomeKind.FAILED, failure=corrupt))
     for item_id, what in ((is_open, "it has not ended"), (failed, "before anything was judged.*--plan constant")):
         with pytest.raises(DeepSoundError, match=what), ledger.write() as session:

@@ -10,12 +10,12 @@ from db.state.lease_queue import claim
 from db.write.attempts import record_attempt
 from db.write.retries import reopen_items
 from db.write.run_events import EventKind, RunState, note_event
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import QuarantinedError, StoreUnreachableError
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import OWNER, PLAN_STEP, PUBLISH_STEP, a_run, attempt, begin, dub, write
 
-DOWN = DeepSoundError(ErrorCode.STORE_UNREACHABLE, "no answer")
-POISON = DeepSoundError(ErrorCode.QUARANTINED, "killed its worker twice")
+DOWN = StoreUnreachableError("no answer")
+POISON = QuarantinedError("killed its worker twice")
 
 
 def test_progress_counts_every_video_once_and_every_step_where_it_is(ledger: Ledger) -> None:

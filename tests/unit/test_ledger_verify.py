@@ -17,7 +17,7 @@ from db.state.lease_queue import claim
 from db.write.attempts import record_attempt
 from db.write.retries import reopen_items
 from db.write.run_events import EventKind, note_event
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import StoreUnreachableError
 from deepsound.pipeline import Step
 from tests.ledger_samples import (
     CHECK_STEP,
@@ -104,9 +104,7 @@ def test_an_untouched_ledger_has_nothing_to_say(dubbed: Ledger) -> None:
 
 def test_failed_retried_and_reused_attempts_verify_too(ledger: Ledger) -> None:
     run_id, (first, second) = begin(ledger, a_run("a.mp4", "b.mp4"))
-    down = DeepSoundError(
-        ErrorCode.STORE_UNREACHABLE, "no answer", where="s3://archive", remedy="check the network"
-    )
+    down = StoreUnreachableError("no answer", where="s3://archive", remedy="check the network")
     write(ledger, attempt(first, PLAN_STEP, PLAN_STEP, failure=down))
     made = write(ledger, attempt(first, PLAN_STEP, GENERATE_STEP, outputs={"seen": bytes_of("seen")}))
     write(ledger, attempt(second, PLAN_STEP, GENERATE_STEP, reused_attempt_id=made))

@@ -68,7 +68,7 @@ def test_a_file_that_crashes_what_reads_it_is_one_error_and_the_next_file_is_rea
     monkeypatch.setenv(FAULT, "crash:poison")
     failure = failure_of(lambda: probe(poison))
     assert failure.code is ErrorCode.DECODER_CRASHED
-    assert not failure.code.is_retryable
+    assert not failure.is_retryable
     assert str(failure).startswith(f"{poison}: its decoder ended with signal 11 (Segmentation fault)")
     assert probe(clip).frames == 100
 
@@ -95,14 +95,14 @@ def test_a_file_that_hangs_is_given_up(poison: Path, clip: Path, monkeypatch: py
     monkeypatch.setenv("DEEPSOUND_DECODER_SECONDS", "0.8")
     failure = failure_of(lambda: probe(poison))
     assert failure.code is ErrorCode.DECODER_OVER_LIMIT
-    assert not failure.code.is_retryable
+    assert not failure.is_retryable
     assert "no further for over 0.8 s" in str(failure)
     assert not decoders() & under_other_limits
 
 
 def test_one_that_is_killed_from_outside_may_be_tried_again(clip: Path) -> None:
     failure = failure_of(lambda: look(clip, [Watcher(lambda _: kill(signal.SIGKILL))]))
-    assert (failure.code, failure.code.is_retryable) == (ErrorCode.OUT_OF_MEMORY, True)
+    assert (failure.code, failure.is_retryable) == (ErrorCode.OUT_OF_MEMORY, True)
 
 
 def kill(signal_number: int) -> None:

@@ -177,7 +177,7 @@ def unreachable(action, host):
         action()
     assert time.monotonic() - start < 20
     assert caught.value.code is ErrorCode.STORE_UNREACHABLE
-    assert caught.value.code.is_retryable
+    assert caught.value.is_retryable
     assert host in str(caught.value)
     return caught.value
 

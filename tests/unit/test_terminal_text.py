@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import SourceCorruptError
 from deepsound.terminal_text import as_text, speakable
 
 ANYTHING = st.text(st.characters(categories=None, exclude_categories=()))
@@ -27,7 +27,7 @@ _TURNING = ("LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI")
 
 @given(ANYTHING, ANYTHING, ANYTHING)
 def test_an_error_is_one_plain_line_and_its_parts_are_as_they_were(what: str, where: str, remedy: str):
-    error = DeepSoundError(ErrorCode.SOURCE_CORRUPT, what, where=where, remedy=remedy)
+    error = SourceCorruptError(what, where=where, remedy=remedy)
     assert is_one_plain_line(str(error))
     assert (error.what, error.where, error.remedy) == (what, where, remedy)
     assert str(copy(error)) == str(error)

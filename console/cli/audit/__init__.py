@@ -17,7 +17,7 @@ from db.integrity.verify import IntegrityFinding
 from db.read.evidence import find_items, item_evidence
 from db.read.items import run_ids
 from deepsound.canonical_json import Json
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from deepsound.terminal_text import as_text, speakable
 from tasks.operations.run_audit import RunAudit, verify_books, verify_seals
 from tasks.operations.run_registration import no_such_run
@@ -46,8 +46,7 @@ def show(
     with ledger.read() as session:
         items = item_evidence(session, sorted(find_items(session, known)))
     if not items:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             f"nothing is known of {known!r}",
             where=ledger.url,
             remedy="name a run, an item, a source file or a SHA-256, and check --db",
@@ -142,7 +141,7 @@ def _known_runs(worker: Worker, asked: Sequence[str] | None, *, may_be_none: boo
             raise no_such_run(run_id, worker)
     if not known and not may_be_none:
         what, remedy = "there is no run in this ledger", "check --db and DEEPSOUND_DB"
-        raise DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=worker.ledger.url, remedy=remedy)
+        raise BadSettingsError(what, where=worker.ledger.url, remedy=remedy)
     return list(asked or known)
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import PrefectNotStartedError, ServerUnavailableError
 from flows.prefect_server import check_answers, configured_server, use
 
 Result = TypeVar("Result")
@@ -16,8 +16,7 @@ def reach_server() -> None:
     """Point Prefect at the configured server. Raises DeepSoundError (ENGINE_NOT_STARTED)."""
     api_url = configured_server()
     if api_url is None:
-        raise DeepSoundError(
-            ErrorCode.ENGINE_NOT_STARTED,
+        raise PrefectNotStartedError(
             "no Prefect server is configured, and workers are found through one",
             where="PREFECT_API_URL",
             remedy="start one with `prefect server start` and set PREFECT_API_URL, or use `deepsound dub`",
@@ -34,8 +33,7 @@ def ask(work: Coroutine[Any, Any, Result]) -> Result:
     try:
         return asyncio.run(work)
     except (httpx.HTTPError, PrefectException) as error:
-        raise DeepSoundError(
-            ErrorCode.SERVER_UNAVAILABLE,
+        raise ServerUnavailableError(
             f"the Prefect server does not do what it is asked: {str(error).partition(chr(10))[0]}",
             where=configured_server() or "",
             remedy="see its log; once it is well, `deepsound run sweep` has every open run followed",

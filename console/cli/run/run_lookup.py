@@ -2,7 +2,7 @@
 
 from console.cli.settings import Settings, settings_from
 from db.read.items import run_ids
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from tasks.runtime.worker import Worker, reader_at
 
 
@@ -19,6 +19,4 @@ def look_up_run(worker: Worker, known: str) -> str:
     if len(found) == 1:
         return found[0]
     what = f"{len(found)} runs begin with {known!r}" if found else f"there is no run {known!r}"
-    raise DeepSoundError(
-        ErrorCode.BAD_SETTINGS, what, where=worker.ledger.url, remedy="see `deepsound run list`, and check --db"
-    )
+    raise BadSettingsError(what, where=worker.ledger.url, remedy="see `deepsound run list`, and check --db")

@@ -13,7 +13,7 @@ from console.cli.backend_checks import check_licences
 from console.cli.run.prefect_client import ask, reach_server
 from console.cli.settings import settings_from
 from console.cli.terminal import err, out, say
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from flows.priority import Priority
 from tasks.operations.submission import Submission, submit, take_stock
 from tasks.runtime.run_settings import Source
@@ -51,16 +51,13 @@ def submit_run(
     """Hand videos over to workers. Nothing starts before every one of them, and every setting, is understood."""
     starts = _starts(at)
     if budget_gpu_hours is not None and math.isinf(budget_gpu_hours):
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             f"{budget_gpu_hours} hours is no budget",
             where="--budget-gpu-hours",
             remedy="give a number of hours, or leave it out",
         )
     if starts is not None and cron is not None:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS, "a run has a time or a schedule", where="--at", remedy="drop one"
-        )
+        raise BadSettingsError("a run has a time or a schedule", where="--at", remedy="drop one")
     settings = settings_from(
         out=out_place,
         generator=generator,
@@ -138,6 +135,6 @@ def _starts(at: str | None) -> datetime | None:
     try:
         return datetime.fromisoformat(at).astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS, f"{at!r} is no time", where="--at", remedy='give it as "2026-12-01 22:00"'
+        raise BadSettingsError(
+            f"{at!r} is no time", where="--at", remedy='give it as "2026-12-01 22:00"'
         ) from error

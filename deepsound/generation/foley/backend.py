@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deepsound.canonical_json import Json
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import InternalError
 from deepsound.generation.foley.filters import SAMPLE_RATE
 from deepsound.generation.foley.impacts import Impact, choose_impacts
 from deepsound.generation.foley.mix import mix
@@ -63,8 +63,7 @@ def _curves(request: GenerationRequest) -> Curves:
     try:
         return Curves.of(request.footage.observations[MotionObserver.name])
     except KeyError as missing:
-        raise DeepSoundError(
-            ErrorCode.INTERNAL,
+        raise InternalError(
             f"the footage lacks what the foley generator has to see ({missing.args[0]})",
             where=str(request.video),
             remedy="look at the video with this generator's observers first",

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError, InternalError, ModelFailedError
 from deepsound.generation.mmaudio.batched_passes import Passes, Position
 from deepsound.generation.mmaudio.flow import Conditions
 from deepsound.generation.mmaudio.flow_matching import GUIDANCE, STEPS, draw_noise, euler, unnormalise
@@ -209,8 +209,7 @@ class MMAudioSmall16k(MMAudio):
 
 def _chosen(name: str, mode: str) -> MMAudioMode:
     if mode not in MODES:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             f"there is no mode {mode!r}",
             where=name,
             remedy=f"choose one of: {', '.join(MODES)}",
@@ -222,8 +221,7 @@ def _kept(request: GenerationRequest, name: str) -> Observation:
     try:
         return request.footage.observations[name]
     except KeyError as missing:
-        raise DeepSoundError(
-            ErrorCode.INTERNAL,
+        raise InternalError(
             f"the footage lacks {name}",
             where=str(request.video),
             remedy="look at the video with this generator's observers first",
@@ -257,8 +255,7 @@ def _fitted(blocks: Iterator[Block], samples: int, video: Path) -> Iterator[Bloc
     lacking = samples
     for block in blocks:
         if not np.isfinite(block).all():
-            raise DeepSoundError(
-                ErrorCode.MODEL_FAILED,
+            raise ModelFailedError(
                 f"the sound after {samples - lacking} samples is not a number",
                 where=str(video),
                 remedy="check the checkpoints' hashes, or generate in float32",

@@ -14,7 +14,7 @@ from torch import nn
 from torch.backends import cudnn
 from transformers import CLIPConfig
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import MemoryExhaustedError, is_out_of_memory
 from deepsound.generation.mmaudio.bigvgan import (
     BIGVGAN_16K,
     BIGVGAN_44K,
@@ -31,7 +31,6 @@ from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAE_44K, VAEConfig, l
 from deepsound.models.checkpoints import give_back_memory, move_to_device
 from deepsound.models.identity import ModelIdentity
 from deepsound.models.local import KnownModel, checked_sha256, find_set
-from deepsound.out_of_memory import is_out_of_memory
 
 Precision = Literal["float32", "bfloat16"]
 Part = TypeVar("Part", bound=nn.Module)
@@ -113,8 +112,7 @@ class Networks:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                raise DeepSoundError(
-                    ErrorCode.OUT_OF_MEMORY,
+                raise MemoryExhaustedError(
                     f"the networks and what they work on do not fit the {self.device.type}",
                     where=self.files.flow.name,
                     remedy="free memory on the device, choose a smaller variant, or add `:bfloat16-lean`",

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepsound.errors import DeepSoundError
+from deepsound.errors import DeepSoundError, is_out_of_memory
 from deepsound.generation.mmaudio.networks import Networks
 from deepsound.generation.mmaudio.preprocessing import clip_frames, clip_pixels, sync_frames, sync_pixels
 from deepsound.generation.mmaudio.sequence_config import CLIP_RATE, SYNC_RATE, SYNC_SEGMENT, SYNC_STRIDE
@@ -29,7 +29,6 @@ from deepsound.media.observers import (
     instants_by,
     longest_step,
 )
-from deepsound.out_of_memory import is_out_of_memory
 
 CLIP_OBSERVATION = "mmaudio-clip"
 SYNC_OBSERVATION = "mmaudio-sync"

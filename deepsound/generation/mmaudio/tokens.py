@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ModelFailedError, ModelMissingError
 
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
@@ -17,13 +17,12 @@ def read_tokenizer(path: Path) -> Tokenizer:
     """The vocabulary from `tokenizer.json` beside the published CLIP. Raises DeepSoundError."""
     if not path.is_file():
         remedy = "put the file published beside the CLIP checkpoint there"
-        raise DeepSoundError(ErrorCode.MODEL_MISSING, "no such vocabulary", where=str(path), remedy=remedy)
+        raise ModelMissingError("no such vocabulary", where=str(path), remedy=remedy)
     try:
         return Tokenizer.from_str(path.read_text(encoding="utf-8"))
     # The library raises nothing more specific than Exception for a file it cannot read.
     except Exception as error:
-        raise DeepSoundError(
-            ErrorCode.MODEL_FAILED,
+        raise ModelFailedError(
             f"not a tokenizer file ({str(error)[:100]})",
             where=str(path),
             remedy="fetch the published file again",
@@ -46,5 +45,5 @@ def _mark(tokenizer: Tokenizer, mark: str) -> int:
     found = tokenizer.token_to_id(mark)
     if found is None:
         remedy = "use the tokenizer.json published beside the CLIP checkpoint"
-        raise DeepSoundError(ErrorCode.MODEL_FAILED, f"knows no {mark}", where="CLIP's vocabulary", remedy=remedy)
+        raise ModelFailedError(f"knows no {mark}", where="CLIP's vocabulary", remedy=remedy)
     return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from os import cpu_count
 from pathlib import Path
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 
 MEMORY_VARIABLE = "DEEPSOUND_DECODER_GIB"
 SECONDS_VARIABLE = "DEEPSOUND_DECODER_SECONDS"
@@ -75,9 +75,7 @@ def _number(environment: Mapping[str, str], name: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS, f"{told!r} is no number above 0", where=name, remedy="mend or unset it"
-        )
+        raise BadSettingsError(f"{told!r} is no number above 0", where=name, remedy="mend or unset it")
     return number
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from deepsound.canonical_json import Json
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import InternalError, error_class
 from deepsound.media.sandbox.limits import limits_from
 from deepsound.media.sandbox.process import EndedError, FrameBlock, GuardedProcess, StalledError, environment
 from deepsound.media.sandbox.sandbox_errors import out_of_bounds, sandbox_error, stalled
@@ -103,12 +103,11 @@ def _answer(reply: Mapping[str, Json], paths: Mapping[str, Path]) -> Mapping[str
             return answer
         case {"failure": [str(code), str(what), str(where), str(remedy)]}:
             names = {str(path.absolute()): str(path) for path in paths.values()}
-            raise DeepSoundError(ErrorCode(code), what, where=names.get(where, where), remedy=remedy)
+            raise error_class(code)(what, where=names.get(where, where), remedy=remedy)
         case {"system": [int(number), str(reason)]}:
             raise OSError(number, reason)
         case _:
-            raise DeepSoundError(
-                ErrorCode.INTERNAL,
+            raise InternalError(
                 str(reply.get("defect", "the decoder gave no answer")),
                 where=str(paths["video"]),
                 remedy="please report this with the file, if it can be shared",

@@ -3,7 +3,12 @@
 import signal
 from pathlib import Path
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import (
+    DecoderCrashedError,
+    DecoderOverLimitError,
+    DeepSoundError,
+    MemoryExhaustedError,
+)
 from deepsound.media.sandbox.limits import MEMORY_VARIABLE, SECONDS_VARIABLE, SandboxLimits
 from deepsound.media.sandbox.process import EndedError
 
@@ -12,8 +17,7 @@ _OF_MEMORY = ("bad_alloc", "MemoryError", "Cannot allocate memory", "out of memo
 
 def stalled(video: Path, limits: SandboxLimits) -> DeepSoundError:
     """No sign of progress for too long."""
-    return DeepSoundError(
-        ErrorCode.DECODER_OVER_LIMIT,
+    return DecoderOverLimitError(
         f"decoding it came no further for over {limits.seconds:g} s",
         where=str(video),
         remedy=f"copy it again or convert it; where the disk is slow, raise {SECONDS_VARIABLE}",
@@ -22,8 +26,7 @@ def stalled(video: Path, limits: SandboxLimits) -> DeepSoundError:
 
 def out_of_bounds(video: Path, limits: SandboxLimits) -> DeepSoundError:
     """More memory than it may have."""
-    return DeepSoundError(
-        ErrorCode.DECODER_OVER_LIMIT,
+    return DecoderOverLimitError(
         f"decoding it takes over {limits.memory_gib:g} GiB of memory",
         where=str(video),
         remedy=f"convert it to a smaller picture; where there is more memory, raise {MEMORY_VARIABLE}",
@@ -40,8 +43,7 @@ def sandbox_error(ended: EndedError, video: Path, limits: SandboxLimits) -> Deep
         case code if code == -signal.SIGXCPU:
             return stalled(video, limits)
         case code if code == -signal.SIGKILL:
-            return DeepSoundError(
-                ErrorCode.OUT_OF_MEMORY,
+            return MemoryExhaustedError(
                 "its decoder was killed, most likely because the machine ran out of memory",
                 where=str(video),
                 remedy="work on fewer videos at once",
@@ -50,8 +52,7 @@ def sandbox_error(ended: EndedError, video: Path, limits: SandboxLimits) -> Deep
             how = f"with signal {-code} ({signal.strsignal(-code)})"
         case code:
             how = f"with exit code {code}{_last_line(ended.words)}"
-    return DeepSoundError(
-        ErrorCode.DECODER_CRASHED,
+    return DecoderCrashedError(
         f"its decoder ended {how}",
         where=str(video),
         remedy="copy it again, or convert it with another program",

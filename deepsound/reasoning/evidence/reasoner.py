@@ -11,7 +11,7 @@ from deepsound.detection.centerface import FACE_SCORE, centerface_identity
 from deepsound.detection.mouth_motion import SMALLEST
 from deepsound.detection.person_sounds import COEFFICIENTS, PEOPLE_RULE, WINDOW
 from deepsound.detection.speech_activity import EVENT_RULE, SPEECH_RULE
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import InternalError, SourceCorruptError
 from deepsound.media.observers import Footage, Observation, Observer
 from deepsound.models.identity import ModelIdentity, ShownFrame
 from deepsound.reasoning.evidence import visibility
@@ -110,15 +110,12 @@ class Evidence:
 def _observation(footage: Footage) -> Observation:
     observation = footage.observations.get(SIGHT)
     if observation is None:
-        raise DeepSoundError(
-            ErrorCode.INTERNAL,
+        raise InternalError(
             f"the footage holds no {SIGHT}",
             remedy="decode the video with the observers of the evidence reasoner",
         )
     if not len(observation["time"]):
-        raise DeepSoundError(
-            ErrorCode.SOURCE_CORRUPT, "no frame of the video could be looked at", remedy="check that it plays"
-        )
+        raise SourceCorruptError("no frame of the video could be looked at", remedy="check that it plays")
     return observation
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from deepsound import cot
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ModelFailedError
 
 OPENS = f"<{cot.Stage.CONCLUSION.name}>"
 
@@ -42,8 +42,7 @@ def read_letters(tokenizer: PreTrainedTokenizerBase, where: Path) -> Letters:
     letters = Letters(_saying(tokenizer, "A"), _saying(tokenizer, "B"))
     if letters.yes and letters.no:
         return letters
-    raise DeepSoundError(
-        ErrorCode.MODEL_FAILED,
+    raise ModelFailedError(
         "the tokenizer has no token for the answer A or B",
         where=str(where),
         remedy="use the tokenizer of the release",

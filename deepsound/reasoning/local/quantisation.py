@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 
 # Inputs beyond this are outliers, which stay in 16 bits (Dettmers et al., arXiv 2208.07339).
 _OUTLIER = 6.0
@@ -34,8 +34,7 @@ class Precision(StrEnum):
 def check_precision(name: str, backend: str) -> Precision:
     """The precision called `name`. Raises DeepSoundError BAD_SETTINGS if there is none, or none here."""
     if name not in list(Precision):
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             f"there is no precision {name!r}",
             where=f"reasoner {backend!r}",
             remedy=f"name it as {backend}, {' or '.join(f'{backend}:{one}' for one in Precision if one)}",
@@ -99,8 +98,7 @@ def _bitsandbytes() -> Any:
     try:
         return importlib.import_module("bitsandbytes")
     except ImportError as error:
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             f"4 and 8 bits need bitsandbytes, which can't be imported ({error})",
             where="precision",
             remedy="run `pip install bitsandbytes`, or leave the precision out of the reasoner's name",

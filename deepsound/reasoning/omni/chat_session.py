@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
 from deepsound.cot import ReplyForm
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ModelFailedError
 from deepsound.reasoning.local.answer_tokens import AnswerVocabulary
 from deepsound.reasoning.local.greedy_decoder import MOST_TOKENS, GreedyWriter
 from deepsound.reasoning.local.prefix_cache import REMEMBERED_BYTES, ReadBefore
@@ -134,8 +134,7 @@ def _digest(part: Mapping[str, Tensor]) -> str:
 def _refuse_too_long(config: PreTrainedConfig, prompt: int) -> None:
     longest = int(config.get_text_config().max_position_embeddings)
     if prompt + MOST_TOKENS > longest:
-        raise DeepSoundError(
-            ErrorCode.MODEL_FAILED,
+        raise ModelFailedError(
             f"the question, frames and sound are {prompt} tokens, and the reply may be {MOST_TOKENS}, "
             f"where the model takes {longest} together",
             remedy="cut the video into parts, or judge it with the evidence reasoner",

@@ -14,7 +14,7 @@ from transformers import AutoFeatureExtractor, AutoTokenizer, PreTrainedTokenize
 from transformers.video_processing_utils import VideoProcessorMixin
 from transformers.video_utils import VideoMetadata
 
-from deepsound.errors import ErrorCode
+from deepsound.errors import ModelFailedError
 from deepsound.reasoning.omni.frame_layouts import Frames
 from deepsound.reasoning.omni.model_families import Family
 from deepsound.reasoning.omni.release import Release, incomplete
@@ -99,7 +99,7 @@ def read_conversation(release: Release, family: Family) -> Conversation:
         conversation.prompt("", sounds=1, video=True)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, TemplateError) as error:
         what = f"tokenizer, processor or chat template can't be used ({error})"
-        raise incomplete(release, ErrorCode.MODEL_FAILED, what) from error
+        raise incomplete(release, ModelFailedError, what) from error
     return conversation
 
 

@@ -28,7 +28,7 @@ from transformers import (
 from transformers.models.gemma4.image_processing_pil_gemma4 import Gemma4ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError, DeepSoundError, ModelFailedError, ModelMissingError
 from deepsound.reasoning.local.quantisation import Precision
 from deepsound.reasoning.omni.frame_layouts import PairedFrames, TimedFrames
 from deepsound.reasoning.omni.position_ids import in_order, on_the_clock
@@ -93,15 +93,15 @@ def read_family(release: Release) -> tuple[Family, PreTrainedConfig]:
         named = json.loads((release.folder / "config.json").read_bytes())["model_type"]
         family = FAMILIES[named]
     except FileNotFoundError as error:
-        raise incomplete(release, ErrorCode.MODEL_MISSING, "there is no config.json") from error
+        raise incomplete(release, ModelMissingError, "there is no config.json") from error
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-        raise incomplete(release, ErrorCode.MODEL_FAILED, f"config.json is damaged ({error})") from error
+        raise incomplete(release, ModelFailedError, f"config.json is damaged ({error})") from error
     except KeyError as error:
         raise _other_family(release, str(error)) from error
     try:
         whole = family.config.from_pretrained(release.folder, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
-        raise incomplete(release, ErrorCode.MODEL_FAILED, f"config.json can't be used ({error})") from error
+        raise incomplete(release, ModelFailedError, f"config.json can't be used ({error})") from error
     config: PreTrainedConfig = getattr(whole, "thinker_config", whole)
     if getattr(config, "audio_config", None) is None:
         raise _other_family(release, "a model that takes no sound")
@@ -113,8 +113,7 @@ def refuse_fewer_bits(release: Release, config: PreTrainedConfig, precision: Pre
     language = config.get_text_config()
     if precision is Precision.LOADED or not getattr(language, "num_experts", None):
         return
-    raise DeepSoundError(
-        ErrorCode.BAD_SETTINGS,
+    raise BadSettingsError(
         f"its experts can't be held in {precision.removesuffix('bit')} bits: bitsandbytes takes linear layers, "
         "and transformers holds a layer's experts in one piece",
         where=str(release.folder),
@@ -123,8 +122,7 @@ def refuse_fewer_bits(release: Release, config: PreTrainedConfig, precision: Pre
 
 
 def _other_family(release: Release, found: str) -> DeepSoundError:
-    return DeepSoundError(
-        ErrorCode.MODEL_FAILED,
+    return ModelFailedError(
         f"config.json tells of {found}, which is no audio-video chat model that can be run here",
         where=str(release.folder),
         remedy=f"use a model of {', '.join(FAMILIES)}, or serve it (--reasoner served:<url>)",

@@ -11,8 +11,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from deepsound.errors import ErrorCode
-from deepsound.out_of_memory import is_out_of_memory
+from deepsound.errors import ModelFailedError, is_out_of_memory
 from deepsound.reasoning.local.quantisation import Precision, quantise
 from deepsound.reasoning.omni.model_families import Family
 from deepsound.reasoning.omni.release import Release, incomplete, weight_files
@@ -50,12 +49,12 @@ def load_network(
         if is_out_of_memory(error):
             raise
         what = f"the weights can't be loaded ({str(error).strip()[:300]})"
-        raise incomplete(release, ErrorCode.MODEL_FAILED, what) from error
+        raise incomplete(release, ModelFailedError, what) from error
     missing = sorted(report["missing_keys"])
     if missing:
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         what = f"weights are missing: {', '.join(missing[:_NAMED])}{more}"
-        raise incomplete(release, ErrorCode.MODEL_FAILED, what)
+        raise incomplete(release, ModelFailedError, what)
     quantise(network.model.language_model.layers, precision, dtype=dtype, device=device)
     return network.to(device).eval()
 

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from deepsound.cot import ReplyForm
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from deepsound.media.observers import Footage, Observer
 from deepsound.models.identity import ModelIdentity, ShownFrame
 from deepsound.reasoning.chat_prompts import judge_question, plan_question, silence_question
@@ -168,7 +168,7 @@ def _moments(shown: ShownVideo) -> list[float]:
 def _dtype(name: str, model: str) -> torch.dtype:
     if name not in _DTYPES:
         what, remedy = f"there is no dtype {name!r}", f"choose one of: {', '.join(_DTYPES)}"
-        raise DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=f"omni:{model}", remedy=remedy)
+        raise BadSettingsError(what, where=f"omni:{model}", remedy=remedy)
     return _DTYPES[name]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ModelError, ModelFailedError, ModelMissingError
 from deepsound.models.file_hashes import checkpoint_sha256
 from deepsound.models.identity import ModelIdentity
 from deepsound.models.local import models_folder
@@ -51,8 +51,7 @@ def find_release(model: str) -> Release:
     try:
         cached = Path(snapshot_download(model, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError) as error:
-        raise DeepSoundError(
-            ErrorCode.MODEL_MISSING,
+        raise ModelMissingError(
             "the chat model is not on this machine",
             where=str(ours),
             remedy=f"put the whole release there (`hf download {model} --local-dir {ours}`) or name its folder",
@@ -70,11 +69,11 @@ def weight_files(release: Release) -> tuple[Path, ...]:
         named = json.loads(index.read_bytes())["weight_map"].values() if index.is_file() else [SINGLE]
         files = [release.folder / Path(name).name for name in sorted(set(named))]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise incomplete(release, ErrorCode.MODEL_FAILED, f"{INDEX} is no index of weights") from error
+        raise incomplete(release, ModelFailedError, f"{INDEX} is no index of weights") from error
     absent = [file.name for file in files if not file.is_file()]
     if absent:
         what = f"{len(absent)} of {len(files)} files of weights are missing: {', '.join(absent)}"
-        raise incomplete(release, ErrorCode.MODEL_MISSING, what)
+        raise incomplete(release, ModelMissingError, what)
     return tuple(files)
 
 
@@ -86,10 +85,10 @@ def identify(release: Release) -> ModelIdentity:
     return ModelIdentity(release.name, release.revision or release.name, _licence(release), files)
 
 
-def incomplete(release: Release, code: ErrorCode, what: str) -> DeepSoundError:
+def incomplete(release: Release, kind: type[ModelError], what: str) -> ModelError:
     """What is wrong with a release, and that its folder must hold all of it."""
     remedy = "put the whole release in that folder, weights as safetensors"
-    return DeepSoundError(code, what, where=str(release.folder), remedy=remedy)
+    return kind(what, where=str(release.folder), remedy=remedy)
 
 
 def _licence(release: Release) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import httpx
 from pydantic import SecretStr
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError, DeepSoundError
 
 KEY_VARIABLE = "DEEPSOUND_SERVED_API_KEY"
 """The environment variable that holds the server's key; there is no other way to give it."""
@@ -54,8 +54,7 @@ def read_key() -> SecretStr | None:
     if not key:
         return None
     if not _BEARER.fullmatch(key):
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             "holds characters that no key has",
             where=KEY_VARIABLE,
             remedy="set it to the key alone, without quotes or blanks",
@@ -66,4 +65,4 @@ def read_key() -> SecretStr | None:
 def _bad(
     what: str, remedy: str = "name it as served:http://host:port or served:http://host:port#model"
 ) -> DeepSoundError:
-    return DeepSoundError(ErrorCode.BAD_SETTINGS, what, where="reasoner 'served'", remedy=remedy)
+    return BadSettingsError(what, where="reasoner 'served'", remedy=remedy)

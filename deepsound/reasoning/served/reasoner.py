@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from deepsound.canonical_json import Json
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ModelFailedError
 from deepsound.media.observers import Footage, Observer
 from deepsound.models.identity import ModelIdentity
 from deepsound.reasoning.chat_prompts import judge_question, plan_question, silence_question
@@ -99,8 +99,7 @@ class Served:
         raw = choice.message.content or choice.message.refusal
         if raw:
             return raw
-        raise DeepSoundError(
-            ErrorCode.MODEL_FAILED,
+        raise ModelFailedError(
             f"the model said nothing (finish reason: {choice.finish_reason or 'none'})",
             where=self._url,
             remedy="check the server's chat template and content filter",

