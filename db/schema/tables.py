@@ -1,4 +1,4 @@
-"""The tables of the ledger; docs/ledger.md explains them to auditors.
+"""The tables of the ledger; docs/reference/ledger.md explains them to auditors.
 
 All are append-only but `work`, and the heartbeat of `shift`.
 

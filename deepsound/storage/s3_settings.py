@@ -65,7 +65,7 @@ def from_environment(settings: type[_Settings]) -> _Settings:
         fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
         variable = f"{settings.model_config.get('env_prefix')}{fault['loc'][0]}".upper()
         what = "is not set" if fault["type"] == "missing" else fault["msg"].removeprefix("Value error, ")
-        remedy = "see docs/stores.md for the variables of a bucket"
+        remedy = "see docs/reference/stores.md for the variables of a bucket"
         raise BadSettingsError(what, where=variable, remedy=remedy) from None
 
 

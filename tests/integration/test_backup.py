@@ -1,4 +1,4 @@
-"""Backup and restore, by the very commands that docs/operations.md tells operators to type."""
+"""Backup and restore, by the very commands that docs/guides/archive_runs.md tells operators to type."""
 
 import os
 import re
@@ -24,7 +24,7 @@ from tests.voiced_clips import silent_clip
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(600)]
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+OPERATIONS = Path(__file__).parents[2] / "docs" / "guides" / "archive_runs.md"
 BLOCK = re.compile(r"```sh\n# (back up|restore).*?\n(.*?)```", re.DOTALL)
 
 

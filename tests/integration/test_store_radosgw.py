@@ -131,7 +131,7 @@ def test_a_missing_bucket_that_may_not_be_created_is_refused(stranger, tmp_path)
 
 
 def documented_policy(bucket, user):
-    [policy] = re.findall(r"```json\n(.*?)```", Path("docs/stores.md").read_text(), re.DOTALL)
+    [policy] = re.findall(r"```json\n(.*?)```", Path("docs/reference/stores.md").read_text(), re.DOTALL)
     return policy.replace("arn:aws:iam::ACCOUNT:user/deepsound", f"arn:aws:iam:::user/{user}").replace(
         "BUCKET", bucket
     )

@@ -48,7 +48,7 @@ def a_worker(archive: Archive, run_id: str, **environment: str) -> "subprocess.P
     """A process of its own at work on a run, like one that a Prefect worker starts."""
     program = (
         "import sys; from flows.local_run import drive_run;"
-        "from tasks.runtime.stores import default_place as here;"
+        "from tasks.runtime.stores import default_store_urls as here;"
         "from tasks.runtime.worker import worker_at; drive_run(worker_at(here()), here(), sys.argv[1], print)"
     )
     command = [sys.executable, "-c", program, run_id]

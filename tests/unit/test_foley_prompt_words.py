@@ -74,7 +74,7 @@ def test_any_text_can_be_read(prompt: str, negative: str) -> None:
 
 
 def test_the_documented_words_are_the_words_there_are() -> None:
-    table = (Path(__file__).parents[2] / "docs" / "foley.md").read_text(encoding="utf-8")
+    table = (Path(__file__).parents[2] / "docs" / "design" / "foley.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\w[\w ]*) \| ([^|(]+)", table, re.MULTILINE)
     documented = {sound: set(words.replace(",", " ").split()) for sound, words in rows if sound != "sound"}
     assert documented == {sound: set(words.split()) for sound, words in VOCABULARY.items()}

@@ -1,4 +1,4 @@
-"""docs/ledger.md tells auditors the truth."""
+"""docs/reference/ledger.md tells auditors the truth."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from db.schema.database import Ledger
 from db.schema.tables import Base
 from tests.ledger_samples import a_run, begin, dub
 
-PAGE = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "ledger.md").read_text()
 
 
 def test_every_table_is_listed_with_all_its_columns() -> None:
