@@ -174,7 +174,7 @@ def test_an_unsealed_run_is_a_note_and_so_is_a_seal_of_nobody_known(
     monkeypatch.delenv("DEEPSOUND_SEAL_PUBLIC_KEY")
     code, _, notes = typed("audit", "verify", "--rows", "--db", sealing.url)
     assert code == 0
-    assert notes[0].startswith("1 of 3 runs are not sealed as they stand")
+    assert notes[0].startswith("1 of 3 runs have no current seal")
     assert "DEEPSOUND_SEAL_PUBLIC_KEY" in notes[1]
 
 
