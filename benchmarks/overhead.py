@@ -35,7 +35,7 @@ from deepsound.media.mux import mux
 from deepsound.pipeline import Action, OutcomeKind, Step
 from deepsound.storage.folder_store import FolderStore
 from flows.local_run import drive_run
-from flows.prefect_server import PrivateServer, use
+from flows.prefect_server import PrivateServer, use_server
 from tasks.operations.manifest import collect
 from tasks.operations.run_registration import begin_run
 from tasks.operations.run_results import read_results
@@ -77,7 +77,7 @@ def measure(folder: Path, videos: int, repeats: int) -> dict[str, Any]:
     by_engine(long, folder, Stopwatch())  # loads the models
     with PrivateServer() as server:
         started = timed(server.wait)
-        use(server.api_url, private=True)
+        use_server(server.api_url, private=True)
         run(clips[:2], folder / "warm-up")
         per_video, steps = in_turns(clips, folder, repeats)
         one = one_video(long, folder)
@@ -100,7 +100,7 @@ def one_second(path: Path, number: int) -> Path:
 
 def in_turns(clips: Sequence[Path], folder: Path, repeats: int) -> tuple[Table, Table]:
     """Engine and machinery by turns, so that whatever else the machine does meets both; medians per video."""
-    from flows.concurrency import VIDEOS_AT_ONCE
+    from flows.concurrency import CPU_BOUND_VIDEOS
 
     watch = watched_machinery()
     alone: list[Cost] = []
@@ -108,7 +108,7 @@ def in_turns(clips: Sequence[Path], folder: Path, repeats: int) -> tuple[Table, 
     steps: list[Mapping[tuple[str, str], float]] = []
     for turn in range(repeats):
         watch.seconds.clear()
-        alone.append(cost_of(lambda: shard_by_engine(clips, folder, watch, VIDEOS_AT_ONCE)))
+        alone.append(cost_of(lambda: shard_by_engine(clips, folder, watch, CPU_BOUND_VIDEOS)))
         whole.append(run(clips, folder / f"run-{turn}"))
         steps.append(dict(watch.seconds))
     added = [one - other for one, other in zip(whole, alone, strict=True)]

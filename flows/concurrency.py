@@ -15,7 +15,7 @@ from deepsound.errors import DeepSoundError
 from deepsound.reasoning.protocol import AnswersTogether
 from tasks.runtime.item import ItemInProgress
 
-VIDEOS_AT_ONCE = max(2, os.cpu_count() or 1)
+CPU_BOUND_VIDEOS = max(2, os.cpu_count() or 1)
 """On the processor: what one waits for on a disk or a network, another computes."""
 
 _at_work = set[threading.Thread]()
@@ -27,14 +27,14 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-def videos_at_once(jobs: Sequence[ItemInProgress]) -> int:
+def concurrent_videos(jobs: Sequence[ItemInProgress]) -> int:
     """Of these: those that keep the processor busy, and beside them those that a generator or a reasoner of theirs
     works on together. Those wait for a device, not for the processor, which meanwhile reads the next and finishes
     the last.
     """
     of_each_pair = {(job.settings.generator, job.settings.reasoner): job for job in jobs}.values()
     together = max((at_once for job in of_each_pair for at_once in _together(job)), default=1)
-    return VIDEOS_AT_ONCE + (together if together > 1 else 0)
+    return CPU_BOUND_VIDEOS + (together if together > 1 else 0)
 
 
 def _together(job: ItemInProgress) -> Iterator[int]:
@@ -49,8 +49,8 @@ def _together(job: ItemInProgress) -> Iterator[int]:
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Up to so many threads for `on_thread`; the event loop's own may be fewer than the videos driven at once."""
+def video_threads(count: int) -> Iterator[None]:
+    """A pool of `count` threads for `run_on_video_thread`; the event loop's own pool may have fewer."""
     pool = ThreadPoolExecutor(count, thread_name_prefix="video")
     token = _threads.set(pool)
     try:
@@ -78,10 +78,10 @@ def _end_without_waiting() -> None:
     os._exit(0)
 
 
-async def on_thread(
+async def run_on_video_thread(
     work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
-    """Run blocking work on one of the `threads`, in this context."""
+    """Run blocking work on one of the `video_threads`, in this context."""
     context = copy_context()
 
     def work_here() -> Result:

@@ -20,19 +20,19 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.states import Cancelled, Crashed, Scheduled
 
 from deepsound.errors import BadSettingsError, PrefectNotDeployedError
-from flows.priority import Priority
+from tasks.operations.submission import Priority
 
-ARCHIVE, SHARD, AGAIN, REPORT = "dub-archive", "dub-shard", "dub-again", "report"
-CPU = "cpu"
+ARCHIVE_FLOW, SHARD_FLOW, SCHEDULED_FLOW = "dub-archive", "dub-shard", "dub-on-schedule"
+CPU_POOL = "cpu"
 """The pool of what is done beside the runs; shards go to the pool a run asks for."""
-FOLLOWERS = "followers"
+FOLLOWERS_POOL = "followers"
 """The pool of flows that only follow others, for weeks: where workers have a limit, nothing else would start."""
 
 _OPEN_STATES = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING)
 
 
 @dataclass(frozen=True, slots=True)
-class Deployed:
+class OpenFlowRun:
     """A flow run that has not ended, and for how long it is `running` or `pending`; None: it does not.
 
     Both by the server's clock alone, since other machines may be wrong about the time.
@@ -44,7 +44,7 @@ class Deployed:
     pending: timedelta | None
 
 
-async def start(
+async def start_flow_run(
     flow: str, pool: str, run: str, parameters: Mapping[str, Any], queue: Priority, at: datetime | None = None
 ) -> str:
     """Have a worker of a pool run a flow, now or at a time; returns the id of its flow run.
@@ -65,7 +65,7 @@ async def start(
         return str(begun.id)
 
 
-async def repeat(flow: str, pool: str, parameters: Mapping[str, Any], cron: str) -> str:
+async def create_schedule(flow: str, pool: str, parameters: Mapping[str, Any], cron: str) -> str:
     """Have a flow run again and again, by UTC; returns the schedule's id.
 
     Raises DeepSoundError (ENGINE_NOT_DEPLOYED, BAD_SETTINGS).
@@ -85,7 +85,7 @@ async def repeat(flow: str, pool: str, parameters: Mapping[str, Any], cron: str)
         return str(made.id)
 
 
-async def not_ended(flow: str, pool: str, run: str) -> list[Deployed]:
+async def open_flow_runs(flow: str, pool: str, run: str) -> list[OpenFlowRun]:
     """The flow runs of one of our runs that wait or run."""
     async with get_client() as client:
         runs = await client.read_flow_runs(
@@ -99,12 +99,12 @@ async def not_ended(flow: str, pool: str, run: str) -> list[Deployed]:
     return [_seen(each, now) for each in runs]
 
 
-async def end_vanished(flow_run: str) -> None:
+async def mark_crashed(flow_run: str) -> None:
     """Say of a flow run whose process is gone that it crashed; Prefect would show it as running for ever."""
     await _force(flow_run, Crashed(message="its worker vanished; what it left is done elsewhere"))
 
 
-async def cancel_waiting(flow_runs: Sequence[str]) -> None:
+async def cancel_flow_runs(flow_runs: Sequence[str]) -> None:
     """Take flow runs back that no worker has begun."""
     for flow_run in flow_runs:
         await _force(flow_run, Cancelled(message="the run was paused or cancelled"))
@@ -139,10 +139,10 @@ async def _server_time(client: PrefectClient) -> datetime:
     return parsedate_to_datetime((await client.hello()).headers["date"])
 
 
-def _seen(run: FlowRun, now: datetime) -> Deployed:
+def _seen(run: FlowRun, now: datetime) -> OpenFlowRun:
     since = run.state.timestamp if run.state else run.created
     kind, so_long = run.state_type, now - (since or now)
-    return Deployed(
+    return OpenFlowRun(
         id=str(run.id),
         parameters=run.parameters,
         running=so_long if kind in (StateType.RUNNING, StateType.CANCELLING) else None,

@@ -35,13 +35,13 @@ async def housekeeping() -> None:
         pruned = await asyncio.to_thread(prune, worker, timedelta(days=days))
         log.info("%d intermediates and %d copies of sources deleted", pruned.intermediates, pruned.sources)
     days = _days("DEEPSOUND_PREFECT_DAYS")
-    forgotten = await forget_flow_runs(timedelta(days=PREFECT_DAYS if days is None else days))
+    forgotten = await delete_old_flow_runs(timedelta(days=PREFECT_DAYS if days is None else days))
     log.info("%d flow runs forgotten", forgotten)
     swept = await asyncio.to_thread(sweep_unfinished, worker)
     log.info("%d unfinished files removed from the store, %d from results", swept.store, swept.results)
 
 
-async def forget_flow_runs(older_than: timedelta) -> int:
+async def delete_old_flow_runs(older_than: timedelta) -> int:
     """Delete our flow runs that ended longer ago, with their task runs, from Prefect; returns how many."""
     before = (datetime.now(UTC) - older_than).isoformat()
     ended = {"state": {"type": {"any_": list(_ENDED)}}, "end_time": {"before_": before}}

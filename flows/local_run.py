@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable, Sequence
 
 from deepsound.pipeline import OutcomeKind
-from flows.outage_retry import impatient
-from flows.prefect_server import PrivateServer, check_answers, configured_server, use
-from flows.progress_events import ProgressEvent, tell
+from flows.outage_retry import without_outage_retry
+from flows.prefect_server import PrivateServer, check_server, configured_server, use_server
+from flows.progress_events import ProgressEvent, emit
 from tasks.operations.run_registration import load_jobs, may_go_on, unfinished_items
 from tasks.operations.sealing import seal_if_closed, seal_key
 from tasks.runtime.heartbeat import worker_session
@@ -49,7 +49,7 @@ def _settle(job: ItemInProgress) -> bool:
     while (action := job.next_action()) is not None:
         if not reuse(job, action):
             return False
-    tell(ProgressEvent(job.name, outcome=job.outcome or OutcomeKind.FAILED))
+    emit(ProgressEvent(job.name, outcome=job.outcome or OutcomeKind.FAILED))
     return True
 
 
@@ -58,15 +58,15 @@ def _drive_with_prefect(
 ) -> None:
     api_url = configured_server()
     if api_url is not None:
-        check_answers(api_url)
-        use(api_url, private=False)
+        check_server(api_url)
+        use_server(api_url, private=False)
         _run_archive(place, run_id, lambda: None, say)
         return
     say(SERVER_STARTS)
     ready = threading.Event()
     with PrivateServer() as server:
         threading.Thread(target=_look_ahead, args=(jobs, ready), daemon=True).start()
-        use(server.api_url, private=True)
+        use_server(server.api_url, private=True)
 
         def until_ready() -> None:
             try:
@@ -84,7 +84,7 @@ def _run_archive(
     from flows.run_flow import dub_archive
 
     until_ready()
-    with using_stores(place), impatient():
+    with using_stores(place), without_outage_retry():
         for line in asyncio.run(dub_archive(run_id)):
             say(line)
 

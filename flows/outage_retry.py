@@ -12,19 +12,19 @@ from deepsound.errors import DeepSoundError
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 3600.0
+MAX_OUTAGE_SECONDS = 3600.0
 """How long a server may be away before a flow gives up; nothing is lost by either."""
 
-ASK_AGAIN_SECONDS = 5.0
+RETRY_INTERVAL_SECONDS = 5.0
 
-_patience: ContextVar[float] = ContextVar("patience", default=PATIENCE_SECONDS)
+_patience: ContextVar[float] = ContextVar("patience", default=MAX_OUTAGE_SECONDS)
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
 @contextmanager
-def impatient() -> Iterator[None]:
+def without_outage_retry() -> Iterator[None]:
     """Inside, what is away is not waited for: somebody sits at a terminal and wants to know."""
     token = _patience.set(0.0)
     try:
@@ -33,7 +33,7 @@ def impatient() -> Iterator[None]:
         _patience.reset(token)
 
 
-async def patiently(
+async def retry_through_outage(
     work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
     """Run blocking work on a thread, again and again while what it needs is away.
@@ -48,4 +48,4 @@ async def patiently(
             if not error.is_retryable or time.monotonic() - asked >= _patience.get():
                 raise
             log.warning("this goes on once it has passed: %s", error)
-        await asyncio.sleep(ASK_AGAIN_SECONDS)
+        await asyncio.sleep(RETRY_INTERVAL_SECONDS)

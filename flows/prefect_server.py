@@ -109,7 +109,7 @@ def configured_server() -> str | None:
     return os.environ.get("PREFECT_API_URL") or _profile().get("PREFECT_API_URL") or None
 
 
-def check_answers(api_url: str) -> None:
+def check_server(api_url: str) -> None:
     """Raise DeepSoundError (ENGINE_NOT_STARTED) where a configured server is not there."""
     if not api_url.startswith(("http://", "https://")) or not _answers(api_url):
         raise PrefectNotStartedError(
@@ -131,7 +131,7 @@ def _profile() -> dict[str, str]:
     return profiles.get("profiles", {}).get(active, {})
 
 
-def use(api_url: str, *, private: bool) -> None:
+def use_server(api_url: str, *, private: bool) -> None:
     """Point Prefect at an API. Call before Prefect is imported: it reads its settings once.
 
     The terminal belongs to the command's own display, so Prefect's console log keeps off it; its log goes to the

@@ -23,7 +23,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
-def listening(listener: Listener) -> Iterator[None]:
+def progress_listener(listener: Listener) -> Iterator[None]:
     """Events of flows started inside the block, in this process, reach `listener`."""
     token = _listener.set(listener)
     try:
@@ -32,7 +32,7 @@ def listening(listener: Listener) -> Iterator[None]:
         _listener.reset(token)
 
 
-def tell(event: ProgressEvent) -> None:
+def emit(event: ProgressEvent) -> None:
     """Pass an event on."""
     if (listener := _listener.get()) is not None:
         listener(event)

@@ -22,23 +22,23 @@ from db.write.run_events import RunState, find_order, run_state
 from db.write.worker_sessions import lease_seconds, seconds_per_item
 from deepsound.errors import DeepSoundError
 from flows import deployments
-from flows.deployments import SHARD, Deployed
-from flows.outage_retry import PATIENCE_SECONDS, patiently
+from flows.deployments import SHARD_FLOW, OpenFlowRun
+from flows.outage_retry import MAX_OUTAGE_SECONDS, retry_through_outage
 from flows.prefect_artifacts import RunArtifacts
-from flows.priority import Priority
-from flows.scheduler import Shard, ShardState, next_moves, shard_size
-from flows.shard import SHARD_SIZE, dub_shard, this_flow_run
-from flows.supervisor import Signs, give_up, signs_of_life
+from flows.scheduler import Shard, ShardState, next_shard_actions, shard_size
+from flows.shard import LOCAL_SHARD_SIZE, current_flow_run_id, dub_shard
+from flows.supervisor import WorkerLiveness, pause_stalled_run, read_liveness
 from tasks.operations.run_registration import no_such_run, unfinished_items
 from tasks.operations.sealing import seal_if_closed
+from tasks.operations.submission import Priority
 from tasks.runtime.heartbeat import worker_session
 from tasks.runtime.stores import current_store_urls
 from tasks.runtime.worker import Worker, worker_at
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_SECONDS = 5.0
-FRUITLESS_SHARDS = 5
+POLL_SECONDS = 5.0
+MAX_FRUITLESS_SHARDS = 5
 """So many shards in a row that end without ending a video: whatever is wrong is wrong with all of them."""
 
 
@@ -49,17 +49,17 @@ async def dub_archive(run: str) -> list[str]:
     Returns what went wrong with shards in this process outside of steps, a line each; their videos stay open.
     Raises DeepSoundError where nothing can run at all.
     """
-    worker = await patiently(worker_at, current_store_urls())
-    order = await patiently(_order, worker, run)
+    worker = await retry_through_outage(worker_at, current_store_urls())
+    order = await retry_through_outage(_order, worker, run)
     if order is not None:
         await _follow(worker, run, order)
-        await patiently(seal_if_closed, worker, run)
+        await retry_through_outage(seal_if_closed, worker, run)
         return []
     return await _drive_here(worker, run)
 
 
 @dataclass(frozen=True, slots=True)
-class SubmittedOrder:
+class DispatchSettings:
     """What was asked when a run was submitted."""
 
     pool: str
@@ -68,7 +68,7 @@ class SubmittedOrder:
 
 
 @dataclass(slots=True)
-class _Memory:
+class _FollowerState:
     """What is remembered between two looks; all else is in the ledger and in Prefect."""
 
     silent_since: dict[str, float] = field(default_factory=dict)
@@ -78,12 +78,12 @@ class _Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class _Books:
+class _LedgerSnapshot:
     """What one look at the ledger says."""
 
     open: Sequence[OpenItem]
     may_go_on: bool
-    signs: Signs
+    signs: WorkerLiveness
     size: int
     progress: RunProgress
 
@@ -91,10 +91,10 @@ class _Books:
 async def _drive_here(worker: Worker, run: str) -> list[str]:
     """Shard after shard in this process; what is wrong with one, the others need not have."""
     items, told, failed_in_a_row = await asyncio.to_thread(unfinished_items, worker, run), list[str](), 0
-    for start in range(0, len(items), SHARD_SIZE):
+    for start in range(0, len(items), LOCAL_SHARD_SIZE):
         if await asyncio.to_thread(_state, worker, run) is not RunState.ACTIVE:
             break
-        shard = items[start : start + SHARD_SIZE]
+        shard = items[start : start + LOCAL_SHARD_SIZE]
         try:
             await dub_shard(run, shard)
         except DeepSoundError:
@@ -103,65 +103,69 @@ async def _drive_here(worker: Worker, run: str) -> list[str]:
             told.append(f"a shard of {len(shard)} videos failed: {type(error).__name__}: {error}")
             log.exception("%s", told[-1])
             failed_in_a_row += 1
-            if failed_in_a_row >= FRUITLESS_SHARDS:
+            if failed_in_a_row >= MAX_FRUITLESS_SHARDS:
                 raise
         else:
             failed_in_a_row = 0
     return told
 
 
-async def _follow(worker: Worker, run: str, order: SubmittedOrder) -> None:
-    memory, shown = _Memory(), RunArtifacts(run)
+async def _follow(worker: Worker, run: str, order: DispatchSettings) -> None:
+    memory, shown = _FollowerState(), RunArtifacts(run)
     answered, wait = time.monotonic(), 0.0
-    with worker_session(worker, run, this_flow_run(), follows_only=True):
+    with worker_session(worker, run, current_flow_run_id(), follows_only=True):
         while True:
             await asyncio.sleep(wait)
-            wait = LOOK_EVERY_SECONDS
+            wait = POLL_SECONDS
             try:
                 books = await asyncio.to_thread(_read_books, worker, run, order)
-                is_over = await _act(worker, run, order, books, memory)
+                is_finished = await _act(worker, run, order, books, memory)
                 await shown.update(books.progress)
                 answered = time.monotonic()
             except (httpx.HTTPError, PrefectException, DeepSoundError) as error:
-                if not _may_pass(error) or time.monotonic() - answered > PATIENCE_SECONDS:
+                if not _may_pass(error) or time.monotonic() - answered > MAX_OUTAGE_SECONDS:
                     raise
                 log.warning("archive run %s goes on once this has passed: %s", run, error)
                 memory.silent_since.clear()
                 continue
-            if is_over:
+            if is_finished:
                 await shown.conclude(books.progress)
                 return
 
 
-async def _act(worker: Worker, run: str, order: SubmittedOrder, books: _Books, memory: _Memory) -> bool:
+async def _act(
+    worker: Worker, run: str, order: DispatchSettings, books: _LedgerSnapshot, memory: _FollowerState
+) -> bool:
     """One round: look at the shards, do what follows. True once there is nothing left to follow.
 
     Raises DeepSoundError where shard after shard ends and no video does.
     """
-    deployed = await deployments.not_ended(SHARD, order.pool, run)
+    deployed = await deployments.open_flow_runs(SHARD_FLOW, order.pool, run)
     _count_fruitless(books, deployed, memory)
-    if memory.fruitless >= FRUITLESS_SHARDS:
-        raise await asyncio.to_thread(give_up, worker, run, memory.fruitless)
+    if memory.fruitless >= MAX_FRUITLESS_SHARDS:
+        raise await asyncio.to_thread(pause_stalled_run, worker, run, memory.fruitless)
     shards = _standing(deployed, books, memory)
-    moves = next_moves(books.open, shards, may_go_on=books.may_go_on, size=books.size)
-    for flow_run in moves.give_up:
+    actions = next_shard_actions(books.open, shards, may_go_on=books.may_go_on, size=books.size)
+    for flow_run in actions.mark_crashed:
         log.warning("shard %s of run %s vanished with its worker; its videos go to others", flow_run, run)
-        await deployments.end_vanished(flow_run)
-    await deployments.cancel_waiting(moves.cancel)
+        await deployments.mark_crashed(flow_run)
+    await deployments.cancel_flow_runs(actions.cancel)
     started = [
-        await deployments.start(SHARD, order.pool, run, {"run": run, "items": list(items)}, order.priority)
-        for items in moves.start
+        await deployments.start_flow_run(
+            SHARD_FLOW, order.pool, run, {"run": run, "items": list(items)}, order.priority
+        )
+        for items in actions.start
     ]
-    memory.known = frozenset({shard.id for shard in deployed if shard.id not in moves.give_up} | {*started})
-    return moves.is_over
+    memory.known = frozenset({shard.id for shard in deployed if shard.id not in actions.mark_crashed} | {*started})
+    return actions.is_finished
 
 
-def _standing(deployed: Sequence[Deployed], books: _Books, memory: _Memory) -> list[Shard]:
+def _standing(deployed: Sequence[OpenFlowRun], books: _LedgerSnapshot, memory: _FollowerState) -> list[Shard]:
     """Each shard with where it is. One is taken for vanished once looks saw no sign of life for as long as a
     heartbeat takes: after an outage of the ledger, its worker may just not have had its turn to give one.
     """
     now = time.monotonic()
-    silent = {each.id for each in deployed if books.signs.are_missing(each)}
+    silent = {each.id for each in deployed if books.signs.is_silent(each)}
     memory.silent_since = {each: memory.silent_since.get(each, now) for each in silent}
     vanished = frozenset(each for each in silent if now - memory.silent_since[each] > lease_seconds() / 4)
     return [
@@ -169,13 +173,13 @@ def _standing(deployed: Sequence[Deployed], books: _Books, memory: _Memory) -> l
     ]
 
 
-def _where(shard: Deployed, vanished: frozenset[str]) -> ShardState:
+def _where(shard: OpenFlowRun, vanished: frozenset[str]) -> ShardState:
     if shard.id in vanished:
         return ShardState.VANISHED
     return ShardState.WAITING if shard.running is None else ShardState.WORKING
 
 
-def _count_fruitless(books: _Books, deployed: Sequence[Deployed], memory: _Memory) -> None:
+def _count_fruitless(books: _LedgerSnapshot, deployed: Sequence[OpenFlowRun], memory: _FollowerState) -> None:
     """How many shards ended in a row without ending a video."""
     ended = memory.known - {each.id for each in deployed}
     left = len(books.open)
@@ -186,30 +190,30 @@ def _count_fruitless(books: _Books, deployed: Sequence[Deployed], memory: _Memor
     memory.left = left
 
 
-def _order(worker: Worker, run: str) -> SubmittedOrder | None:
+def _order(worker: Worker, run: str) -> DispatchSettings | None:
     with worker.ledger.read() as session:
         asked = find_order(session, run)
     if asked is None:
         return None
     budget = asked.get("budget_gpu_hours")
-    return SubmittedOrder(
+    return DispatchSettings(
         pool=str(asked["pool"]),
         priority=Priority(str(asked["priority"])),
         budget_hours=float(budget) if isinstance(budget, int | float) else None,
     )
 
 
-def _read_books(worker: Worker, run: str, order: SubmittedOrder) -> _Books:
+def _read_books(worker: Worker, run: str, order: DispatchSettings) -> _LedgerSnapshot:
     with worker.ledger.write() as session:
         if order.budget_hours is not None:
             stop_if_spent(session, run, order.budget_hours, by=this_owner())
         progress = run_progress(session, run)
         if progress is None:
             raise no_such_run(run, worker)
-        return _Books(
+        return _LedgerSnapshot(
             open=open_items(session, run),
             may_go_on=run_state(session, run) is RunState.ACTIVE,
-            signs=signs_of_life(session, run),
+            signs=read_liveness(session, run),
             size=shard_size(seconds_per_item(session, run)),
             progress=progress,
         )

@@ -14,7 +14,7 @@ from tasks.operations.sealing import seal_if_closed
 from tasks.runtime.stores import current_store_urls
 from tasks.runtime.worker import Worker, worker_at
 
-LATELY = timedelta(days=7)
+AUDITED_PERIOD = timedelta(days=7)
 
 
 @flow(name="audit", flow_run_name="audit of {run}", validate_parameters=False)
@@ -46,7 +46,7 @@ async def audit(run: str | None = None) -> None:
 
 
 def _runs_of_late(worker: Worker) -> list[str]:
-    since = datetime.now(UTC) - LATELY
+    since = datetime.now(UTC) - AUDITED_PERIOD
     with worker.ledger.read() as session:
         return runs_of_late(session, since)
 

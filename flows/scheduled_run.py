@@ -15,16 +15,16 @@ from tasks.runtime.worker import worker_at
 log = logging.getLogger(__name__)
 
 
-@flow(name="dub-again", flow_run_name="standing order", validate_parameters=False)
-async def dub_again(order: dict[str, Any]) -> str:
+@flow(name="dub-on-schedule", flow_run_name="standing order", validate_parameters=False)
+async def dub_on_schedule(submission: dict[str, Any]) -> str:
     """Register what is there and have it followed; what was done before is found by its keys. Returns the run.
 
     What is there may be the list of a run that was paused or cancelled: that one stays so, with a warning.
     """
     worker = await asyncio.to_thread(worker_at, current_store_urls())
-    submission = Submission.from_json(order)
-    sources = await asyncio.to_thread(take_stock, submission)
-    run, _ = await asyncio.to_thread(submit, worker, submission, sources, lambda _: None, by_hand=False)
+    submitted = Submission.from_json(submission)
+    sources = await asyncio.to_thread(take_stock, submitted)
+    run, _ = await asyncio.to_thread(submit, worker, submitted, sources, lambda _: None, by_hand=False)
     if (why := await asyncio.to_thread(held_back, worker, run)) is not None:
         log.warning("%s", why)
         return run

@@ -35,30 +35,32 @@ class Shard:
 
     flow_run: str
     items: frozenset[int]
-    standing: ShardState
+    state: ShardState
 
 
 @dataclass(frozen=True, slots=True)
-class Moves:
-    """What to do now. `is_over`: nothing is left to follow."""
+class ShardActions:
+    """What to do now. `is_finished`: nothing is left to follow."""
 
     start: tuple[tuple[int, ...], ...] = ()
     cancel: tuple[str, ...] = ()
-    give_up: tuple[str, ...] = ()
-    is_over: bool = False
+    mark_crashed: tuple[str, ...] = ()
+    is_finished: bool = False
 
 
-def next_moves(open_items: Sequence[OpenItem], shards: Sequence[Shard], *, may_go_on: bool, size: int) -> Moves:
+def next_shard_actions(
+    open_items: Sequence[OpenItem], shards: Sequence[Shard], *, may_go_on: bool, size: int
+) -> ShardActions:
     """What an archive run does next; `may_go_on` is false once it was paused, cancelled or is out of budget."""
-    lost = tuple(shard.flow_run for shard in shards if shard.standing is ShardState.VANISHED)
-    alive = [shard for shard in shards if shard.standing is not ShardState.VANISHED]
+    lost = tuple(shard.flow_run for shard in shards if shard.state is ShardState.VANISHED)
+    alive = [shard for shard in shards if shard.state is not ShardState.VANISHED]
     if not may_go_on:
-        waiting = tuple(shard.flow_run for shard in alive if shard.standing is ShardState.WAITING)
-        return Moves(cancel=waiting, give_up=lost, is_over=len(waiting) == len(alive))
+        waiting = tuple(shard.flow_run for shard in alive if shard.state is ShardState.WAITING)
+        return ShardActions(cancel=waiting, mark_crashed=lost, is_finished=len(waiting) == len(alive))
     held = frozenset[int]().union(*(shard.items for shard in alive))
     free = [item for item in open_items if item.id not in held]
     start = _cut(free, size)[: max(0, SHARDS_IN_FLIGHT - len(alive))]
-    return Moves(start=tuple(start), give_up=lost, is_over=not alive and not free)
+    return ShardActions(start=tuple(start), mark_crashed=lost, is_finished=not alive and not free)
 
 
 def shard_size(seconds_per_item: float | None) -> int:

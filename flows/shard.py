@@ -19,9 +19,9 @@ from prefect.tasks import exponential_backoff
 
 from deepsound.errors import DeepSoundError, ErrorCode, InternalError, TimedOutError
 from deepsound.pipeline import Action, OutcomeKind, Step
-from flows.concurrency import on_thread, threads, videos_at_once
-from flows.outage_retry import patiently
-from flows.progress_events import ProgressEvent, tell
+from flows.concurrency import concurrent_videos, run_on_video_thread, video_threads
+from flows.outage_retry import retry_through_outage
+from flows.progress_events import ProgressEvent, emit
 from tasks.operations.run_registration import load_jobs, may_go_on
 from tasks.runtime.heartbeat import worker_session
 from tasks.runtime.item import ItemInProgress
@@ -30,15 +30,15 @@ from tasks.runtime.telemetry import set_up_telemetry
 from tasks.runtime.worker import Worker, check_access, worker_at
 from tasks.steps.runner import LAST_TRY, PrefectRun, fail, perform, reuse
 
-SHARD_SIZE = 32
+LOCAL_SHARD_SIZE = 32
 """16 to 64 videos a flow run keep Prefect's own cost under 20 ms a video, as measured with Prefect 3.8."""
 
 STEP_TIMEOUT_SECONDS = 6 * 3600
 """A step that takes longer than this on one video hangs."""
 
-RETRIES = 3
+STEP_RETRIES = 3
 
-ASK_EVERY_SECONDS = 2.0
+STATE_POLL_SECONDS = 2.0
 """How old may be what is known of a pause or a cancellation: steps take longer."""
 
 _jobs: ContextVar[dict[int, ItemInProgress]] = ContextVar("jobs")
@@ -54,7 +54,7 @@ def _may_pass(task: Task, run: TaskRun, state: State) -> bool:  # noqa: ARG001 -
     task_run_name="{step} · {reel}",
     cache_policy=NO_CACHE,
     persist_result=False,
-    retries=RETRIES,
+    retries=STEP_RETRIES,
     retry_delay_seconds=exponential_backoff(2),
     retry_jitter_factor=0.5,
     retry_condition_fn=_may_pass,
@@ -71,11 +71,11 @@ async def run_step(step: Step, reel: str, item: int, number: int) -> None:
         # What went away is given time to come back before the tries run out on it. Where it does not, or this
         # is no place to wait, the step says so.
         with suppress(DeepSoundError):
-            await patiently(check_access, job.worker)
-    await on_thread(perform, job, action, prefect)
+            await retry_through_outage(check_access, job.worker)
+    await run_on_video_thread(perform, job, action, prefect)
 
 
-class _Leave:
+class _StateCheck:
     """Whether the run may go on, asked of the ledger now and then."""
 
     def __init__(self, worker: Worker, run: str) -> None:
@@ -84,9 +84,9 @@ class _Leave:
 
     async def is_given(self) -> bool:
         """False once the run was paused, cancelled, or ran out of its budget."""
-        if time.monotonic() - self._asked > ASK_EVERY_SECONDS:
+        if time.monotonic() - self._asked > STATE_POLL_SECONDS:
             self._asked = time.monotonic()
-            self._given = await patiently(may_go_on, self._worker, self._run)
+            self._given = await retry_through_outage(may_go_on, self._worker, self._run)
         return self._given
 
 
@@ -94,25 +94,25 @@ class _Leave:
 async def dub_shard(run: str, items: list[int]) -> None:
     """Drive some videos of a run to their ends; models are loaded once and shared by all."""
     set_up_telemetry()
-    worker = await patiently(worker_at, current_store_urls())
+    worker = await retry_through_outage(worker_at, current_store_urls())
     # Before what takes long: whoever is not seen at work is taken for vanished.
-    with worker_session(worker, run, this_flow_run()):
-        jobs = await patiently(load_jobs, worker, run, items)
+    with worker_session(worker, run, current_flow_run_id()):
+        jobs = await retry_through_outage(load_jobs, worker, run, items)
         if not jobs:
             return
         # Where this machine is refused, for a wrong clock or wrong credentials, the videos are left to others.
-        await patiently(check_access, worker)
+        await retry_through_outage(check_access, worker)
         _jobs.set({job.item_id: job for job in jobs})
-        with threads(len(jobs)):
-            ends = await _drive_all(jobs, _Leave(worker, run))
+        with video_threads(len(jobs)):
+            ends = await _drive_all(jobs, _StateCheck(worker, run))
     for end in ends:
         if end is not None:
             raise end
 
 
-async def _drive_all(jobs: Sequence[ItemInProgress], leave: _Leave) -> list[BaseException | None]:
+async def _drive_all(jobs: Sequence[ItemInProgress], leave: _StateCheck) -> list[BaseException | None]:
     """What goes wrong outside a step, say Prefect's server vanishing, is told when the others are through."""
-    at_once = asyncio.Semaphore(await asyncio.to_thread(videos_at_once, jobs))
+    at_once = asyncio.Semaphore(await asyncio.to_thread(concurrent_videos, jobs))
     company = (_drive(job, at_once, leave) for job in jobs if job.deaths == 0)
     ends = await asyncio.gather(*company, return_exceptions=True)
     # One by one and last, where a worker vanished before: if it happens again, it was this video.
@@ -122,7 +122,7 @@ async def _drive_all(jobs: Sequence[ItemInProgress], leave: _Leave) -> list[Base
     return ends
 
 
-async def _drive(job: ItemInProgress, at_once: asyncio.Semaphore, leave: _Leave) -> None:
+async def _drive(job: ItemInProgress, at_once: asyncio.Semaphore, leave: _StateCheck) -> None:
     """One video from where it stands to its end, or to where the run was stopped.
 
     It fails alone; one that another worker is at is left to that one.
@@ -132,13 +132,13 @@ async def _drive(job: ItemInProgress, at_once: asyncio.Semaphore, leave: _Leave)
             while (action := job.next_action()) is not None:
                 if not await leave.is_given():
                     return
-                tell(ProgressEvent(job.name, step=action.step))
-                if not await on_thread(reuse, job, action):
+                emit(ProgressEvent(job.name, step=action.step))
+                if not await run_on_video_thread(reuse, job, action):
                     await _run(job, action)
-            tell(ProgressEvent(job.name, outcome=job.outcome))
+            emit(ProgressEvent(job.name, outcome=job.outcome))
         except DeepSoundError as error:
             if error.code is not ErrorCode.LEASE_LOST:
-                tell(ProgressEvent(job.name, outcome=OutcomeKind.FAILED))
+                emit(ProgressEvent(job.name, outcome=OutcomeKind.FAILED))
         finally:
             job.let_go()
 
@@ -157,7 +157,7 @@ async def _run(job: ItemInProgress, action: Action) -> None:
         raise hanging from error
 
 
-def this_flow_run() -> str | None:
+def current_flow_run_id() -> str | None:
     """The id of the flow run that this is part of; None outside of one."""
     context = FlowRunContext.get()
     return str(context.flow_run.id) if context and context.flow_run else None
@@ -171,4 +171,4 @@ def _prefect_run() -> PrefectRun:
     run = context.task_run
     flow_run = str(run.flow_run_id) if run.flow_run_id else None
     tries = run.run_count
-    return PrefectRun(flow_run, str(run.id), is_first_try=tries <= 1, is_last_try=tries > RETRIES)
+    return PrefectRun(flow_run, str(run.id), is_first_try=tries <= 1, is_last_try=tries > STEP_RETRIES)

@@ -17,35 +17,35 @@ from db.write.run_events import EventKind, RunState, find_order, note_event, run
 from db.write.worker_sessions import live_flow_runs, lost_flow_runs
 from deepsound.errors import DeepSoundError, PrefectNotStartedError
 from flows import deployments
-from flows.deployments import ARCHIVE, FOLLOWERS, Deployed
-from flows.priority import Priority
+from flows.deployments import ARCHIVE_FLOW, FOLLOWERS_POOL, OpenFlowRun
+from tasks.operations.submission import Priority
 from tasks.runtime.stores import current_store_urls
 from tasks.runtime.worker import Worker, worker_at
 
-GRACE = timedelta(seconds=90)
+STARTUP_GRACE = timedelta(seconds=90)
 """How long a flow run may be at work without a first sign of life: its process imports for a while."""
 
 _RUNS_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Signs:
-    """Signs of life in the ledger: flow runs that a worker is at work on, and those whose worker vanished."""
+class WorkerLiveness:
+    """Flow runs with a live worker, and flow runs whose worker stopped sending heartbeats."""
 
     at_work: frozenset[str]
     lost: frozenset[str]
 
-    def are_missing(self, flow_run: Deployed) -> bool:
+    def is_silent(self, flow_run: OpenFlowRun) -> bool:
         """Whether a flow run should give a sign of life and does not."""
         so_long = flow_run.pending if flow_run.running is None else flow_run.running
         if so_long is None or flow_run.id in self.at_work:
             return False
-        return flow_run.id in self.lost or so_long > GRACE
+        return flow_run.id in self.lost or so_long > STARTUP_GRACE
 
 
-def signs_of_life(session: Session, run: str) -> Signs:
+def read_liveness(session: Session, run: str) -> WorkerLiveness:
     """Those of all flow runs of a run."""
-    return Signs(live_flow_runs(session, run), lost_flow_runs(session, run))
+    return WorkerLiveness(live_flow_runs(session, run), lost_flow_runs(session, run))
 
 
 async def ensure_followed(worker: Worker, run: str) -> bool:
@@ -56,19 +56,19 @@ async def ensure_followed(worker: Worker, run: str) -> bool:
     """
     order, signs = await asyncio.to_thread(_order, worker, run)
     followed = False
-    for flow_run in await deployments.not_ended(ARCHIVE, FOLLOWERS, run):
-        if signs.are_missing(flow_run):
-            await deployments.end_vanished(flow_run.id)
+    for flow_run in await deployments.open_flow_runs(ARCHIVE_FLOW, FOLLOWERS_POOL, run):
+        if signs.is_silent(flow_run):
+            await deployments.mark_crashed(flow_run.id)
         else:
             followed = True
     if not followed:
         at, queue = order.get("at"), Priority(str(order["priority"]))
         due = None if at is None else datetime.fromisoformat(str(at))
-        await deployments.start(ARCHIVE, FOLLOWERS, run, {"run": run}, queue, due)
+        await deployments.start_flow_run(ARCHIVE_FLOW, FOLLOWERS_POOL, run, {"run": run}, queue, due)
     return not followed
 
 
-def give_up(worker: Worker, run: str, fruitless: int) -> DeepSoundError:
+def pause_stalled_run(worker: Worker, run: str, fruitless: int) -> DeepSoundError:
     """Pause a run of which shard after shard ends and no video does, or it would be followed again at once.
 
     Returns the error for its follower to end with. Raises DeepSoundError (LEDGER_*).
@@ -107,9 +107,9 @@ def _should_go_on(worker: Worker) -> list[str]:
         ]
 
 
-def _order(worker: Worker, run: str) -> tuple[Mapping[str, Any], Signs]:
+def _order(worker: Worker, run: str) -> tuple[Mapping[str, Any], WorkerLiveness]:
     with worker.ledger.read() as session:
         order = find_order(session, run)
         if order is None:
             raise ValueError(f"run {run} was never submitted to a pool")
-        return order, signs_of_life(session, run)
+        return order, read_liveness(session, run)

@@ -21,7 +21,7 @@ from db.read.items import run_ids, run_items
 from db.schema.tables import ItemRow
 from deepsound.errors import DeepSoundError
 from flows.local_run import drive_run
-from flows.prefect_server import PrivateServer, use
+from flows.prefect_server import PrivateServer, use_server
 from tasks.operations.manifest import collect
 from tasks.operations.run_registration import begin_run, load_jobs, unfinished_items
 from tasks.operations.run_results import ItemResult, read_results
@@ -123,7 +123,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     os.environ["PREFECT_HOME"] = str(home)
     with PrivateServer() as server:
         server.wait()
-        use(server.api_url, private=True)
+        use_server(server.api_url, private=True)
         yield server.api_url
         del os.environ["PREFECT_API_URL"]
 

@@ -19,7 +19,7 @@ from db.schema.database import open_ledger
 from deepsound.backends import load_generator, load_reasoner, load_separator
 from deepsound.errors import DeepSoundError
 from deepsound.storage.store_urls import open_store
-from flows.prefect_server import check_answers, configured_server
+from flows.prefect_server import check_server, configured_server
 
 _ROOM_WANTED = 2 * 2**30
 _TELLING = ("torch", "prefect", "fastapi", "av", "decord", "onnxruntime", "sqlalchemy", "minio", "soundfile")
@@ -126,7 +126,7 @@ def _engine() -> Check:
 
 
 def _standing_server(url: str) -> str:
-    check_answers(url)
+    check_server(url)
     return f"Prefect at {url}"
 
 

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from console.cli.terminal import err
 from deepsound.pipeline import OutcomeKind
-from flows.progress_events import ProgressEvent, listening
+from flows.progress_events import ProgressEvent, progress_listener
 
 _SHOWN_AT_ONCE = 12
 
@@ -49,5 +49,5 @@ def showing_progress(total: int) -> Iterator[None]:
         console=err,
         transient=True,
     )
-    with progress, listening(_Display(progress, total)):
+    with progress, progress_listener(_Display(progress, total)):
         yield

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from db.read import queries
@@ -18,6 +19,14 @@ from tasks.runtime.actor import current_actor
 from tasks.runtime.licence_policy import asked_for
 from tasks.runtime.run_settings import RunSettings, Source
 from tasks.runtime.worker import Worker
+
+
+class Priority(StrEnum):
+    """The work queue of a run; workers of a pool empty the higher queues first."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
 
 
 @dataclass(frozen=True, slots=True)

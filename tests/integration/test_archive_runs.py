@@ -147,17 +147,17 @@ def test_a_standing_order_stands_as_asked_and_makes_a_run_of_what_lies_there_whe
     assert told["items"] == 1
     assert standing_runs(pool) == [], "nothing is registered before it is due"
     api = pool.server.api_url
-    order = httpx.get(f"{api}/deployments/name/dub-again/cpu").json()
+    order = httpx.get(f"{api}/deployments/name/dub-on-schedule/cpu").json()
     [schedule] = [each for each in order["schedules"] if each["id"] == told["schedule"]]
     assert schedule["active"]
     assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"]) == ("30 22 * * 5", "UTC")
-    settings = schedule["parameters"]["order"]["settings"]
+    settings = schedule["parameters"]["submission"]["settings"]
     assert (settings["prompt"], settings["seed"]) == ("rain", 7)
 
     silent_clip(reels / "came-later.mp4", seconds=0.9)
     pool.worker("cpu")
     # As it will be started when it is due, with what stands in the schedule.
-    pool.prefect("deployment", "run", "dub-again/cpu", "--params", json.dumps(schedule["parameters"]))
+    pool.prefect("deployment", "run", "dub-on-schedule/cpu", "--params", json.dumps(schedule["parameters"]))
     until(lambda: standing_runs(pool), 240, "the run that was due")
     [run] = standing_runs(pool)
     assert run.items == 2, "what came later too"

@@ -12,7 +12,7 @@ from console.cli.app import app
 from db.integrity.verify import verify_run
 from deepsound.pipeline import OutcomeKind
 from flows.local_run import drive_run
-from flows.progress_events import ProgressEvent, listening
+from flows.progress_events import ProgressEvent, progress_listener
 from tests.archive_setup import Archive
 from tests.made_clips import write_clip
 from tests.third_party_backends import install_plugin
@@ -195,7 +195,7 @@ def test_a_file_changed_since_it_was_registered_is_not_taken_for_what_it_was(arc
 def test_what_goes_wrong_outside_a_step_is_told_and_the_other_videos_are_done(
     archive: Archive, monkeypatch: pytest.MonkeyPatch, videos_a_shard: int
 ):
-    monkeypatch.setattr("flows.run_flow.SHARD_SIZE", videos_a_shard)
+    monkeypatch.setattr("flows.run_flow.LOCAL_SHARD_SIZE", videos_a_shard)
     clips = [silent_clip(archive.folder / f"{name}.mp4", seconds=0.4) for name in ("unlucky", "fine")]
 
     def stumble(event: ProgressEvent) -> None:
@@ -203,7 +203,7 @@ def test_what_goes_wrong_outside_a_step_is_told_and_the_other_videos_are_done(
             raise ConnectionError("the engine is gone")
 
     run_id, said = archive.register(*clips), list[str]()
-    with listening(stumble):
+    with progress_listener(stumble):
         drive_run(archive.worker, archive.place, run_id, said.append)
     assert any("ConnectionError: the engine is gone" in line for line in said)
     ends = {item.output_name: [attempt.outcome for attempt in item.attempts][-1:] for item in archive.items()}

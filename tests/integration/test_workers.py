@@ -17,7 +17,7 @@ from db.write.retries import reopen_items
 from db.write.worker_sessions import lease_seconds, live_worker_sessions
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import OutcomeKind
-from flows.concurrency import VIDEOS_AT_ONCE
+from flows.concurrency import CPU_BOUND_VIDEOS
 from tasks.operations.run_audit import verify_books
 from tests.archive_setup import Archive
 from tests.voiced_clips import silent_clip
@@ -124,7 +124,7 @@ def test_a_video_that_kills_its_worker_twice_is_set_aside_and_the_others_are_don
 
 
 def test_two_workers_with_the_same_videos_do_each_once(archive: Archive):
-    run_id = archive.register(reels(archive, 8 * VIDEOS_AT_ONCE))
+    run_id = archive.register(reels(archive, 8 * CPU_BOUND_VIDEOS))
     other = a_worker(archive, run_id)
     while not shards_at_work(archive, run_id):
         assert other.poll() is None

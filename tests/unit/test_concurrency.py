@@ -12,7 +12,7 @@ from threading import Barrier
 import pytest
 
 from deepsound.pipeline import Fallback, VoicePolicy
-from flows.concurrency import VIDEOS_AT_ONCE, on_thread, threads, videos_at_once
+from flows.concurrency import CPU_BOUND_VIDEOS, concurrent_videos, run_on_video_thread, video_threads
 from tasks.runtime.item import ItemInProgress
 from tasks.runtime.run_settings import RunSettings
 from tasks.runtime.stores import StoreUrls
@@ -53,7 +53,7 @@ def sounded_by(job: ItemInProgress, generator: str) -> ItemInProgress:
 
 
 def test_generators_that_gain_nothing_from_company_get_a_video_for_every_core(job: ItemInProgress) -> None:
-    assert videos_at_once([job]) == VIDEOS_AT_ONCE
+    assert concurrent_videos([job]) == CPU_BOUND_VIDEOS
 
 
 def test_what_a_generator_works_on_together_comes_on_top(
@@ -61,7 +61,7 @@ def test_what_a_generator_works_on_together_comes_on_top(
 ) -> None:
     install_plugin(tmp_path / "site", "deepsound.generators", "eight_together", EIGHT_TOGETHER)
     monkeypatch.syspath_prepend(tmp_path / "site")
-    assert videos_at_once([sounded_by(job, "eight_together")]) == VIDEOS_AT_ONCE + 8
+    assert concurrent_videos([sounded_by(job, "eight_together")]) == CPU_BOUND_VIDEOS + 8
 
 
 def test_what_a_reasoner_answers_together_comes_on_top_too(
@@ -70,11 +70,11 @@ def test_what_a_reasoner_answers_together_comes_on_top_too(
     install_plugin(tmp_path / "site", "deepsound.reasoners", "five_together", FIVE_TOGETHER)
     monkeypatch.syspath_prepend(tmp_path / "site")
     job.settings = replace(job.settings, reasoner="five_together")
-    assert videos_at_once([job]) == VIDEOS_AT_ONCE + 5
+    assert concurrent_videos([job]) == CPU_BOUND_VIDEOS + 5
 
 
 def test_a_generator_that_cannot_be_loaded_is_left_to_the_step_that_needs_it(job: ItemInProgress) -> None:
-    assert videos_at_once([sounded_by(job, "no-such-generator")]) == VIDEOS_AT_ONCE
+    assert concurrent_videos([sounded_by(job, "no-such-generator")]) == CPU_BOUND_VIDEOS
 
 
 def test_as_many_threads_as_videos_work_at_once_each_in_its_own_context() -> None:
@@ -87,10 +87,10 @@ def test_as_many_threads_as_videos_work_at_once_each_in_its_own_context() -> Non
 
     async def drive(number: int) -> int:
         reel.set(number)
-        return await on_thread(meet)
+        return await run_on_video_thread(meet)
 
     async def shard() -> list[int]:
-        with threads(100):
+        with video_threads(100):
             return await asyncio.gather(*(drive(number) for number in range(100)))
 
     assert asyncio.run(shard()) == list(range(100))
@@ -98,12 +98,12 @@ def test_as_many_threads_as_videos_work_at_once_each_in_its_own_context() -> Non
 
 GIVES_UP = """
 import asyncio, threading
-from flows.concurrency import on_thread, threads
+from flows.concurrency import run_on_video_thread, video_threads
 
 async def shard():
-    with threads(1):
+    with video_threads(1):
         try:
-            await asyncio.wait_for(on_thread(threading.Event().wait), 0.2)
+            await asyncio.wait_for(run_on_video_thread(threading.Event().wait), 0.2)
         except TimeoutError:
             print("given up", flush=True)
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from console.cli.app import app
 from db.write.run_events import EventKind, note_event
-from flows.supervisor import give_up
+from flows.supervisor import pause_stalled_run
 from tests.archive_setup import Archive
 
 
@@ -72,7 +72,7 @@ def test_dub_of_a_run_that_was_stopped_names_what_goes_on(quiet_archive: Archive
 
 def test_a_run_that_its_follower_gave_up_is_paused_and_status_says_why(quiet_archive: Archive):
     run = quiet_archive.submit(broken(quiet_archive), str(quiet_archive.out))
-    given_up = give_up(quiet_archive.worker, run, 5)
+    given_up = pause_stalled_run(quiet_archive.worker, run, 5)
     assert "5 shards in a row ended without ending a video" in str(given_up)
     assert "deepsound run resume" in str(given_up)
     told = json.loads(typed(quiet_archive, "run", "status", run, "--json").stdout)
@@ -83,5 +83,5 @@ def test_a_run_that_its_follower_gave_up_is_paused_and_status_says_why(quiet_arc
 def test_a_run_that_was_cancelled_meanwhile_stays_cancelled(quiet_archive: Archive):
     run = quiet_archive.submit(broken(quiet_archive), str(quiet_archive.out))
     note(quiet_archive, run, EventKind.CANCELLED)
-    give_up(quiet_archive.worker, run, 5)
+    pause_stalled_run(quiet_archive.worker, run, 5)
     assert json.loads(typed(quiet_archive, "run", "status", run, "--json").stdout)["state"] == "cancelled"

@@ -3,7 +3,7 @@
 import pytest
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from flows.prefect_server import check_answers
+from flows.prefect_server import check_server
 
 
 @pytest.mark.parametrize(
@@ -11,5 +11,5 @@ from flows.prefect_server import check_answers
 )
 def test_an_address_that_is_none_is_one_clear_line(url: str):
     with pytest.raises(DeepSoundError, match="does not answer; start it, or unset PREFECT_API_URL") as refused:
-        check_answers(url)
+        check_server(url)
     assert refused.value.code is ErrorCode.ENGINE_NOT_STARTED

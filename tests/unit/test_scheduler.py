@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.read.run_progress import OpenItem
-from flows.scheduler import LARGEST_SHARD, SHARDS_IN_FLIGHT, Shard, ShardState, next_moves, shard_size
+from flows.scheduler import LARGEST_SHARD, SHARDS_IN_FLIGHT, Shard, ShardState, next_shard_actions, shard_size
 
 ITEMS = st.lists(
     st.builds(OpenItem, st.integers(1, 60), st.sampled_from([0, 0, 0, 1, 2])),
@@ -25,47 +25,47 @@ SHARDS = st.lists(
 
 @given(ITEMS, SHARDS, st.integers(1, 20))
 def test_every_open_item_is_handed_out_once_and_only_where_no_live_shard_has_it(items, shards, size):
-    moves = next_moves(items, shards, may_go_on=True, size=size)
-    started = [item for shard in moves.start for item in shard]
-    held = {item for shard in shards if shard.standing is not ShardState.VANISHED for item in shard.items}
+    actions = next_shard_actions(items, shards, may_go_on=True, size=size)
+    started = [item for shard in actions.start for item in shard]
+    held = {item for shard in shards if shard.state is not ShardState.VANISHED for item in shard.items}
     assert len(started) == len(set(started))
     assert set(started) <= {item.id for item in items} - held
-    assert all(1 <= len(shard) <= size for shard in moves.start)
+    assert all(1 <= len(shard) <= size for shard in actions.start)
 
 
 @given(ITEMS, SHARDS, st.integers(1, 20))
 def test_no_more_shards_wait_than_workers_can_be_kept_busy_with(items, shards, size):
-    moves = next_moves(items, shards, may_go_on=True, size=size)
-    alive = [shard for shard in shards if shard.standing is not ShardState.VANISHED]
-    assert len(moves.start) <= max(0, SHARDS_IN_FLIGHT - len(alive))
+    actions = next_shard_actions(items, shards, may_go_on=True, size=size)
+    alive = [shard for shard in shards if shard.state is not ShardState.VANISHED]
+    assert len(actions.start) <= max(0, SHARDS_IN_FLIGHT - len(alive))
 
 
 @given(ITEMS, SHARDS, st.integers(1, 20))
 def test_a_video_at_which_a_worker_vanished_goes_alone(items, shards, size):
     suspect = {item.id for item in items if item.deaths}
-    for shard in next_moves(items, shards, may_go_on=True, size=size).start:
+    for shard in next_shard_actions(items, shards, may_go_on=True, size=size).start:
         assert len(shard) == 1 or suspect.isdisjoint(shard)
 
 
 @given(ITEMS, SHARDS)
 def test_a_run_that_may_not_go_on_starts_nothing_and_ends_once_the_last_worker_stopped(items, shards):
-    moves = next_moves(items, shards, may_go_on=False, size=8)
-    assert moves.start == ()
-    assert set(moves.cancel) == {shard.flow_run for shard in shards if shard.standing is ShardState.WAITING}
-    assert moves.is_over == all(shard.standing is not ShardState.WORKING for shard in shards)
+    actions = next_shard_actions(items, shards, may_go_on=False, size=8)
+    assert actions.start == ()
+    assert set(actions.cancel) == {shard.flow_run for shard in shards if shard.state is ShardState.WAITING}
+    assert actions.is_finished == all(shard.state is not ShardState.WORKING for shard in shards)
 
 
 @given(ITEMS, SHARDS, st.booleans())
 def test_what_vanished_is_given_up(items, shards, may_go_on):
-    moves = next_moves(items, shards, may_go_on=may_go_on, size=8)
-    assert set(moves.give_up) == {shard.flow_run for shard in shards if shard.standing is ShardState.VANISHED}
+    actions = next_shard_actions(items, shards, may_go_on=may_go_on, size=8)
+    assert set(actions.mark_crashed) == {shard.flow_run for shard in shards if shard.state is ShardState.VANISHED}
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, unique=True), st.integers(1, 20))
 def test_followed_to_its_end_a_run_ends_every_item(ids, size):
     open_items, rounds = [OpenItem(each, 0) for each in ids], 0
-    while not (moves := next_moves(open_items, [], may_go_on=True, size=size)).is_over:
-        done = {item for shard in moves.start for item in shard}
+    while not (actions := next_shard_actions(open_items, [], may_go_on=True, size=size)).is_finished:
+        done = {item for shard in actions.start for item in shard}
         open_items = [item for item in open_items if item.id not in done]
         rounds += 1
         assert rounds <= len(ids)

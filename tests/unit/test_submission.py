@@ -12,7 +12,7 @@ from db.write.run_events import EventKind, note_event
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.storage.bucket_files import bytes_used
 from deepsound.storage.location import InBucket
-from flows.scheduled_run import dub_again
+from flows.scheduled_run import dub_on_schedule
 from tasks.operations.retention import sweep_orphans
 from tasks.operations.run_registration import held_back, load_jobs, unfinished_items
 from tasks.operations.submission import Submission, submit, take_stock
@@ -81,7 +81,7 @@ def test_a_standing_order_leaves_a_run_that_was_stopped_and_a_person_takes_it_up
     with quiet_archive.worker.ledger.write() as session:
         note_event(session, run, kind, by="kim@desk")
     with using_stores(quiet_archive.place):
-        assert asyncio.run(dub_again.fn(an_order(quiet_archive, reel).to_json())) == run
+        assert asyncio.run(dub_on_schedule.fn(an_order(quiet_archive, reel).to_json())) == run
     assert held_back(quiet_archive.worker, run) is not None
     assert submitted(quiet_archive, reel) == run
     assert held_back(quiet_archive.worker, run) is None

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import httpx
 
 from deepsound.errors import PrefectNotStartedError, ServerUnavailableError
-from flows.prefect_server import check_answers, configured_server, use
+from flows.prefect_server import check_server, configured_server, use_server
 
 Result = TypeVar("Result")
 
@@ -21,8 +21,8 @@ def reach_server() -> None:
             where="PREFECT_API_URL",
             remedy="start one with `prefect server start` and set PREFECT_API_URL, or use `deepsound dub`",
         )
-    check_answers(api_url)
-    use(api_url, private=False)
+    check_server(api_url)
+    use_server(api_url, private=False)
 
 
 def ask(work: Coroutine[Any, Any, Result]) -> Result:

@@ -14,8 +14,7 @@ from console.cli.run.prefect_client import ask, reach_server
 from console.cli.settings import settings_from
 from console.cli.terminal import err, out, say
 from deepsound.errors import BadSettingsError
-from flows.priority import Priority
-from tasks.operations.submission import Submission, submit, take_stock
+from tasks.operations.submission import Priority, Submission, submit, take_stock
 from tasks.runtime.run_settings import Source
 from tasks.runtime.worker import Worker, worker_at
 
@@ -118,9 +117,9 @@ def _start(worker: Worker, run_id: str) -> None:
 
 
 def _repeat(submission: Submission, cron: str, videos: int, as_json: bool) -> None:
-    from flows.deployments import AGAIN, CPU, repeat
+    from flows.deployments import CPU_POOL, SCHEDULED_FLOW, create_schedule
 
-    schedule = ask(repeat(AGAIN, CPU, {"order": submission.to_json()}, cron))
+    schedule = ask(create_schedule(SCHEDULED_FLOW, CPU_POOL, {"submission": submission.to_json()}, cron))
     if as_json:
         out.file.write(json.dumps({"schedule": schedule, "items": videos}) + "\n")
         return
