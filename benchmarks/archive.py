@@ -226,7 +226,7 @@ def _tree(pid: int) -> list[psutil.Process]:
 def _kind(root: str, process: psutil.Process) -> str:
     words = " ".join(process.cmdline())
     for mark, name in (
-        ("guarded.child", "decoder"),
+        ("sandbox.child", "decoder"),
         ("server start", "server"),
         ("worker start", "worker"),
         ("prefect.engine", "flow"),

@@ -31,7 +31,7 @@ from benchmarks.tables import machine, medians, table
 from deepsound.generation.mmaudio.backend import MMAudio
 from deepsound.generation.mmaudio.networks import Networks
 from deepsound.generation.protocol import GenerationRequest
-from deepsound.media.decode import look
+from deepsound.media.decode import decode_video
 from deepsound.media.mux import mux
 from deepsound.media.probe import probe
 from deepsound.separation.bs_roformer.config import EP_317, SAMPLE_RATE, BSRoformerConfig
@@ -135,7 +135,7 @@ class OurChain:
         steps = Steps()
         coarse, voice, rest, again = (folder / f"{name}.wav" for name in ("coarse", "voice", "rest", "again"))
         with steps.timed("look"):
-            footage = look(video, self._generator.observers())
+            footage = decode_video(video, self._generator.observers())
         with steps.timed("generate"):
             self._generator.generate(GenerationRequest(video, footage, prompt, "", seed), coarse)
         with steps.timed("separate"):

@@ -32,7 +32,7 @@ from deepsound.generation.mmaudio.flow_matching import GUIDANCE, draw_noise, eul
 from deepsound.generation.mmaudio.networks import Networks, Precision, Sizes
 from deepsound.generation.mmaudio.sequence_config import lengths_for
 from deepsound.generation.protocol import GenerationRequest
-from deepsound.media.decode import look
+from deepsound.media.decode import decode_video
 from deepsound.models.checkpoints import read_state
 from tests.parity.filling import rand
 
@@ -177,12 +177,12 @@ def precision(spent: Mapping[str, Mapping[str, list[Spent]]]) -> dict[str, Row]:
 def prepare_neg(weights: Path, variant: str, features: str, clip: Path) -> Work:
     """A second generation, with features kept from the first or looked at anew."""
     generator = MMAudio(networks(weights, variant, "bfloat16"))
-    seen = look(clip, generator.observers())
+    seen = decode_video(clip, generator.observers())
     target = weights / f"neg-{os.getpid()}.wav"
     generator.generate(GenerationRequest(clip, seen, PROMPT, "", SEED), target)
 
     def work() -> None:
-        footage = seen if features == "kept" else look(clip, generator.observers())
+        footage = seen if features == "kept" else decode_video(clip, generator.observers())
         generator.generate(GenerationRequest(clip, footage, PROMPT, AGAINST_VOICES, SEED), target)
         target.unlink()
 
@@ -240,7 +240,7 @@ def prepare_whole(weights: Path, variant: str, mode: str, clip: Path) -> Work:
     generator, target = MMAudio(loaded), weights / f"whole-{os.getpid()}.wav"
 
     def work() -> None:
-        footage = look(clip, generator.observers())
+        footage = decode_video(clip, generator.observers())
         generator.generate(GenerationRequest(clip, footage, PROMPT, AGAINST_VOICES, SEED), target)
         target.unlink()
 

@@ -28,8 +28,8 @@ from console.cli.settings import settings_from
 from deepsound import cot
 from deepsound.backends import load_generator, load_reasoner
 from deepsound.generation.protocol import GenerationRequest
-from deepsound.media.broadcast_wav import BroadcastNotes, write_bwf
-from deepsound.media.decode import look
+from deepsound.media.broadcast_wav import BextMetadata, write_bwf
+from deepsound.media.decode import decode_video
 from deepsound.media.loudness import normalise
 from deepsound.media.mux import mux
 from deepsound.pipeline import Action, OutcomeKind, Step
@@ -163,7 +163,7 @@ def by_engine(clip: Path, folder: Path, watch: Stopwatch) -> None:
         made = {name: Path(scratch) / name for name in ("coarse.wav", "level.wav", "audio.wav", "video.mp4")}
         with watch.timed("engine", Step.PLAN):
             observers = {each.name: each for each in [*generator.observers(), *reasoner.observers()]}
-            footage = look(clip, list(observers.values()))
+            footage = decode_video(clip, list(observers.values()))
             cot.parse_plan(reasoner.plan(footage).raw)
         with watch.timed("engine", Step.GENERATE):
             generator.generate(GenerationRequest(clip, footage, "", "", SEED), made["coarse.wav"])
@@ -171,7 +171,7 @@ def by_engine(clip: Path, folder: Path, watch: Stopwatch) -> None:
             cot.parse_judgement(reasoner.judge(footage, made["coarse.wav"]).raw)
         with watch.timed("engine", Step.PUBLISH):
             normalise(made["coarse.wav"], made["level.wav"])
-            notes = BroadcastNotes("sound", "DeepSound", "benchmark", datetime.now(UTC))
+            notes = BextMetadata("sound", "DeepSound", "benchmark", datetime.now(UTC))
             write_bwf(made["level.wav"], made["audio.wav"], footage.info.duration, notes)
             mux(clip, made["level.wav"], made["video.mp4"], footage.info)
 
@@ -197,19 +197,19 @@ def run(clips: Sequence[Path], folder: Path) -> Cost:
 
 def one_video(clip: Path, folder: Path) -> dict[str, float]:
     """Wall time of one video with everything warm, and how often its file is opened and decoded."""
-    looks: list[Path] = []
-    look_once = tasks.runtime.item.look
-    tasks.runtime.item.look = lambda path, observers: looks.append(path) or look_once(path, observers)
+    decoded: list[Path] = []
+    decode_video = tasks.runtime.item.decode_video
+    tasks.runtime.item.decode_video = lambda path, observers: decoded.append(path) or decode_video(path, observers)
     with counted_opens(clip) as opens:
         warm = run([clip], folder / "one")
         opened = opens()
     again = run([clip], folder / "one")
-    assert looks == [clip], f"decoded {len(looks)} times"
+    assert decoded == [clip], f"decoded {len(decoded)} times"
     return {
         "warm": ms(warm.wall),
         "warm, nothing left to do": ms(again.wall),
         "engine alone": ms(timed(lambda: by_engine(clip, folder, Stopwatch()))),
-        "times decoded": len(looks),
+        "times decoded": len(decoded),
         "times opened": opened,
     }
 

@@ -24,7 +24,8 @@ from benchmarks.real_media import CLIPS, TALKING, clip_named
 from benchmarks.reference.demix import demix
 from benchmarks.synthetic_checkpoints import filled_separator
 from benchmarks.tables import machine, medians, table
-from deepsound.media.audio import extract_audio, read_span
+from deepsound.media.audio import read_span
+from deepsound.media.extract_audio import extract_audio
 from deepsound.media.probe import probe
 from deepsound.models.checkpoints import read_state
 from deepsound.separation.bs_roformer.config import SAMPLE_RATE, BSRoformerConfig

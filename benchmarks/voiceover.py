@@ -27,7 +27,7 @@ from benchmarks.voiceover_clips.rendering import Clip, clip
 from benchmarks.voiceover_clips.scores import Judged, by, measures, overlap
 from deepsound.backends import load_reasoner
 from deepsound.cot import parse_judgement
-from deepsound.media.decode import look
+from deepsound.media.decode import decode_video
 
 PROCESSES = 2
 COLUMNS = {
@@ -71,7 +71,7 @@ def judge(reasoner_name: str, made: Clip) -> Judged:
     """Look, listen, ask and parse, as the steps `plan` and `judge` do."""
     reasoner = load_reasoner(reasoner_name)
     wall, cpu = time.perf_counter(), time.process_time()
-    testimony = reasoner.judge(look(made.video, reasoner.observers()), made.sound)
+    testimony = reasoner.judge(decode_video(made.video, reasoner.observers()), made.sound)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     found = [voice.span for voice in testimony.voices if voice.off_screen]
     verdict = parse_judgement(testimony.raw).verdict

@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.media.audio import extract_audio, read_mono, write_float_wav
+from deepsound.media.audio import read_mono, write_float_wav
+from deepsound.media.extract_audio import extract_audio
 from deepsound.media.mux import mux
 from deepsound.media.probe import probe
 

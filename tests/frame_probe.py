@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.media.decode import look
-from deepsound.media.media_files import open_media
+from deepsound.media.decode import decode_video
+from deepsound.media.in_sandbox.demux import open_media, video_stream
 from deepsound.media.observers import FrameSampling
-from deepsound.media.streams import video_stream
 from tests.made_clips import read_number
 
 
@@ -31,7 +30,7 @@ class Reader:
 
 def shown(path: Path) -> list[tuple[float, int]]:
     reader = Reader()
-    look(path, [reader])
+    decode_video(path, [reader])
     return reader.shown
 
 

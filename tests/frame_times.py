@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 from hypothesis import strategies as st
 
-from deepsound.media.frame_batches import Stream
+from deepsound.media.in_sandbox.decode import FrameStream
 from deepsound.media.observers import FrameChoice
 
 RATES = [Fraction(24_000, 1001), Fraction(24), Fraction(25), Fraction(30_000, 1001), Fraction(30), Fraction(50)]
@@ -42,15 +42,15 @@ class _Viewer:
     def memory(self) -> int:
         return os.memfd_create("frames")
 
-    def hand_over(self, memory: int, stream: int, shape: Sequence[int], times: Sequence[float]) -> None:  # noqa: ARG002
+    def send_block(self, memory: int, header: tuple[int, Sequence[int], Sequence[float]]) -> None:
         os.close(memory)
-        self.times.extend(times)
+        self.times.extend(header[2])
 
 
 def taken(times: Sequence[Fraction], rate: int, ends: float | None = None) -> list[int]:
     """Numbers of the frames that a stream of the following frames takes. The video ends soon, or at `ends`."""
     viewer, starts = _Viewer(), [float(time) for time in times]
-    stream = Stream(0, float(rate), (1, 1), viewer, FrameChoice.FOLLOWING)
+    stream = FrameStream(0, float(rate), (1, 1), viewer, FrameChoice.NEXT)
     for time, until in pairwise([*starts, ends or starts[-1] + 0.01]):
         if stream.wants(time, until):
             stream.take(np.zeros((1, 1, 3), np.uint8), time)

@@ -11,7 +11,7 @@ import pytest
 from deepsound.errors import DeepSoundError
 
 FAULT = "DEEPSOUND_DECODER_FAULT"
-"""Breaks guarded processes: see `deepsound.media.sandbox.child_faults`."""
+"""Breaks guarded processes: see `deepsound.media.sandbox.child`."""
 
 
 def decoders(parent: int | None = None) -> set[int]:

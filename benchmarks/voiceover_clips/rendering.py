@@ -12,7 +12,8 @@ from benchmarks.voiceover_clips import background_sounds, people_samples, pictur
 from benchmarks.voiceover_clips.people_samples import RATE, SPEAKERS
 from benchmarks.voiceover_clips.pictures import FRAME_RATE, HEIGHT, SILENT, TALKERS, WIDTH, Curve, Film
 from benchmarks.voiceover_clips.recipes import Recipe
-from deepsound.media.audio import extract_audio, read_mono, write_float_wav
+from deepsound.media.audio import read_mono, write_float_wav
+from deepsound.media.extract_audio import extract_audio
 from deepsound.media.probe import probe
 from deepsound.spans import Span, intersect, merge
 from tests.made_clips import write_clip

@@ -11,7 +11,7 @@ from console.cli.live_progress import showing_progress
 from console.cli.run_summary import as_json, show_errors, summary_table
 from console.cli.settings import Settings, settings_from
 from console.cli.terminal import EXIT_DONE, EXIT_SOME_FAILED, err, out, say
-from deepsound.media.sandbox.pool import warm_up
+from deepsound.media.decoder_pool import warm_up
 from deepsound.pipeline import OutcomeKind
 from deepsound.storage.location import location
 from deepsound.terminal_text import speakable

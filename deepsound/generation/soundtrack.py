@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deepsound.canonical_json import Json
 from deepsound.generation.protocol import Generated, GenerationRequest
-from deepsound.media.audio import extract_audio
+from deepsound.media.extract_audio import extract_audio
 from deepsound.media.observers import Observer
 from deepsound.models.identity import ModelIdentity
 

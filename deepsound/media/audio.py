@@ -1,14 +1,14 @@
-"""Sound as a stream of blocks: reading, writing, resampling. An hour needs no more memory than a minute.
+"""Reads, writes, resamples and aligns audio as a stream of blocks, in memory that does not grow with its length.
 
 Blocks are float32 arrays (samples, channels), full scale at ±1. Files written here are 32-bit float WAV
-(RF64 beyond 4 GB) whose bytes depend on the samples alone.
+(RF64 beyond 4 GB) whose bytes depend on the samples alone. Only sound files that this program wrote are read here;
+the sound of a source is decoded in the sandbox.
 """
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import av
 import numpy as np
@@ -20,13 +20,14 @@ from av.container import OutputContainer
 from av.container.core import Flags
 from numpy.typing import NDArray
 
+from deepsound.atomic_write import replacing
 from deepsound.errors import SourceNotMediaError
-from deepsound.media.audio_sync import Block
-from deepsound.media.media_files import check_source, media_url, replacing
-from deepsound.media.probe import VideoInfo
-from deepsound.media.sandbox.pool import ask_sandbox
+from deepsound.media.media_files import check_source, media_url
+
+Block = NDArray[np.float32]
 
 _BLOCK_SECONDS = 1.0
+_SILENT_BLOCK = 1 << 16  # samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,13 @@ class AudioFormat:
     def duration(self) -> float:
         """Length in seconds."""
         return self.samples / self.sample_rate
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractedAudio(AudioFormat):
+    """Format of an extracted track, and how many of the source's packets could not be decoded."""
+
+    damaged_packets: int = 0
 
 
 def audio_format(path: Path) -> AudioFormat:
@@ -121,23 +129,34 @@ def _exactly(block: Block, samples: int) -> Block:
     return np.pad(block[:samples], ((0, max(samples - len(block), 0)), (0, 0)))
 
 
-@dataclass(frozen=True, slots=True)
-class ExtractedAudio(AudioFormat):
-    """Format of an extracted track, and how many of the source's packets could not be decoded."""
+def place_audio(
+    pieces: Iterable[tuple[int | None, Block]], samples: int, channels: int, slack: int
+) -> Iterator[Block]:
+    """Blocks of exactly `samples` samples in all, from pieces that each begin at a sample of the same clock.
 
-    damaged_packets: int = 0
-
-
-def extract_audio(video: Path, info: VideoInfo, target: Path) -> ExtractedAudio:
-    """Write the file's first audio stream as float WAV on the picture's clock, at its own rate and channels.
-
-    Sample 0 sounds with the first shown frame and round(duration * rate) samples are written: sound that starts
-    late, has gaps or ends early is filled with silence; what lies outside the shown picture is cut.
-    Raises DeepSoundError: NO_AUDIO_STREAM, SOURCE_CORRUPT, and those of opening, guarded decoding and writing.
+    Time before, between and after the pieces is silent; what lies before sample 0, past the end, or over an
+    earlier piece is cut. A piece at most `slack` samples off the end of the one before continues it (containers
+    round times), and so does one without a time.
     """
-    with replacing(target) as partial:
-        made = ask_sandbox("extract", {"video": video, "target": partial}, {"info": info.to_json()})
-    return ExtractedAudio(**cast("Mapping[str, int]", made))
+    written = 0
+    expected = 0
+    first = True
+    for at, block in pieces:
+        begin = expected if at is None or (not first and abs(at - expected) <= slack) else at
+        first, expected = False, begin + len(block)
+        kept = block[max(written - begin, 0) : max(samples - begin, 0)]
+        if not len(kept):
+            continue
+        yield from silence(max(begin, written) - written, channels)
+        yield kept
+        written = max(begin, written) + len(kept)
+    yield from silence(samples - written, channels)
+
+
+def silence(samples: int, channels: int) -> Iterator[Block]:
+    """So many samples of silence, in blocks of bounded size."""
+    for begin in range(0, samples, _SILENT_BLOCK):
+        yield np.zeros((min(_SILENT_BLOCK, samples - begin), channels), np.float32)
 
 
 def write_float_wav(target: Path, sample_rate: int, channels: int, blocks: Iterable[Block]) -> int:

@@ -13,16 +13,16 @@ from av.audio.frame import AudioFrame
 from av.container.core import Flags
 from numpy.typing import NDArray
 
-from deepsound.media.audio import audio_format, channel_layout, read_blocks, resampled_blocks
-from deepsound.media.audio_sync import Block, place_audio
-from deepsound.media.media_files import media_url, replacing
+from deepsound.atomic_write import replacing
+from deepsound.media.audio import Block, audio_format, channel_layout, place_audio, read_blocks, resampled_blocks
+from deepsound.media.media_files import media_url
 
 MASTER_RATE: Final = 48_000
 _FULL_SCALE: Final = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
-class BroadcastNotes:
+class BextMetadata:
     """What the bext chunk says, in ASCII, cut to 256, 32 and 32 characters; `coding_history`: a line a process."""
 
     description: str
@@ -32,7 +32,7 @@ class BroadcastNotes:
     coding_history: tuple[str, ...] = ()
 
 
-def write_bwf(source: Path, target: Path, duration: float, notes: BroadcastNotes) -> int:
+def write_bwf(source: Path, target: Path, duration: float, notes: BextMetadata) -> int:
     """Write a sound file as the master, exactly round(duration * 48000) samples long, and return that length.
 
     Shorter sound is followed by silence, longer sound is cut, and samples beyond full scale are held at it. The
@@ -74,7 +74,7 @@ def _quantised(block: Block) -> NDArray[np.int32]:
     return np.ascontiguousarray(held << 8)
 
 
-def _bext(notes: BroadcastNotes, channels: int) -> dict[str, str]:
+def _bext(notes: BextMetadata, channels: int) -> dict[str, str]:
     width = {1: "mono", 2: "stereo"}.get(channels, "multitrack")
     lines = (*notes.coding_history, f"A=PCM,F={MASTER_RATE},W=24,M={width}")
     return {

@@ -13,17 +13,18 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.filter import Graph
 
+from deepsound.atomic_write import replacing
 from deepsound.media.audio import (
     AudioFormat,
+    Block,
     audio_format,
     channel_layout,
     packed_frame,
     read_blocks,
     resampled_blocks,
+    silence,
     write_float_wav,
 )
-from deepsound.media.audio_sync import Block, silence
-from deepsound.media.media_files import replacing
 
 R128_LUFS: Final = -23.0
 R128_PEAK_DBTP: Final = -1.0

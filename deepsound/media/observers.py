@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.media.probe import VideoInfo
+from deepsound.media.media_info import VideoInfo
 
 _INSTANT = 1e-6  # seconds; instants and frame times this close are the same
 
@@ -30,9 +30,9 @@ _HELD_SECONDS = 1.0
 class FrameChoice(StrEnum):
     """Which frame stands for an instant."""
 
-    ON_SHOW = "on show"
+    CURRENT = "current"
     """The last that began by then: what a viewer sees."""
-    FOLLOWING = "following"
+    NEXT = "next"
     """The first that begins then or later, unless one is held: what networks were trained on."""
 
 
@@ -49,17 +49,17 @@ class FrameSampling:
 
     rate: float | None
     long_side: int | None
-    choice: FrameChoice = FrameChoice.ON_SHOW
+    choice: FrameChoice = FrameChoice.CURRENT
 
 
-def shown_size(info: VideoInfo, long_side: int | None) -> tuple[int, int]:
+def scaled_size(info: VideoInfo, long_side: int | None) -> tuple[int, int]:
     """(width, height) of frames whose longer side is at most `long_side`; they are never enlarged."""
     longest = max(info.width, info.height)
     scale = 1.0 if long_side is None else min(1.0, long_side / longest)
     return max(round(info.width * scale), 1), max(round(info.height * scale), 1)
 
 
-def shown_at_instant(rate: float | None, time: float, until: float) -> bool:
+def is_current_at_instant(rate: float | None, time: float, until: float) -> bool:
     """Whether a frame shown during [time, until) is the one on show at some k / rate; None is every frame."""
     if rate is None:
         return True
@@ -67,7 +67,7 @@ def shown_at_instant(rate: float | None, time: float, until: float) -> bool:
     return bool(instant < until - _INSTANT)
 
 
-def instants_by(rate: float, time: float) -> int:
+def instants_through(rate: float, time: float) -> int:
     """How many of the instants 0, 1 / rate, ... have come by `time`, itself included."""
     return math.floor((time + _INSTANT) * rate) + 1
 
@@ -83,7 +83,7 @@ def is_held(time: float, until: float) -> bool:
 
 
 def longest_step(rate: float) -> float:
-    """Seconds between two frames handed over as `FOLLOWING` at `rate`, beyond which the former was held."""
+    """Seconds between two frames handed over as `NEXT` at `rate`, beyond which the former was held."""
     return _HELD_SECONDS + 1 / rate + _INSTANT
 
 
@@ -115,7 +115,7 @@ class Observer(Protocol):
 
 
 @runtime_checkable
-class SeesTheEnd(Protocol):
+class EndAwareObserver(Protocol):
     """What an observer may be besides: one for which the last frame counts for as long as it is on show."""
 
     def shown_until(self, time: float) -> None:

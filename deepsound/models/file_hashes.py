@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import cast
 
+from deepsound.atomic_write import replacing
 from deepsound.canonical_json import canonical_json, sha256_bytes, sha256_file
 from deepsound.errors import DeepSoundError
-from deepsound.media.media_files import replacing
 from deepsound.user_dirs import cache_folder
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from enum import Enum, auto
 from pathlib import Path
 
+from deepsound.atomic_write import replacing
 from deepsound.canonical_json import sha256_file
 from deepsound.errors import OutputNotWritableError
-from deepsound.media.media_files import replacing
 from deepsound.storage.location import Location
 from deepsound.storage.protocol import Artifact
 

@@ -13,8 +13,8 @@ from db.read.expendable import expendable, spare_sources, unknown, written_off
 from db.read.items import find_run, run_ids
 from db.write.expiry import note_expired
 from db.write.worker_sessions import live_worker_sessions
+from deepsound.atomic_write import sweep_partials
 from deepsound.errors import BadSettingsError, DeepSoundError
-from deepsound.media.media_files import sweep_partials
 from tasks.delivery.output_target import writable
 from tasks.runtime.run_settings import RunSettings
 from tasks.runtime.worker import Worker

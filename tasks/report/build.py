@@ -14,7 +14,7 @@ from db.read.evidence import item_evidence
 from db.schema.records import FinishedStep, StepRef
 from db.schema.tables import AttemptRow, ItemRow
 from db.state.attempt_history import replay_rows
-from deepsound.media.media_files import replacing
+from deepsound.atomic_write import replacing
 from deepsound.pipeline import OutcomeKind, Step
 from deepsound.spans import Span
 from deepsound.storage.location import Location, location

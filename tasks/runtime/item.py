@@ -13,9 +13,11 @@ from deepsound.canonical_json import Json
 from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, SourceChangedError, SourceMissingError, SourceNotMediaError
 from deepsound.generation.protocol import Generator
-from deepsound.media.decode import load_observations, look
-from deepsound.media.excerpt import Excerpt, cut
+from deepsound.media.decode import decode_video
+from deepsound.media.excerpt import cut_excerpt
 from deepsound.media.media_files import check_source as check_readable
+from deepsound.media.media_info import Excerpt
+from deepsound.media.observation_files import load_observations
 from deepsound.media.observers import Footage, Observation, Observer
 from deepsound.media.probe import probe
 from deepsound.models.file_hashes import source_sha256
@@ -160,7 +162,7 @@ class ItemInProgress:
     def cut(self, part: TimeRange, target: Path) -> Excerpt:
         """Write a part of the source to `target`. Raises DeepSoundError."""
         with self.original() as path:
-            return cut(path, part.start, part.end, target)
+            return cut_excerpt(path, part.start, part.end, target)
 
     @contextmanager
     def original(self) -> Iterator[Path]:
@@ -211,13 +213,13 @@ class ItemInProgress:
     def _look(self, observers: Sequence[Observer], excerpt: Path | None) -> Footage:
         if self.part is None:
             with self.original() as path:
-                return look(path, observers)
+                return decode_video(path, observers)
         with self.worker.scratch() as scratch:
             if excerpt is None:
                 excerpt = scratch / EXCERPT
                 self.cut(self.part, excerpt)
             with self._called_by_name(excerpt):
-                return look(excerpt, observers)
+                return decode_video(excerpt, observers)
 
     def footage(self) -> Footage:
         """What the plan step saw: from memory, or from the store where another process did the looking."""

@@ -7,8 +7,8 @@ from db.schema.records import Decision
 from deepsound import cot
 from deepsound.backends import load_reasoner
 from deepsound.canonical_json import Json
-from deepsound.media.decode import save_observations
-from deepsound.media.excerpt import Excerpt
+from deepsound.media.media_info import Excerpt
+from deepsound.media.observation_files import save_observations
 from deepsound.media.observers import Footage
 from deepsound.pipeline import Action
 from deepsound.reasoning.protocol import Reply

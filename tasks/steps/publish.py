@@ -5,10 +5,11 @@ from pathlib import Path
 
 from db.schema.records import Change, StepRef
 from deepsound.canonical_json import Json
-from deepsound.media.broadcast_wav import BroadcastNotes, write_bwf
+from deepsound.media.broadcast_wav import BextMetadata, write_bwf
 from deepsound.media.loudness import Loudness, measure_loudness, normalise
-from deepsound.media.mux import MEDIA_TYPES, container_for, mux
-from deepsound.media.probe import VideoInfo
+from deepsound.media.media_files import MEDIA_TYPES, container_for
+from deepsound.media.media_info import VideoInfo
+from deepsound.media.mux import mux
 from deepsound.pipeline import Action, Ending, OutcomeKind, Stem, Step
 from deepsound.spans import Span
 from deepsound.storage.protocol import Artifact
@@ -120,9 +121,9 @@ def _loudness(measured: Loudness) -> Json:
     return {"lufs": measured.integrated_lufs, "true_peak_dbtp": measured.true_peak_dbtp}
 
 
-def _notes(job: ItemInProgress, what: str) -> BroadcastNotes:
+def _notes(job: ItemInProgress, what: str) -> BextMetadata:
     """Who made a delivered sound, for its bext chunk: the reference leads back to the ledger."""
-    return BroadcastNotes(
+    return BextMetadata(
         description=f"{what} of {job.name}",
         originator="DeepSound",
         originator_reference=f"item {job.item_id}",

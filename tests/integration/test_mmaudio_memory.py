@@ -22,7 +22,7 @@ from deepsound.generation.mmaudio.observers import CLIP_OBSERVATION, SYNC_OBSERV
 from deepsound.generation.mmaudio.sampling_windows import blend, plan_windows
 from deepsound.generation.mmaudio.sequence_config import AUDIO_44K, SYNC_RATE, SYNC_STRIDE, FlowConfig
 from deepsound.generation.protocol import GenerationRequest
-from deepsound.media.decode import look
+from deepsound.media.decode import decode_video
 from deepsound.media.observers import Footage
 from deepsound.models.checkpoints import give_back_memory
 from tests.made_clips import write_clip
@@ -98,7 +98,7 @@ def peak_of_a_clip(files: Files, clip: Path, *, lean: bool) -> int:
 
 
 def make(generator: MMAudio, clip: Path) -> None:
-    footage = look(clip, generator.observers())
+    footage = decode_video(clip, generator.observers())
     generator.generate(GenerationRequest(clip, footage, "rain", "", seed=1), clip.with_suffix(".wav"))
 
 
@@ -128,15 +128,15 @@ def peaks_of_looking(folder: Path) -> list[int]:
     clips = [
         write_clip(folder / f"{seconds}.mp4", seconds=seconds, rate=1, size=(32, 32)) for seconds in (30, 600)
     ]
-    look(clips[0], generator.observers())
-    return [peak_of(lambda clip=clip: look(clip, generator.observers())) for clip in clips]
+    decode_video(clips[0], generator.observers())
+    return [peak_of(lambda clip=clip: decode_video(clip, generator.observers())) for clip in clips]
 
 
 def peaks_of_generating(folder: Path) -> list[int]:
     """Peaks in bytes over making the sound of three minutes, of which one piece is whole, and of ten."""
     generator = light_generator(folder)
     clip = write_clip(folder / "clip.mp4", seconds=2, rate=1, size=(32, 32))
-    footage = look(clip, generator.observers())
+    footage = decode_video(clip, generator.observers())
     requests = [GenerationRequest(clip, lasting(footage, minutes), "", "", seed=1) for minutes in (3, 10)]
     generator.generate(requests[0], folder / "sound.wav")
     return [peak_of(lambda asked=asked: generator.generate(asked, folder / "sound.wav")) for asked in requests]
@@ -201,7 +201,7 @@ def idle_after_a_request(folder: Path) -> tuple[int, int]:
     """Bytes that a minute's sound adds at most, and those that the process then holds without using them."""
     generator = light_generator(folder, BigVGANConfig(80, (8, 4, 4, 4), second=False, width=512))
     clip = write_clip(folder / "clip.mp4", seconds=2, rate=1, size=(32, 32))
-    request = GenerationRequest(clip, lasting(look(clip, generator.observers()), 1), "", "", seed=1)
+    request = GenerationRequest(clip, lasting(decode_video(clip, generator.observers()), 1), "", "", seed=1)
     generator.generate(request, folder / "sound.wav")
     before = memory("VmRSS")
     peak = peak_of(lambda: generator.generate(request, folder / "sound.wav"))

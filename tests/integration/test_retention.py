@@ -7,9 +7,9 @@ import pytest
 
 from db.write.retries import reopen_items
 from db.write.reviews import Opinion
+from deepsound.atomic_write import replacing
 from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.media_files import replacing
 from deepsound.pipeline import Step
 from tasks.operations.item_review import review_item
 from tasks.operations.retention import Swept, prune, sweep_orphans, sweep_unfinished

@@ -15,10 +15,11 @@ import pytest
 
 from deepsound.errors import ErrorCode
 from deepsound.media.audio import write_float_wav
-from deepsound.media.decode import look
+from deepsound.media.decode import decode_video
+from deepsound.media.decoder_pool import HANDLERS
 from deepsound.media.mux import mux
 from deepsound.media.probe import probe
-from deepsound.media.sandbox.process import EndedError, GuardedProcess, environment
+from deepsound.media.sandbox.process import ProcessEndedError, SandboxProcess, child_environment
 from deepsound.pipeline import OutcomeKind
 from tests.archive_setup import Archive
 from tests.made_clips import tone, write_clip
@@ -45,10 +46,10 @@ def test_a_process_that_computes_for_ever_is_ended_by_the_kernel_too(
 ) -> None:
     monkeypatch.setenv(FAULT, "spin:poison")
     monkeypatch.setenv("DEEPSOUND_DECODER_SECONDS", "0.01")
-    process = GuardedProcess(environment())
-    request = {"work": "describe", "paths": {"video": str(poison)}}
-    with pytest.raises(EndedError) as caught:
-        process.work(request, 60, lambda _: None)
+    process = SandboxProcess(HANDLERS, child_environment())
+    request = {"handler": "probe", "paths": {"video": str(poison)}}
+    with pytest.raises(ProcessEndedError) as caught:
+        process.run(request, 60, lambda _: None)
     process.end()
     assert caught.value.code == -signal.SIGXCPU
 
@@ -60,12 +61,12 @@ def test_a_picture_too_large_for_its_memory_is_an_error_that_says_so(
     black = np.zeros((size[1], size[0], 3), np.uint8)
     film = write_clip(tmp_path / "8k.mp4", size=size, times=[0], frames=[black], options={"preset": "ultrafast"})
     monkeypatch.setenv("DEEPSOUND_DECODER_GIB", "0.2")
-    failure = failure_of(lambda: look(film, []))
+    failure = failure_of(lambda: decode_video(film, []))
     assert failure.code is ErrorCode.DECODER_OVER_LIMIT
     assert "over 0.2 GiB of memory" in str(failure)
     assert "DEEPSOUND_DECODER_GIB" in failure.remedy
     monkeypatch.delenv("DEEPSOUND_DECODER_GIB")
-    assert look(film, []).frames == 1
+    assert decode_video(film, []).frames == 1
 
 
 def test_it_dies_with_its_parent_even_in_the_middle_of_its_work(poison: Path) -> None:
@@ -88,10 +89,10 @@ def seconds_computed(pid: int) -> float:
 
 def test_none_is_left_when_the_program_ends(poison: Path) -> None:
     program = (
-        "import os, sys; from pathlib import Path; from deepsound.media.decode import look\n"
-        "from deepsound.media.sandbox import pool\n"
-        "assert look(Path(sys.argv[1]), []).frames == 5\n"
-        "print(*(process.pid for process in pool.idle()))\n"
+        "import os, sys; from pathlib import Path; from deepsound.media.decode import decode_video\n"
+        "from deepsound.media.decoder_pool import POOL\n"
+        "assert decode_video(Path(sys.argv[1]), []).frames == 5\n"
+        "print(*(process.pid for process in POOL.idle()))\n"
         "assert not {'prefect', 'torch', 'sqlalchemy'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program, poison], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ from deepsound.backends import load_reasoner, reasoners_named
 from deepsound.cot import Judgement, ReplyForm, SilenceAnswer, Verdict
 from deepsound.errors import DeepSoundError
 from deepsound.media.audio import write_float_wav
-from deepsound.media.decode import look
+from deepsound.media.decode import decode_video
 from deepsound.media.observers import Footage
 from deepsound.reasoning.ensemble import SURELY, SURELY_NOT, Vote, settle, votes
 from deepsound.reasoning.protocol import AnswersTogether, HearsSilence, Member, Reply
@@ -29,7 +29,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> tuple[Footage, Path]:
     folder = tmp_path_factory.mktemp("scene")
     hiss = np.random.default_rng(1).uniform(-0.1, 0.1, RATE).astype(np.float32)
     write_float_wav(folder / "hiss.wav", RATE, 1, [hiss[:, np.newaxis]])
-    return look(silent_clip(folder / "ball.mp4"), load_reasoner("evidence").observers()), folder / "hiss.wav"
+    ball = silent_clip(folder / "ball.mp4")
+    return decode_video(ball, load_reasoner("evidence").observers()), folder / "hiss.wav"
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from deepsound import cot
 from deepsound.canonical_json import canonical_json
 from deepsound.detection.centerface import find_faces
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.audio import extract_audio
-from deepsound.media.decode import look
+from deepsound.media.decode import decode_video
+from deepsound.media.extract_audio import extract_audio
 from deepsound.media.observers import Footage, FrameSampling
 from deepsound.models.identity import packaged_file
 from deepsound.models.onnx_dynamic_shapes import with_open_shapes
@@ -51,7 +51,7 @@ def present(clip: Path) -> Path:
 
 @cache
 def looked(clip: Path) -> Footage:
-    return look(clip, Evidence().observers())
+    return decode_video(clip, Evidence().observers())
 
 
 def judge(footage: Footage, sound: np.ndarray, folder: Path) -> protocol.Reply:
@@ -264,7 +264,7 @@ def test_the_plan_is_the_protocols_own():
 def test_the_same_video_and_sound_get_the_same_testimony(tmp_path):
     speech = voice_samples.place(voice_samples.speak(SENTENCE), 0.5, 5.0)
     first = judge(looked(TALKER), speech, tmp_path)
-    again = judge(look(TALKER, Evidence().observers()), speech, tmp_path)
+    again = judge(decode_video(TALKER, Evidence().observers()), speech, tmp_path)
     assert first == again
 
 
@@ -294,7 +294,7 @@ class Onlooker:
 
 def test_the_frames_named_are_the_frames_looked_at(tmp_path):
     onlooker = Onlooker()
-    footage = look(TALKER, [*Evidence().observers(), onlooker])
+    footage = decode_video(TALKER, [*Evidence().observers(), onlooker])
     testimony = judge(footage, voice_samples.speak(SENTENCE), tmp_path)
     assert [frame.sha256 for frame in testimony.frames] == [
         hashlib.sha256(frame.tobytes()).hexdigest() for frame in onlooker.frames
@@ -376,7 +376,7 @@ def test_it_is_registered_under_its_name():
 
 
 def test_footage_seen_by_others_is_refused(tmp_path):
-    footage = look(BUNNY, [])
+    footage = decode_video(BUNNY, [])
     with pytest.raises(DeepSoundError, match=SIGHT) as caught:
         judge(footage, voice_samples.speak(SENTENCE), tmp_path)
     assert caught.value.code is ErrorCode.INTERNAL

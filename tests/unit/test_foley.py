@@ -17,7 +17,7 @@ from deepsound.detection.speech_activity import find_speech
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.foley import Foley
 from deepsound.generation.protocol import Generated, GenerationRequest
-from deepsound.media.decode import look
+from deepsound.media.decode import decode_video
 from deepsound.media.observers import Footage
 from deepsound.silence import QUIET_DBFS
 from tests.made_clips import bouncing_ball, numbered, write_clip
@@ -59,7 +59,7 @@ class Take:
 
 @cache
 def footage_of(clip: Path) -> Footage:
-    return look(clip, Foley().observers())
+    return decode_video(clip, Foley().observers())
 
 
 def sounded(clip: Path, folder: Path, prompt: str = "", negative_prompt: str = "", seed: int = 1) -> Take:
@@ -248,7 +248,7 @@ def test_one_frame_is_enough(tmp_path: Path) -> None:
 
 
 def test_footage_it_has_not_seen_is_a_clear_error(ball: Path, tmp_path: Path) -> None:
-    unseen = look(ball, [])
+    unseen = decode_video(ball, [])
     with pytest.raises(DeepSoundError) as caught:
         Foley().generate(GenerationRequest(ball, unseen, "", "", 1), tmp_path / "coarse.wav")
     assert caught.value.code is ErrorCode.INTERNAL

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deepsound.errors import DeepSoundError
-from deepsound.media.decode import look
+from deepsound.media.decode import decode_video
 from deepsound.media.observers import Footage
 from tasks.runtime.footage_cache import FootageCache
 from tests.made_clips import write_clip
@@ -25,7 +25,7 @@ def test_threads_that_ask_at_once_share_one_decode(clip: Path):
 
     def ask(_: int) -> Footage:
         started.wait()
-        return in_hand.get("reel", lambda: looks.append(1) or look(clip, []))
+        return in_hand.get("reel", lambda: looks.append(1) or decode_video(clip, []))
 
     with ThreadPoolExecutor(THREADS) as pool:
         seen = list(pool.map(ask, range(THREADS)))
@@ -38,11 +38,11 @@ def test_videos_do_not_wait_for_each_other(clip: Path):
 
     def slow() -> Footage:
         assert second_done.wait(timeout=20)
-        return look(clip, [])
+        return decode_video(clip, [])
 
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(in_hand.get, "first", slow)
-        in_hand.get("second", lambda: look(clip, []))
+        in_hand.get("second", lambda: decode_video(clip, []))
         second_done.set()
         assert first.result(timeout=20).frames == 5
 
@@ -53,7 +53,7 @@ def test_a_failure_is_told_to_all_who_waited_and_is_not_kept(clip: Path, tmp_pat
     def fail() -> Footage:
         looks.append(1)
         waiting.wait(timeout=20)
-        return look(tmp_path / "missing.mp4", [])
+        return decode_video(tmp_path / "missing.mp4", [])
 
     def ask(_: int) -> str:
         started.wait()
@@ -67,12 +67,12 @@ def test_a_failure_is_told_to_all_who_waited_and_is_not_kept(clip: Path, tmp_pat
         waiting.set()
         assert all("missing.mp4" in line for line in told)
     assert len(looks) <= THREADS
-    assert in_hand.get("reel", lambda: look(clip, [])).frames == 5
+    assert in_hand.get("reel", lambda: decode_video(clip, [])).frames == 5
 
 
 def test_what_was_let_go_is_seen_anew(clip: Path):
     in_hand = FootageCache()
-    first = in_hand.get("reel", lambda: look(clip, []))
-    assert in_hand.get("reel", lambda: look(clip, [])) is first
+    first = in_hand.get("reel", lambda: decode_video(clip, []))
+    assert in_hand.get("reel", lambda: decode_video(clip, [])) is first
     in_hand.let_go("reel")
-    assert in_hand.get("reel", lambda: look(clip, [])) is not first
+    assert in_hand.get("reel", lambda: decode_video(clip, [])) is not first

@@ -18,7 +18,7 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import (
     AudioFormat,
     audio_format,
-    extract_audio,
+    place_audio,
     read_blocks,
     read_mono,
     read_span,
@@ -26,7 +26,7 @@ from deepsound.media.audio import (
     resampled_blocks,
     write_float_wav,
 )
-from deepsound.media.audio_sync import place_audio
+from deepsound.media.extract_audio import extract_audio
 from deepsound.media.probe import probe
 from tests.made_clips import clicks, edit_list, scratch, tone, write_clip
 

@@ -11,10 +11,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from deepsound.media.audio import read_blocks, write_float_wav
-from deepsound.media.broadcast_wav import BroadcastNotes, write_bwf
+from deepsound.media.broadcast_wav import BextMetadata, write_bwf
 from tests.made_clips import tone
 
-NOTES = BroadcastNotes(
+NOTES = BextMetadata(
     "Reel 41, voice-over removed", "DeepSound", "run-7/item-3", datetime(2026, 11, 23, 4, 5, 6), ("A=AAC,F=44100",)
 )
 

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media import decord_reader
-from deepsound.media.decode import load_observations, look, save_observations
-from deepsound.media.frame_reader import Showing
-from deepsound.media.observers import FrameChoice, FrameSampling, shown_at_instant, shown_size
+from deepsound.media.decode import decode_video
+from deepsound.media.in_sandbox import decord_reader
+from deepsound.media.in_sandbox.frame_reader import DecodingPass
+from deepsound.media.observation_files import load_observations, save_observations
+from deepsound.media.observers import FrameChoice, FrameSampling, is_current_at_instant, scaled_size
 from deepsound.media.probe import probe
 from tests.count_opens import counted_opens
 from tests.frame_times import chosen_by_the_reference, frame_times, taken
@@ -40,7 +41,7 @@ class Witness:
         rate: float | None = None,
         long_side: int | None = None,
         name: str = "witness",
-        choice: FrameChoice = FrameChoice.ON_SHOW,
+        choice: FrameChoice = FrameChoice.CURRENT,
     ) -> None:
         self.name = name
         self.sampling = FrameSampling(rate, long_side, choice)
@@ -69,7 +70,7 @@ def no_decord(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_frame_is_seen_once_in_order_at_its_time(tmp_path: Path) -> None:
     seen = Witness()
-    footage = look(write_clip(tmp_path / "a.mp4", seconds=2), [seen])
+    footage = decode_video(write_clip(tmp_path / "a.mp4", seconds=2), [seen])
     assert seen.numbers == list(range(50))
     assert seen.times == pytest.approx([i / 25 for i in range(50)])
     assert footage.frames == 50
@@ -78,7 +79,7 @@ def test_every_frame_is_seen_once_in_order_at_its_time(tmp_path: Path) -> None:
 
 def test_blocks_stay_small_however_long_the_video(tmp_path: Path) -> None:
     seen = Witness()
-    look(write_clip(tmp_path / "a.mp4", seconds=6, size=(32, 32)), [seen])
+    decode_video(write_clip(tmp_path / "a.mp4", seconds=6, size=(32, 32)), [seen])
     assert len(seen.frames) == 150
     assert seen.largest_block <= 32
 
@@ -91,26 +92,26 @@ def test_the_file_is_opened_once_for_all_observers(tmp_path: Path, name: str) ->
     info = probe(clip)
     observers = [Witness(name=f"w{i}", rate=rate) for i, rate in enumerate((None, 1.0, 25.0))]
     with counted_opens(clip) as opens:
-        look(clip, observers, info)
+        decode_video(clip, observers, info)
         assert opens() == 1
 
 
 def test_a_rate_hands_over_the_frame_on_show_at_each_instant(tmp_path: Path) -> None:
     seen = Witness(rate=4.0)
-    look(write_clip(tmp_path / "a.mp4", seconds=2, rate=10), [seen])
+    decode_video(write_clip(tmp_path / "a.mp4", seconds=2, rate=10), [seen])
     assert seen.numbers == [0, 2, 5, 7, 10, 12, 15, 17]
     assert seen.times == pytest.approx([0.0, 0.2, 0.5, 0.7, 1.0, 1.2, 1.5, 1.7])
 
 
 def test_a_rate_above_the_videos_hands_each_frame_over_once(tmp_path: Path) -> None:
     seen = Witness(rate=60.0)
-    look(write_clip(tmp_path / "a.mp4", seconds=1, rate=10), [seen])
+    decode_video(write_clip(tmp_path / "a.mp4", seconds=1, rate=10), [seen])
     assert seen.numbers == list(range(10))
 
 
 def test_a_frame_shown_for_long_stands_for_all_its_instants(tmp_path: Path) -> None:
     seen = Witness(rate=10.0)
-    look(write_clip(tmp_path / "a.mp4", times=[0, 0.05, 0.1, 0.55, 0.6]), [seen])
+    decode_video(write_clip(tmp_path / "a.mp4", times=[0, 0.05, 0.1, 0.55, 0.6]), [seen])
     assert seen.numbers == [0, 2, 4]
 
 
@@ -126,7 +127,7 @@ def test_sampling_picks_exactly_the_frames_on_show_at_an_instant(steps: list[flo
         if np.abs(instants - begin).min() < 1e-5 or np.abs(instants - end).min() < 1e-5:
             continue
         expected = bool(((instants >= begin) & (instants < end)).any())
-        assert shown_at_instant(rate, begin, end) == expected
+        assert is_current_at_instant(rate, begin, end) == expected
 
 
 @given(frame_times, st.sampled_from([8, 25]))
@@ -145,11 +146,11 @@ def test_both_of_mmaudios_rates_see_the_references_frames_of_a_real_clip_in_one_
     clip = shipped_clip("carphone_pristine.mp4")  # 29.97 frames a second
     with av.open(str(clip)) as container:
         times = [frame.pts * frame.time_base for frame in container.decode(video=0)]
-    eight, twenty_five = (Witness(rate, None, str(rate), FrameChoice.FOLLOWING) for rate in (8.0, 25.0))
+    eight, twenty_five = (Witness(rate, None, str(rate), FrameChoice.NEXT) for rate in (8.0, 25.0))
     on_show, every = Witness(25.0, None, "on show"), Witness(name="every")
     info = probe(clip)
     with counted_opens(clip) as opens:
-        look(clip, [eight, twenty_five, on_show, every], info)
+        decode_video(clip, [eight, twenty_five, on_show, every], info)
         assert opens() == 1
     for seen in (eight, twenty_five):
         numbers = chosen_by_the_reference(times, int(seen.sampling.rate or 0))
@@ -160,7 +161,7 @@ def test_both_of_mmaudios_rates_see_the_references_frames_of_a_real_clip_in_one_
 
 def test_frames_are_scaled_to_the_long_side_and_never_enlarged(tmp_path: Path) -> None:
     small, same, large = Witness(1, 80, "small"), Witness(1, None, "same"), Witness(1, 4000, "large")
-    look(write_clip(tmp_path / "a.mp4"), [small, same, large])
+    decode_video(write_clip(tmp_path / "a.mp4"), [small, same, large])
     assert small.frames[0].shape == (60, 80, 3)
     assert same.frames[0].shape == large.frames[0].shape == (120, 160, 3)
 
@@ -168,8 +169,8 @@ def test_frames_are_scaled_to_the_long_side_and_never_enlarged(tmp_path: Path) -
 def test_what_an_observer_sees_depends_on_no_other_observer(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4")
     alone, together = Witness(None, 80), Witness(None, 80)
-    look(clip, [alone])
-    look(clip, [together, Witness(5, 120, "b"), Witness(None, None, "c")])
+    decode_video(clip, [alone])
+    decode_video(clip, [together, Witness(5, 120, "b"), Witness(None, None, "c")])
     assert np.array_equal(alone.frames, together.frames)
     assert alone.times == together.times
 
@@ -177,9 +178,9 @@ def test_what_an_observer_sees_depends_on_no_other_observer(tmp_path: Path) -> N
 def test_decord_decodes_a_plain_file_and_pyav_shows_the_very_same(tmp_path: Path, request) -> None:
     clip = write_clip(tmp_path / "a.mp4", options={"bf": "2", "g": "10", "preset": "fast"}, seconds=2)
     seen = Witness(None, 96)
-    assert look(clip, [seen]).decoder == "decord"
+    assert decode_video(clip, [seen]).decoder == "decord"
     request.getfixturevalue("no_decord")
-    showing = Showing(clip, probe(clip), lambda *_: True)
+    showing = DecodingPass(clip, probe(clip), lambda *_: True)
     pictures = [(picture.time, picture.rgb((96, 72))) for picture in showing]
     assert showing.decoder == "pyav"
     assert seen.times == pytest.approx([time for time, _ in pictures], abs=1e-9)
@@ -189,7 +190,7 @@ def test_decord_decodes_a_plain_file_and_pyav_shows_the_very_same(tmp_path: Path
 @pytest.mark.skipif(not WHALE.exists(), reason="the whale clip is not beside this checkout")
 def test_hidden_frames_of_the_whale_clip_are_not_shown() -> None:
     seen = Witness(None, 64)
-    footage = look(WHALE, [seen])
+    footage = decode_video(WHALE, [seen])
     assert footage.decoder == "pyav"
     assert len(seen.frames) == 251
     assert seen.times == pytest.approx([i / 25 for i in range(251)])
@@ -198,7 +199,7 @@ def test_hidden_frames_of_the_whale_clip_are_not_shown() -> None:
 def test_hidden_frames_before_and_after_the_shown_ones_stay_hidden(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", seconds=2, options={"g": "12"})
     seen = Witness()
-    look(edit_list(clip, [(0.6, 0.52)]), [seen])
+    decode_video(edit_list(clip, [(0.6, 0.52)]), [seen])
     assert seen.numbers == list(range(13, 28))
     assert seen.times == pytest.approx([i / 25 for i in range(15)])
 
@@ -207,7 +208,7 @@ def test_hidden_frames_before_and_after_the_shown_ones_stay_hidden(tmp_path: Pat
 def test_a_variable_rate_keeps_its_times(tmp_path: Path, suffix: str) -> None:
     times = [0, 0.04, 0.1, 0.2, 0.21, 0.5, 0.9]
     seen = Witness()
-    look(write_clip(tmp_path / f"a.{suffix}", times=times), [seen])
+    decode_video(write_clip(tmp_path / f"a.{suffix}", times=times), [seen])
     assert seen.numbers == list(range(7))
     assert seen.times == pytest.approx(times, abs=0.0006)
 
@@ -215,14 +216,14 @@ def test_a_variable_rate_keeps_its_times(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("rotation", [90, 180, 270])
 def test_rotated_video_is_seen_upright(tmp_path: Path, rotation: int) -> None:
     seen = Witness()
-    look(write_clip(tmp_path / "a.mp4", rotation=rotation), [seen])
+    decode_video(write_clip(tmp_path / "a.mp4", rotation=rotation), [seen])
     # Turned back anticlockwise by as much, the frames read as they were coded.
     assert [read_number(np.rot90(frame, rotation // 90)) for frame in seen.frames] == list(range(25))
 
 
 def test_pixels_that_are_not_square_are_made_square(tmp_path: Path) -> None:
     seen = Witness()
-    look(write_clip(tmp_path / "a.mp4", size=(180, 144), aspect=Fraction(16, 15)), [seen])
+    decode_video(write_clip(tmp_path / "a.mp4", size=(180, 144), aspect=Fraction(16, 15)), [seen])
     assert seen.frames[0].shape == (144, 192, 3)
     assert seen.numbers == list(range(25))
 
@@ -246,7 +247,7 @@ def test_pixels_that_are_not_square_are_made_square(tmp_path: Path) -> None:
 )
 def test_what_archives_have_is_shown_frame_by_frame(tmp_path: Path, name: str, options) -> None:
     seen = Witness()
-    footage = look(write_clip(tmp_path / name, **options), [seen])
+    footage = decode_video(write_clip(tmp_path / name, **options), [seen])
     assert seen.numbers == list(range(25))
     assert seen.times == pytest.approx([i / 25 for i in range(25)], abs=1e-6)
     assert footage.damage is None
@@ -264,7 +265,7 @@ def combed(time: float) -> NDArray[np.uint8]:
 def test_interlaced_material_is_seen_without_combs(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", seconds=0.8, frames=combed, interlaced=True, options={"crf": "4"})
     seen = Witness()
-    look(clip, [seen])
+    decode_video(clip, [seen])
     assert len(seen.frames) == 20
     assert seen.times == pytest.approx([i / 25 for i in range(20)])
     for time, frame in zip(seen.times[2:18], seen.frames[2:18], strict=True):
@@ -278,14 +279,14 @@ def combing(picture: NDArray[np.uint8]) -> float:
 
 def test_one_frame_is_seen(tmp_path: Path) -> None:
     seen = Witness(rate=8.0)
-    assert look(write_clip(tmp_path / "a.mp4", seconds=0.04), [seen]).frames == 1
+    assert decode_video(write_clip(tmp_path / "a.mp4", seconds=0.04), [seen]).frames == 1
     assert (seen.numbers, seen.times) == ([0], [0.0])
 
 
 def test_a_file_cut_off_in_the_middle_is_seen_as_far_as_it_goes_and_the_footage_says_so(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", seconds=4, container_options={"movflags": "faststart"})
     seen = Witness()
-    footage = look(cut_off(clip, 0.6), [seen])
+    footage = decode_video(cut_off(clip, 0.6), [seen])
     assert seen.numbers[:10] == list(range(10))
     assert 10 < footage.frames < 90
     assert footage.damage is not None
@@ -295,7 +296,7 @@ def test_a_file_cut_off_in_the_middle_is_seen_as_far_as_it_goes_and_the_footage_
 def test_damage_in_the_middle_is_stepped_over_and_told(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mkv", seconds=4, options={"g": "10"})
     seen = Witness()
-    footage = look(scratch(clip, 0.4, 0.5), [seen])
+    footage = decode_video(scratch(clip, 0.4, 0.5), [seen])
     assert seen.numbers[:10] == list(range(10))
     assert seen.numbers[-10:] == list(range(90, 100))
     assert seen.times == sorted(seen.times)
@@ -308,22 +309,22 @@ def test_where_no_frame_decodes_the_source_is_corrupt(tmp_path: Path) -> None:
     size = clip.stat().st_size
     scratch(clip, (clip.read_bytes().index(b"mdat") + 8) / size, 1.0)
     with pytest.raises(DeepSoundError) as caught:
-        look(clip, [Witness()], info)
+        decode_video(clip, [Witness()], info)
     assert caught.value.code is ErrorCode.SOURCE_CORRUPT
 
 
 def test_two_observers_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="share a name"):
-        look(write_clip(tmp_path / "a.mp4", seconds=0.2), [Witness(), Witness()])
+        decode_video(write_clip(tmp_path / "a.mp4", seconds=0.2), [Witness(), Witness()])
 
 
 def test_looking_without_observers_still_counts_frames(tmp_path: Path) -> None:
-    assert look(write_clip(tmp_path / "a.mp4"), []).frames == 25
+    assert decode_video(write_clip(tmp_path / "a.mp4"), []).frames == 25
 
 
 def test_a_thin_picture_keeps_at_least_one_pixel(tmp_path: Path) -> None:
     info = probe(write_clip(tmp_path / "a.mp4", size=(640, 2), codec="mpeg4", seconds=0.2))
-    assert shown_size(info, 64) == (64, 1)
+    assert scaled_size(info, 64) == (64, 1)
 
 
 def test_observations_are_stored_and_read_back_whole(tmp_path: Path) -> None:

@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 from scipy.signal import correlate
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.audio import extract_audio, read_blocks, write_float_wav
-from deepsound.media.excerpt import Excerpt, cut
-from deepsound.media.mux import container_for, mux
+from deepsound.media.audio import read_blocks, write_float_wav
+from deepsound.media.excerpt import cut_excerpt
+from deepsound.media.extract_audio import extract_audio
+from deepsound.media.media_files import container_for
+from deepsound.media.media_info import Excerpt
+from deepsound.media.mux import mux
 from deepsound.media.probe import probe
 from tests.frame_probe import shown, stored_packets
 from tests.made_clips import clicks, edit_list, tone, write_clip
@@ -47,7 +50,7 @@ def frames_of(video: list[tuple[float, int]], start: float, end: float | None) -
 
 def cut_from(clip: Path, start: float, end: float | None) -> tuple[Path, Excerpt]:
     target = clip.with_name("excerpt")
-    return target, cut(clip, start, end, target)
+    return target, cut_excerpt(clip, start, end, target)
 
 
 ARCHIVE = {

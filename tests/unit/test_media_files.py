@@ -12,12 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deepsound.atomic_write import replacing, sweep_partials
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.audio import audio_format, extract_audio, write_float_wav
-from deepsound.media.decode import look
+from deepsound.media.audio import audio_format, write_float_wav
+from deepsound.media.decode import decode_video
+from deepsound.media.extract_audio import extract_audio
+from deepsound.media.in_sandbox.demux import open_media
 from deepsound.media.loudness import normalise
-from deepsound.media.media_files import open_media, replacing, sweep_partials
-from deepsound.media.mux import container_for, mux
+from deepsound.media.media_files import container_for
+from deepsound.media.mux import mux
 from deepsound.media.probe import probe
 from tests.count_opens import counted_opens
 from tests.made_clips import clicks, write_clip
@@ -46,7 +49,7 @@ def test_a_hostile_name_is_a_name(tmp_path: Path, name: str, monkeypatch: pytest
     clip = Path(name)
     info = probe(clip)
     assert info.frames == 10
-    assert look(clip, [], info).frames == 10
+    assert decode_video(clip, [], info).frames == 10
     sound = Path(name + ".wav")
     extract_audio(clip, info, sound)
     normalise(sound, sound)
@@ -58,7 +61,7 @@ def test_a_hostile_name_is_a_name(tmp_path: Path, name: str, monkeypatch: pytest
 def test_a_name_that_is_no_text_is_a_name(tmp_path: Path) -> None:
     clip = tmp_path / os.fsdecode(b"latin1-\xe9\xff.mp4")
     write_clip(tmp_path / "a.mp4", seconds=0.2).rename(clip)
-    assert look(clip, []).frames == 5
+    assert decode_video(clip, []).frames == 5
 
 
 def test_a_file_called_minus_is_not_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +145,7 @@ def test_damage_anywhere_ends_in_a_result_or_in_one_clear_error(
     failure = None
     try:
         info = probe(clip)
-        assert look(clip, [], info).frames > 0
+        assert decode_video(clip, [], info).frames > 0
         mux(clip, tmp_path / "new.wav", tmp_path / ("out" + container_for(info)), info)
         if info.audio is not None:
             extract_audio(clip, info, tmp_path / "own.wav")

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.audio import audio_format, extract_audio, read_blocks, write_float_wav
-from deepsound.media.edit_lists import read_edit_lists
-from deepsound.media.media_files import open_media
-from deepsound.media.mux import FORMATS, MEDIA_TYPES, container_for, mux
-from deepsound.media.probe import VideoInfo, probe
+from deepsound.media.audio import audio_format, read_blocks, write_float_wav
+from deepsound.media.extract_audio import extract_audio
+from deepsound.media.in_sandbox.demux import open_media
+from deepsound.media.in_sandbox.edit_lists import read_edit_lists
+from deepsound.media.media_files import FORMATS, MEDIA_TYPES, container_for
+from deepsound.media.media_info import VideoInfo
+from deepsound.media.mux import mux
+from deepsound.media.probe import probe
 from tests.frame_probe import shown, stored_packets
 from tests.made_clips import clicks, cut_off, edit_list, tone, write_clip
 

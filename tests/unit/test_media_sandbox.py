@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.audio import extract_audio, write_float_wav
-from deepsound.media.decode import look
+from deepsound.media.audio import write_float_wav
+from deepsound.media.decode import decode_video
+from deepsound.media.decoder_pool import POOL, warm_up
+from deepsound.media.extract_audio import extract_audio
 from deepsound.media.mux import mux
 from deepsound.media.observers import FrameSampling
 from deepsound.media.probe import probe
-from deepsound.media.sandbox import ipc, pool
-from deepsound.media.sandbox.child_channel import BLOCKS_AHEAD, Line
+from deepsound.media.sandbox import ipc
+from deepsound.media.sandbox.child_channel import BLOCKS_AHEAD, ChildChannel
 from deepsound.media.sandbox.limits import SandboxLimits
 from tests.made_clips import clicks, read_number, write_clip
 from tests.sandbox_checks import FAULT, decoders, failure_of, zombies
@@ -55,7 +57,7 @@ def poison(tmp_path: Path) -> Path:
 def ends_clean() -> Iterator[None]:
     """Only processes that wait for the next file are left, and no zombies."""
     yield
-    assert decoders() == {process.pid for process in pool.idle()}
+    assert decoders() == {process.pid for process in POOL.idle()}
     assert not zombies()
 
 
@@ -80,7 +82,7 @@ def test_every_way_into_a_file_is_guarded(poison: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv(FAULT, "leave:poison")
     made = {"own": poison.with_name("own.wav"), "video": poison.with_name("out.mp4")}
     for work in (
-        lambda: look(poison, [], info),
+        lambda: decode_video(poison, [], info),
         lambda: extract_audio(poison, info, made["own"]),
         lambda: mux(poison, sound, made["video"], info),
     ):
@@ -96,17 +98,17 @@ def test_a_file_that_hangs_is_given_up(poison: Path, clip: Path, monkeypatch: py
     failure = failure_of(lambda: probe(poison))
     assert failure.code is ErrorCode.DECODER_OVER_LIMIT
     assert not failure.is_retryable
-    assert "no further for over 0.8 s" in str(failure)
+    assert "no progress for over 0.8 s" in str(failure)
     assert not decoders() & under_other_limits
 
 
 def test_one_that_is_killed_from_outside_may_be_tried_again(clip: Path) -> None:
-    failure = failure_of(lambda: look(clip, [Watcher(lambda _: kill(signal.SIGKILL))]))
+    failure = failure_of(lambda: decode_video(clip, [Watcher(lambda _: kill(signal.SIGKILL))]))
     assert (failure.code, failure.is_retryable) == (ErrorCode.OUT_OF_MEMORY, True)
 
 
 def kill(signal_number: int) -> None:
-    for pid in decoders() - {process.pid for process in pool.idle()}:
+    for pid in decoders() - {process.pid for process in POOL.idle()}:
         os.kill(pid, signal_number)
 
 
@@ -117,7 +119,7 @@ def test_a_crash_in_the_middle_of_a_film_is_an_error_and_not_a_short_film(clip: 
         seen.extend(read_number(frame) for frame in frames)
         kill(signal.SIGSEGV)
 
-    assert failure_of(lambda: look(clip, [Watcher(crash_it)])).code is ErrorCode.DECODER_CRASHED
+    assert failure_of(lambda: decode_video(clip, [Watcher(crash_it)])).code is ErrorCode.DECODER_CRASHED
     assert seen == list(range(len(seen)))
     assert 32 <= len(seen) < 100
 
@@ -128,9 +130,9 @@ def test_what_an_observer_raises_is_its_own_and_the_next_film_is_seen(clip: Path
         raise own
 
     with pytest.raises(type(own)) as caught:
-        look(clip, [Watcher(stumble)])
+        decode_video(clip, [Watcher(stumble)])
     assert caught.value is own
-    assert look(clip, []).frames == 100
+    assert decode_video(clip, []).frames == 100
 
 
 # --- what it is given, and what it gives back ------------------------------------------------------------------
@@ -140,7 +142,7 @@ def test_one_process_does_file_after_file(clip: Path, poison: Path) -> None:
     probe(clip)
     first = decoders()
     assert failure_of(lambda: probe(clip.with_name("absent.mp4"))).code is ErrorCode.SOURCE_MISSING
-    assert look(poison, []).frames == 5
+    assert decode_video(poison, []).frames == 5
     assert decoders() == first
 
 
@@ -150,7 +152,7 @@ def test_threads_do_not_get_in_each_others_way(clip: Path, poison: Path, monkeyp
     def numbers(path: Path) -> list[int] | ErrorCode:
         seen: list[int] = []
         try:
-            look(path, [Watcher(lambda frames: seen.extend(map(read_number, frames)))])
+            decode_video(path, [Watcher(lambda frames: seen.extend(map(read_number, frames)))])
         except DeepSoundError as error:
             return error.code
         return seen
@@ -165,7 +167,7 @@ def test_it_is_told_no_secrets_and_kept_within_bounds(clip: Path, monkeypatch: p
         monkeypatch.setenv(name, "swordfish")
     monkeypatch.setenv("DEEPSOUND_DECODER_GIB", "1.5")
     probe(clip)
-    [process] = pool.idle()
+    [process] = POOL.idle()
     about = Path(f"/proc/{process.pid}")
     assert b"swordfish" not in (about / "environ").read_bytes()
     bounds = {line[:26].strip(): line[26:].split()[:2] for line in (about / "limits").read_text().splitlines()}
@@ -186,7 +188,7 @@ def test_frames_belong_to_whom_they_were_shown(clip: Path) -> None:
 
     first, second = Watcher(spoil), Watcher(spoil)
     second.name = "second"
-    look(clip, [first, second])
+    decode_video(clip, [first, second])
     assert all(not frames.any() for frames in kept[::2])
     assert [read_number(frame) for frames in kept[1::2] for frame in frames] == list(range(100))
 
@@ -198,12 +200,12 @@ def test_files_are_called_as_the_caller_called_them(tmp_path: Path, monkeypatch:
 
 def test_no_more_blocks_are_made_than_are_looked_at() -> None:
     here, there = ipc.pair()
-    line = Line(there, SandboxLimits(8, 300))
+    line = ChildChannel(there, SandboxLimits(8, 300))
     made: list[int] = []
 
     def decode() -> None:
         for number in range(BLOCKS_AHEAD + 1):
-            line.hand_over(line.memory(), 0, (1, 1, 1, 3), [0.0])
+            line.send_block(line.memory(), [0, [1, 1, 1, 3], [0.0]])
             made.append(number)
 
     with here, there:
@@ -234,7 +236,7 @@ def test_limits_that_are_none_are_refused(
 
 def test_warming_up_starts_the_one_that_is_used_then(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANG", "C.UTF-8")
-    pool.warm_up()
+    warm_up()
     before = decoders()
     probe(clip)
     assert decoders() == before

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepsound.media.decode import look
+from deepsound.media.decode import decode_video
 from deepsound.media.shot_cuts import CUTS_OBSERVATION, CutObserver
 from tests.made_clips import Frame, write_clip
 
@@ -19,7 +19,7 @@ def picture(seed: int) -> Frame:
 
 
 def cuts(clip: Path) -> list[float]:
-    return look(clip, [CutObserver()]).observations[CUTS_OBSERVATION]["time"].tolist()
+    return decode_video(clip, [CutObserver()]).observations[CUTS_OBSERVATION]["time"].tolist()
 
 
 def test_a_cut_is_the_time_of_the_frame_that_opens_the_shot(tmp_path: Path) -> None:

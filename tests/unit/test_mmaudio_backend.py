@@ -35,7 +35,7 @@ from deepsound.generation.mmaudio.sampling_windows import blend, plan_windows
 from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, AUDIO_44K, MelFormat
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
 from deepsound.generation.protocol import GenerationRequest
-from deepsound.media.decode import look
+from deepsound.media.decode import decode_video
 from tests.frame_times import RATES, chosen_by_the_reference, frame_times, taken
 from tests.made_clips import edit_list, write_clip
 from tests.mmaudio_checkpoints import LETTERS, small_networks, write_small_files
@@ -65,7 +65,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def request_for(generator: MMAudio, clip: Path) -> GenerationRequest:
-    return GenerationRequest(clip, look(clip, generator.observers()), "a knock", "", seed=3)
+    return GenerationRequest(clip, decode_video(clip, generator.observers()), "a knock", "", seed=3)
 
 
 def generated(generator: MMAudio, request: GenerationRequest, folder: Path) -> NDArray[np.float32]:
@@ -111,7 +111,7 @@ def test_the_sound_is_as_long_as_the_picture(
 ) -> None:
     generator = MMAudio(small_networks(files, precision))
     clip = write_clip(tmp_path / "clip.mp4", seconds=seconds, rate=rate)
-    footage = look(clip, generator.observers())
+    footage = decode_video(clip, generator.observers())
     samples = generated(generator, GenerationRequest(clip, footage, "", "", seed=1), tmp_path)
     assert len(samples) == round(footage.info.duration * RATE)
 
@@ -122,7 +122,7 @@ def test_requests_of_several_threads_share_passes_and_sound_as_alone(files: File
     requests: list[GenerationRequest] = []
     for index, seconds in enumerate(lengths):
         clip = write_clip(tmp_path / f"{index}.mp4", seconds=seconds, rate=4, size=(64, 48))
-        footage = look(clip, alone.observers())
+        footage = decode_video(clip, alone.observers())
         requests.append(GenerationRequest(clip, footage, "rain", "voice" if index else "", seed=index))
     passes = flow_passes(together)
     with ThreadPoolExecutor(len(lengths)) as pool:
@@ -160,7 +160,7 @@ def test_threads_that_need_a_network_at_once_load_it_once(files: Files) -> None:
 
 def test_a_long_video_is_generated_in_windows(generator: MMAudio, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", seconds=10.43, rate=7, size=(64, 48))
-    footage = look(clip, generator.observers())
+    footage = decode_video(clip, generator.observers())
     request = GenerationRequest(clip, footage, "", "", seed=1)
     assert generator.generate(request, tmp_path / "out.wav").notes["windows"] == 2
     samples = soundfile.read(tmp_path / "out.wav", dtype="float32")[0]
@@ -214,7 +214,7 @@ def test_the_sound_of_a_shot_does_not_depend_on_the_pictures_after_its_cut(files
         tmp_path / "clip.mp4", seconds=9.0, rate=8, size=(64, 48), frames=lambda time: shots[time >= 4.5]
     )
     generator = MMAudio(small_networks(files), mode="float32-shots")
-    footage = look(clip, generator.observers())
+    footage = decode_video(clip, generator.observers())
     seen = footage.observations[CLIP_OBSERVATION]
     second = np.where(seen["time"][:, None] >= 4.5, -seen["feature"], seen["feature"])
     other = replace(footage, observations={**footage.observations, CLIP_OBSERVATION: {**seen, "feature": second}})
@@ -292,7 +292,7 @@ def test_a_picture_held_until_the_end_is_seen_as_held(networks: Networks, tmp_pa
     clip = write_clip(tmp_path / "clip.mp4", size=(32, 24), frames=moving, times=(np.arange(20) / 25).tolist())
     with av.open(str(clip)) as container:
         *_, last = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
-    footage = look(edit_list(clip, [(0.76 + 5.0, 0.0)]), MMAudio(networks).observers())
+    footage = decode_video(edit_list(clip, [(0.76 + 5.0, 0.0)]), MMAudio(networks).observers())
     assert footage.info.duration == pytest.approx(0.76 + 5.0)
     tokens = footage.observations[SYNC_OBSERVATION]["token"]
     still = tokens_of(networks, np.asarray([last]), np.zeros(1))

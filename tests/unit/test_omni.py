@@ -18,7 +18,7 @@ from deepsound import cot
 from deepsound.cot import ReplyForm, Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import write_float_wav
-from deepsound.media.decode import look
+from deepsound.media.decode import decode_video
 from deepsound.media.observers import Footage
 from deepsound.reasoning import protocol
 from deepsound.reasoning.omni import Omni
@@ -95,7 +95,7 @@ def test_a_video_is_judged_in_four_thoughts_and_a_letter(
     releases: Callable[[str], Path], clip: Path, tmp_path: Path, family: str
 ) -> None:
     judge = reasoner(releases(family))
-    footage = look(clip, judge.observers())
+    footage = decode_video(clip, judge.observers())
     tone, noise = sound(tmp_path / "tone.wav", 1.0), sound(tmp_path / "noise.wav", 1.0, seed=1)
     first = judge.judge(footage, tone)
     assert first.form is ReplyForm.STAGES_TO_LETTER
@@ -118,7 +118,7 @@ def test_asked_for_a_plan_it_is_shown_the_stills_alone(
     releases: Callable[[str], Path], clip: Path, family: str
 ) -> None:
     judge = reasoner(releases(family))
-    asked = judge.plan(look(clip, judge.observers()))
+    asked = judge.plan(decode_video(clip, judge.observers()))
     assert cot.PLAN_PROMPT in asked.prompt
     assert asked.raw.startswith("<SUMMARY>"), "what the small model says to everything"
     assert not cot.parse_plan(asked.raw).accepted

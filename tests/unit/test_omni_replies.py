@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from deepsound.backends import load_reasoner
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import write_float_wav
-from deepsound.media.decode import look
+from deepsound.media.decode import decode_video
 from deepsound.media.observers import Footage
 from deepsound.reasoning.local import greedy_decoder
 from deepsound.reasoning.local.answer_tokens import AnswerVocabulary, read_letters
@@ -159,7 +159,7 @@ def sound(path: Path, number: int) -> Path:
 def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Footage]:
     folder = tmp_path_factory.mktemp("videos")
     clips = [write_clip(folder / f"{size}.mp4", seconds=0.4, rate=10, size=(size, 60)) for size in (80, 120)]
-    return [look(clip, [StillsObserver()]) for clip in clips]
+    return [decode_video(clip, [StillsObserver()]) for clip in clips]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ from deepsound import cot
 from deepsound.canonical_json import canonical_json
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import write_float_wav
-from deepsound.media.decode import load_observations, look, save_observations
+from deepsound.media.decode import decode_video
+from deepsound.media.observation_files import load_observations, save_observations
 from deepsound.media.observers import Footage
 from deepsound.reasoning import protocol
 from deepsound.reasoning.served import Served
@@ -46,7 +47,7 @@ def server(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Footage:
     clip = write_clip(tmp_path_factory.mktemp("clips") / "numbered.mp4", seconds=8.0, rate=4, size=(640, 360))
-    return look(clip, [StillsObserver()])
+    return decode_video(clip, [StillsObserver()])
 
 
 @cache

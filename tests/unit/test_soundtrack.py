@@ -11,14 +11,14 @@ from deepsound.backends import load_generator
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.protocol import Generated, GenerationRequest
 from deepsound.generation.soundtrack import Soundtrack
-from deepsound.media.decode import look
+from deepsound.media.decode import decode_video
 from tests.made_clips import clicks, tone, write_clip
 from tests.voiced_clips import silent_clip
 
 
 def own_sound(clip: Path, prompt: str = "", seed: int = 1) -> tuple[Generated, NDArray[np.float64]]:
     target = clip.with_suffix(".wav")
-    footage = look(clip, Soundtrack().observers())
+    footage = decode_video(clip, Soundtrack().observers())
     made = Soundtrack().generate(GenerationRequest(clip, footage, prompt, "", seed), target)
     sound, rate = soundfile.read(target, always_2d=True)
     assert (rate, sound.shape) == (made.sample_rate, (made.samples, made.channels))

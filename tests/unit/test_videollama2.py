@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from deepsound import cot
 from deepsound.cot import ReplyForm
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.decode import look
+from deepsound.media.decode import decode_video
 from deepsound.media.observers import Footage
 from deepsound.reasoning.local.greedy_decoder import Ended, GreedyWriter
 from deepsound.reasoning.videollama2.audio_input import heard, window_starts
@@ -67,7 +67,7 @@ def reasoner(folder: Path, kind: type[VideoLlama2Cot | VideoLlama2Qa] = VideoLla
 
 
 def seen(folder: Path, judge: VideoLlama2Cot) -> Footage:
-    return look(write_clip(folder / "clip.mp4", seconds=1.0, rate=10), judge.observers())
+    return decode_video(write_clip(folder / "clip.mp4", seconds=1.0, rate=10), judge.observers())
 
 
 @pytest.mark.parametrize("name", ["beats_tiny", "stc_v35_tiny", "fbank", "videollama2_av_tiny"])
@@ -314,7 +314,7 @@ def test_asked_about_silence_it_hears_the_sound_alone(
 
 
 def test_footage_that_was_not_seen_is_refused(release: Path, tmp_path: Path) -> None:
-    footage = look(write_clip(tmp_path / "clip.mp4", seconds=0.2), [])
+    footage = decode_video(write_clip(tmp_path / "clip.mp4", seconds=0.2), [])
     with pytest.raises(DeepSoundError, match="observer"):
         reasoner(release).judge(footage, tone(tmp_path / "a.wav", 1.0))
 

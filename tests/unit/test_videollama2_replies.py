@@ -17,7 +17,7 @@ from torch import Tensor
 from deepsound.backends import load_reasoner
 from deepsound.cot import ReplyForm
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.media.decode import look
+from deepsound.media.decode import decode_video
 from deepsound.media.observers import Footage
 from deepsound.reasoning.local import greedy_decoder
 from deepsound.reasoning.local.prefix_cache import ReadBefore
@@ -196,7 +196,7 @@ def test_replies_depend_on_what_is_seen_and_heard_and_not_on_what_was_asked_befo
 def videos(release: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Footage]:
     folder = tmp_path_factory.mktemp("videos")
     clips = [write_clip(folder / f"{size}.mp4", seconds=0.4, rate=10, size=(size, 120)) for size in (160, 240)]
-    return [look(clip, cot(release).observers()) for clip in clips]
+    return [decode_video(clip, cot(release).observers()) for clip in clips]
 
 
 def noise(path: Path, number: int) -> Path:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from deepsound.backends import load_reasoner
 from deepsound.media.audio import write_float_wav
-from deepsound.media.decode import load_observations, look, save_observations
+from deepsound.media.decode import decode_video
+from deepsound.media.observation_files import load_observations, save_observations
 from deepsound.media.observers import Footage
 from deepsound.reasoning.ensemble import judgement_of
 from deepsound.reasoning.still_frames import STILLS, StillsObserver, jpegs
@@ -65,7 +66,7 @@ def meter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def seen_by(reasoner_name: str, clip: Path) -> Footage:
-    return look(clip, windowed(load_reasoner(reasoner_name)).observers())
+    return decode_video(clip, windowed(load_reasoner(reasoner_name)).observers())
 
 
 @given(st.floats(0.01, 10_000.0))

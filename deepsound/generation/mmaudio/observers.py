@@ -26,7 +26,7 @@ from deepsound.media.observers import (
     FrameSampling,
     Observation,
     instants_before,
-    instants_by,
+    instants_through,
     longest_step,
 )
 
@@ -66,7 +66,7 @@ class ClipObserver:
 
     name = CLIP_OBSERVATION
     # The networks' own preprocessing resizes, so frames come in full size.
-    sampling = FrameSampling(rate=CLIP_RATE, long_side=None, choice=FrameChoice.FOLLOWING)
+    sampling = FrameSampling(rate=CLIP_RATE, long_side=None, choice=FrameChoice.NEXT)
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
@@ -102,7 +102,7 @@ class SyncObserver:
     """
 
     name = SYNC_OBSERVATION
-    sampling = FrameSampling(rate=SYNC_RATE, long_side=None, choice=FrameChoice.FOLLOWING)
+    sampling = FrameSampling(rate=SYNC_RATE, long_side=None, choice=FrameChoice.NEXT)
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
@@ -123,7 +123,7 @@ class SyncObserver:
             picture = sync_frames(frame)[0]
             if self._last is not None and time - self._last[0] > longest_step(SYNC_RATE):
                 self._show(self._last[1], instants_before(SYNC_RATE, time))
-            self._show(picture, instants_by(SYNC_RATE, time))
+            self._show(picture, instants_through(SYNC_RATE, time))
             self._last = time, picture
 
     def shown_until(self, time: float) -> None:

@@ -1,8 +1,9 @@
 """A file's own sound, decoded and laid on the picture's clock."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 
 import numpy as np
 from av.audio.frame import AudioFrame
@@ -11,18 +12,16 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from numpy.typing import NDArray
 
-from deepsound.media.media_files import check_memory
-from deepsound.media.packet_times import demuxed
+from deepsound.media.audio import Block, place_audio
+from deepsound.media.in_sandbox.demux import check_memory, demux
 
-Block = NDArray[np.float32]
-
+_JITTER = 0.010  # seconds by which the times of adjoining packets may be off before they count as a gap
 _RUN_UP = 1  # second: what a decoder has heard before changes what it makes of a packet, for a tenth of it at most
 
 
 @dataclass(slots=True)
-class DecodedSound:
+class AudioDecoder:
     """The decoded pieces of an audio stream, each with its presentation time; iterate once.
 
     `sample_rate` and `channels` are those of the first decoded frame and known from the first piece on; a stream
@@ -41,7 +40,7 @@ class DecodedSound:
     _shape: tuple[str, str, int] | None = field(default=None)
 
     def __iter__(self) -> Iterator[tuple[Fraction | None, Block]]:
-        packets = filter(self._is_wanted, demuxed(self.container, self.stream))
+        packets = filter(self._is_wanted, demux(self.container, self.stream))
         while True:
             try:
                 packet = next(packets, None)
@@ -84,34 +83,38 @@ def _time(frame: AudioFrame) -> Fraction | None:
     return frame.pts * frame.time_base
 
 
-def place_audio(
-    pieces: Iterable[tuple[int | None, Block]], samples: int, channels: int, slack: int
-) -> Iterator[Block]:
-    """Blocks of exactly `samples` samples in all, from pieces that each begin at a sample of the same clock.
+@dataclass(frozen=True, slots=True)
+class AlignedAudio:
+    """Sound laid on the picture's clock: `samples` in all, in `blocks` that can be taken once."""
 
-    Time before, between and after the pieces is silent; what lies before sample 0, past the end, or over an
-    earlier piece is cut. A piece at most `slack` samples off the end of the one before continues it (containers
-    round times), and so does one without a time.
+    rate: int
+    channels: int
+    samples: int
+    blocks: Iterator[Block]
+    decoded: AudioDecoder
+
+
+def decode_between(
+    container: InputContainer, stream: AudioStream, begin: Fraction, end: Fraction, *, only: bool
+) -> AlignedAudio | None:
+    """What is heard between two times in seconds on the container's clock; None where none of it can be decoded.
+
+    With `only`, packets that are heard well outside are not decoded where the container tells times to the sample;
+    where it rounds them, only what was heard from the beginning on tells which sample is which.
     """
-    written = 0
-    expected = 0
-    first = True
-    for at, block in pieces:
-        begin = expected if at is None or (not first and abs(at - expected) <= slack) else at
-        first, expected = False, begin + len(block)
-        kept = block[max(written - begin, 0) : max(samples - begin, 0)]
-        if not len(kept):
-            continue
-        yield from silence(max(begin, written) - written, channels)
-        yield kept
-        written = max(begin, written) + len(kept)
-    yield from silence(samples - written, channels)
-
-
-def silence(samples: int, channels: int) -> Iterator[Block]:
-    """So many samples of silence, in blocks of bounded size."""
-    for begin in range(0, samples, _SILENT_BLOCK):
-        yield np.zeros((min(_SILENT_BLOCK, samples - begin), channels), np.float32)
-
-
-_SILENT_BLOCK = 1 << 16
+    tells = stream.time_base is not None and stream.time_base * stream.codec_context.sample_rate <= 1
+    decoded = AudioDecoder(container, stream, (begin, end) if only and tells else None)
+    pieces = iter(decoded)
+    opening = next(pieces, None)
+    if opening is None and decoded.damaged_packets:
+        return None
+    rate = decoded.sample_rate or stream.codec_context.sample_rate
+    channels = decoded.channels or stream.codec_context.channels
+    samples = round((end - begin) * rate)
+    timed = (
+        (None if time is None else round((time - begin) * rate), block)
+        for time, block in chain([] if opening is None else [opening], pieces)
+    )
+    return AlignedAudio(
+        rate, channels, samples, place_audio(timed, samples, channels, round(_JITTER * rate)), decoded
+    )

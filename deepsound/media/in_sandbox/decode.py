@@ -1,4 +1,4 @@
-"""Frames of one decoding pass gathered into blocks, in this process: see `decode.look`."""
+"""Decodes a video once and sends each stream of observers its frames, block by block."""
 
 import os
 from collections.abc import Sequence
@@ -8,92 +8,98 @@ from typing import Protocol
 
 import numpy as np
 
-from deepsound.media.frame_reader import Picture, Rgb, Showing, Size
-from deepsound.media.observers import FrameChoice, instants_by, is_held, shown_at_instant
-from deepsound.media.probe import VideoInfo
-from deepsound.media.reading_progress import progressed
+from deepsound.canonical_json import Json
+from deepsound.media.in_sandbox.frame_reader import DecodedFrame, DecodingPass, Rgb, Size
+from deepsound.media.media_info import VideoInfo
+from deepsound.media.observers import FrameChoice, instants_through, is_current_at_instant, is_held
+from deepsound.media.sandbox.child_channel import report_progress
 
 _BLOCK_FRAMES = 32
 _BLOCK_BYTES = 64 << 20
 
 
-class Viewer(Protocol):
-    """Who sees the blocks; memory is named by its descriptor."""
+class BlockSink(Protocol):
+    """Where blocks of frames go; their memory is passed by descriptor."""
 
     def memory(self) -> int:
-        """Memory for a block."""
+        """Return the descriptor of memory for a block."""
         ...
 
-    def hand_over(self, memory: int, stream: int, shape: Sequence[int], times: Sequence[float]) -> None:
-        """Take a block; its memory is the viewer's again."""
+    def send_block(self, memory: int, header: Json) -> None:
+        """Send the block in `memory`, which then belongs to the sink."""
         ...
 
 
 @dataclass(slots=True)
-class Stream:
-    """Frames of one rate (None: all of them), size (width, height) and choice, handed over block by block."""
+class FrameStream:
+    """Gathers the frames of one rate (None: all of them), size (width, height) and choice into blocks.
+
+    The header of a block is [number, shape, times]: the stream's number, the shape (n, height, width, 3) of the
+    RGB frames, and their presentation times in seconds.
+    """
 
     number: int
     rate: float | None
     size: Size
-    viewer: Viewer
-    choice: FrameChoice = FrameChoice.ON_SHOW
+    sink: BlockSink
+    choice: FrameChoice = FrameChoice.CURRENT
     _instants: int = 0
-    """How many instants the frames taken stand for, where those that follow are chosen."""
+    """With `FrameChoice.NEXT`: how many sampling instants the frames taken stand for."""
     _memory: int | None = None
     _times: list[float] = field(default_factory=list[float])
 
     def wants(self, time: float, until: float) -> bool:
-        """Whether it has a use for the frame shown during [time, until)."""
-        if self.rate is None or self.choice is FrameChoice.ON_SHOW:
-            return shown_at_instant(self.rate, time, until)
-        return instants_by(self.rate, time) > self._instants or is_held(time, until)
+        """Whether the frame shown during [time, until) belongs to this stream."""
+        if self.rate is None or self.choice is FrameChoice.CURRENT:
+            return is_current_at_instant(self.rate, time, until)
+        return instants_through(self.rate, time) > self._instants or is_held(time, until)
 
     def take(self, frame: Rgb, time: float) -> None:
-        """Add a frame."""
+        """Add a frame, and send the block if it is full."""
         if self._memory is None:
-            self._memory = self.viewer.memory()
+            self._memory = self.sink.memory()
         _write(self._memory, frame, len(self._times) * frame.nbytes)
         self._times.append(time)
         if self.rate is not None:
-            self._instants = instants_by(self.rate, time)
+            self._instants = instants_through(self.rate, time)
         if len(self._times) >= _BLOCK_FRAMES or len(self._times) * frame.nbytes >= _BLOCK_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Hand over what there is."""
+        """Send the frames gathered so far."""
         if self._memory is not None:
             width, height = self.size
-            self.viewer.hand_over(self._memory, self.number, (len(self._times), height, width, 3), self._times)
+            shape: list[Json] = [len(self._times), height, width, 3]
+            self.sink.send_block(self._memory, [self.number, shape, list[Json](self._times)])
             self._memory, self._times = None, []
 
 
-def show(video: Path, info: VideoInfo, streams: Sequence[Stream]) -> Showing:
-    """Decode a video once; each stream gets the frames it wants. Returns how it went."""
+def decode_video(video: Path, info: VideoInfo, streams: Sequence[FrameStream]) -> DecodingPass:
+    """Decode a video once and give each stream the frames it wants. Returns the finished pass."""
 
-    def wanted(time: float, until: float) -> bool:
-        progressed()
+    def is_wanted(time: float, until: float) -> bool:
+        report_progress()
         return any(stream.wants(time, until) for stream in streams)
 
-    showing = Showing(video, info, wanted)
-    for picture in showing:
-        _deal(picture, streams)
+    decoding = DecodingPass(video, info, is_wanted)
+    for frame in decoding:
+        _distribute(frame, streams)
     for stream in streams:
         stream.flush()
-    return showing
+    return decoding
 
 
-def _deal(picture: Picture, streams: Sequence[Stream]) -> None:
+def _distribute(frame: DecodedFrame, streams: Sequence[FrameStream]) -> None:
     scaled: dict[Size, Rgb] = {}
     for stream in streams:
-        if stream.wants(picture.time, picture.until):
+        if stream.wants(frame.time, frame.until):
             if stream.size not in scaled:
-                scaled[stream.size] = np.ascontiguousarray(picture.rgb(stream.size))
-            stream.take(scaled[stream.size], picture.time)
+                scaled[stream.size] = np.ascontiguousarray(frame.rgb(stream.size))
+            stream.take(scaled[stream.size], frame.time)
 
 
-def _write(memory: int, frame: Rgb, place: int) -> None:
-    """Writing is faster than copying into a mapping, whose pages the kernel would have to clear first."""
+def _write(memory: int, frame: Rgb, offset: int) -> None:
+    """Write a frame to shared memory; a mapping would be slower, since the kernel has to clear its pages first."""
     written = 0
     while written < frame.nbytes:
-        written += os.pwrite(memory, frame.data.cast("B")[written:], place + written)
+        written += os.pwrite(memory, frame.data.cast("B")[written:], offset + written)

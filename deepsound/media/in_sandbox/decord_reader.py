@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsound.media.media_files import media_url
-from deepsound.media.probe import VideoInfo
+from deepsound.media.media_info import VideoInfo
 
 try:
     import decord

@@ -1,29 +1,26 @@
-"""Opening sources and writing results: a file name is data, and a file appears whole or not at all."""
+"""Opens source files and reads their packets; a file name is data, and no other file or network is opened."""
 
 import errno
-import os
-import re
-import time
-from collections.abc import Generator
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Iterator
 from pathlib import Path
-from stat import S_ISREG
-from uuid import uuid4
+from typing import Any
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
 
 from deepsound.errors import (
     DeepSoundError,
-    DiskFullError,
-    OutputNotWritableError,
+    NoVideoStreamError,
     SourceCorruptError,
-    SourceEmptyError,
-    SourceMissingError,
     SourceNotMediaError,
+    is_out_of_memory,
 )
+from deepsound.media.media_files import check_source, media_url
+from deepsound.media.sandbox.child_channel import report_progress
 from deepsound.media.sandbox.limits import memory_is_short
 
 # Demuxers of single, self-contained files. Playlists, manifests, image sequences and capture devices
@@ -45,21 +42,14 @@ _SIGNATURES = (
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
     (0, b"\x06\x0e\x2b\x34"),
 )
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")
-
-
-def media_url(path: Path) -> str:
-    """`path` in the form FFmpeg can only take for a local file, whatever characters the name holds."""
-    return f"file:{path}"
+"""Offsets and bytes by which known containers begin."""
 
 
 def open_media(path: Path, *, edited: bool = True) -> InputContainer:
-    """Open a media file for demuxing; `edited` False gives the packets as they are stored, edit lists ignored.
+    """Open a media file for demuxing; with `edited` False its edit lists are ignored.
 
-    Raises DeepSoundError: SOURCE_MISSING (absent or unreadable), SOURCE_EMPTY, SOURCE_NOT_MEDIA (no known
-    container, or one that refers to other files), SOURCE_CORRUPT (a known container that can't be opened).
+    Raises what `check_source` raises, SourceNotMediaError (no known container, or one that refers to other files),
+    and SourceCorruptError (a known container that can't be opened).
     """
     check_source(path)
     options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
@@ -72,104 +62,58 @@ def open_media(path: Path, *, edited: bool = True) -> InputContainer:
         raise _not_opened(path) from error
 
 
-def check_memory(error: Exception) -> None:
-    """Raise MemoryError for an error of the libraries that is no damage of the file but lack of memory.
-
-    EAGAIN is what comes of a decoder for whose threads there is no room. A damaged file may ask for absurd sizes,
-    which the libraries refuse with ENOMEM too.
-    """
-    if getattr(error, "errno", None) in (errno.ENOMEM, errno.EAGAIN) and memory_is_short():
-        raise MemoryError from error
-
-
-def check_source(path: Path) -> None:
-    """Raise what `open_media` raises for a path that is no readable, non-empty regular file."""
-    try:
-        status = path.stat()
-    except FileNotFoundError as error:
-        raise _refused(SourceMissingError, "there is no such file", path, "check the path") from error
-    except OSError as error:
-        raise _unreadable(path) from error
-    if not S_ISREG(status.st_mode):
-        raise _refused(SourceNotMediaError, "not a regular file", path, "name a media file")
-    if status.st_size == 0:
-        raise _refused(SourceEmptyError, "the file is empty (0 bytes)", path, "copy it again")
-    if not os.access(path, os.R_OK):
-        raise _unreadable(path)
-
-
-def _refused(kind: type[DeepSoundError], what: str, path: Path, remedy: str) -> DeepSoundError:
-    return kind(what, where=str(path), remedy=remedy)
-
-
-def _unreadable(path: Path) -> DeepSoundError:
-    return _refused(SourceMissingError, "the file can't be read", path, "check its permissions")
-
-
 def _not_opened(path: Path) -> DeepSoundError:
     with path.open("rb") as file:
         head = file.read(16)
-    if any(head[at:].startswith(mark) for at, mark in _SIGNATURES):
-        what = "the file is damaged: its headers can't be read"
-        return _refused(SourceCorruptError, what, path, "copy it again, or repair it")
-    what = "not a media file, or a playlist that points at other files"
-    remedy = "name a video file such as .mp4, .mov, .mkv, .avi, .mxf or .mpg"
-    return _refused(SourceNotMediaError, what, path, remedy)
-
-
-@contextmanager
-def replacing(target: Path) -> Generator[Path]:
-    """A new, empty file beside `target` to write to; it takes the target's name once all of it is on disk.
-
-    If the body fails, nothing is left behind. Raises DeepSoundError: DISK_FULL, OUTPUT_NOT_WRITABLE.
-    """
-    partial = target.with_name(f".{uuid4().hex}.partial")
-    try:
-        partial.touch(exist_ok=False)
-    except OSError as error:
-        raise _not_written(target, error) from error
-    try:
-        yield partial
-        _settle(partial, target)
-    except OSError as error:
-        if error.errno in _FULL:
-            raise _not_written(target, error) from error
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def sweep_partials(folder: Path, older_than: timedelta) -> int:
-    """Remove what writers left below `folder` that were killed while in `replacing`; how many files.
-
-    Files younger than `older_than` may still be written. Raises OSError where the folder can't be read or written.
-    """
-    limit, removed = time.time() - older_than.total_seconds(), 0
-    for path in folder.rglob(".*.partial"):
-        try:
-            if _PARTIAL.fullmatch(path.name) and path.stat().st_mtime < limit:
-                path.unlink()
-                removed += 1
-        except FileNotFoundError:  # its writer has just finished with it
-            continue
-    return removed
-
-
-def _settle(partial: Path, target: Path) -> None:
-    try:
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
-    except OSError as error:
-        raise _not_written(target, error) from error
-
-
-def _not_written(target: Path, error: OSError) -> DeepSoundError:
-    if error.errno in _FULL:
-        return DiskFullError("the disk is full", where=str(target), remedy="free some space and run again")
-    reason = (error.strerror or "refused").lower()
-    return OutputNotWritableError(
-        f"can't be written: {reason}",
-        where=str(target),
-        remedy="check the folder and its permissions",
+    if any(head[offset:].startswith(mark) for offset, mark in _SIGNATURES):
+        return SourceCorruptError("the file is damaged: its headers can't be read", where=str(path))
+    return SourceNotMediaError(
+        "not a media file, or a playlist that points at other files",
+        where=str(path),
+        remedy="name a video file such as .mp4, .mov, .mkv, .avi, .mxf or .mpg",
     )
+
+
+def check_memory(error: Exception) -> None:
+    """Raise MemoryError if a library's error means that memory ran out, and not that the file is damaged.
+
+    A decoder without memory for its threads reports EAGAIN. A damaged file can make a library ask for an absurd
+    size, which is refused with ENOMEM although memory is left.
+    """
+    no_thread = getattr(error, "errno", None) == errno.EAGAIN
+    if (no_thread or is_out_of_memory(error)) and memory_is_short():
+        raise MemoryError from error
+
+
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """Return the first video stream that is not a cover picture. Raises NoVideoStreamError."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    raise NoVideoStreamError("there is no video in the file", where=str(path), remedy="name a video file")
+
+
+def audio_stream(container: InputContainer) -> AudioStream | None:
+    """Return the first audio stream that has a decoder and a sampling rate, or None."""
+    return next((s for s in container.streams.audio if s.codec_context and s.codec_context.sample_rate), None)
+
+
+def demux(container: InputContainer, *streams: Stream) -> Iterator[Any]:
+    """Yield the packets of some streams, then an empty one for each, which drains its decoder.
+
+    Reports progress at every packet. Raises FFmpegError where the file can't be read any further.
+    """
+    try:
+        for packet in container.demux(*streams):
+            report_progress()
+            yield packet
+    except IndexError:  # PyAV fails on streams that MPEG announces late, but only after all packets were given
+        return
+
+
+def demux_readable(container: InputContainer, *streams: Stream) -> Iterator[Any]:
+    """Yield what `demux` yields, and stop where a damaged file can't be read any further."""
+    try:
+        yield from demux(container, *streams)
+    except FFmpegError as error:
+        check_memory(error)

@@ -15,18 +15,16 @@ from av.container.core import Flags
 from av.error import FFmpegError
 from av.packet import Packet
 
-from deepsound.errors import DeepSoundError, OutputNotWritableError
+from deepsound.errors import DeepSoundError, OutputNotWritableError, is_out_of_memory
 from deepsound.media.audio import channel_layout, packed_frame
-from deepsound.media.audio_in_process import PlacedSound, sound_between
-from deepsound.media.edit_lists import EditList, write_edit_lists
-from deepsound.media.excerpt import Excerpt
-from deepsound.media.excerpt_selection import FrameSpan, Selection, frames_between, packets_of
-from deepsound.media.media_files import media_url, open_media
-from deepsound.media.mux import FORMATS, container_for
-from deepsound.media.mux_in_process import clocks
-from deepsound.media.packet_copy import copied_packets, lasting, picture_track, seconds
-from deepsound.media.probe import VideoInfo
-from deepsound.media.streams import audio_stream, video_stream
+from deepsound.media.in_sandbox.audio_decoder import AlignedAudio, decode_between
+from deepsound.media.in_sandbox.demux import audio_stream, open_media, video_stream
+from deepsound.media.in_sandbox.edit_lists import EditList, write_edit_lists
+from deepsound.media.in_sandbox.excerpt_selection import FrameSpan, PacketSelection, frames_between, select_packets
+from deepsound.media.in_sandbox.mux import clock_options
+from deepsound.media.in_sandbox.packet_copy import copied_packets, decoding_time, kept_metadata, picture_track
+from deepsound.media.media_files import FORMATS, container_for, media_url
+from deepsound.media.media_info import Excerpt, VideoInfo
 
 _HIDING: Final = {
     **dict.fromkeys(("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mpeg1video"), ".mp4"),
@@ -37,15 +35,15 @@ _HIDING: Final = {
 _TELLS_TIME: Final = "timecode"  # of the source's first frame
 
 
-def cut_out(video: Path, info: VideoInfo, start: float, end: float | None, target: Path) -> Excerpt:
+def cut_excerpt(video: Path, info: VideoInfo, start: float, end: float | None, target: Path) -> Excerpt:
     """Do what `cut` promises, into a file that has no reader yet. Raises OSError too."""
     span = frames_between(video, info, start, end)
-    selected = packets_of(video, info, span)
+    selected = select_packets(video, info, span)
     suffix = _suffix(video, info, selected)
     try:
         track, shown = _written(video, info, span, selected, suffix, target)
     except (FFmpegError, ValueError) as error:
-        if isinstance(error, OSError | MemoryError):
+        if isinstance(error, OSError) or is_out_of_memory(error):
             raise
         raise _not_cut(video, f"its picture ({info.codec}) can't be copied into {suffix}") from error
     if suffix != ".mkv":
@@ -53,7 +51,7 @@ def cut_out(video: Path, info: VideoInfo, start: float, end: float | None, targe
     return Excerpt(suffix, float(span.begin - span.zero), float(span.end - span.zero), span.frames)
 
 
-def _suffix(video: Path, info: VideoInfo, selected: Selection) -> str:
+def _suffix(video: Path, info: VideoInfo, selected: PacketSelection) -> str:
     """That of the container its results have anyway, unless that can't hide what is to be hidden."""
     usual = container_for(info)
     if usual != ".mkv" or not selected.hides:
@@ -72,18 +70,18 @@ def _not_cut(video: Path, what: str) -> DeepSoundError:
 
 
 def _written(
-    video: Path, info: VideoInfo, span: FrameSpan, selected: Selection, suffix: str, target: Path
+    video: Path, info: VideoInfo, span: FrameSpan, selected: PacketSelection, suffix: str, target: Path
 ) -> tuple[int, EditList]:
     """Write all of the file but the edit list of its picture, which is returned after the id of its track."""
     with ExitStack() as files:
         source = files.enter_context(open_media(video, edited=selected.edited))
         picture = video_stream(source, video)
-        options = {} if suffix == ".mkv" else clocks(picture, [selected.shown])
+        options = {} if suffix == ".mkv" else clock_options(picture, [selected.shown])
         result = files.enter_context(
             av.open(media_url(target), "w", format=FORMATS[suffix], container_options=options)
         )
         result.flags |= Flags.bitexact.value
-        kept = lasting(source.metadata)
+        kept = kept_metadata(source.metadata)
         result.metadata.update({key: value for key, value in kept.items() if key.lower() != _TELLS_TIME})
         track = picture_track(picture, result, info)
         track.result.metadata.pop(_TELLS_TIME, None)
@@ -93,7 +91,7 @@ def _written(
             heard = result.add_stream("pcm_f32le", rate=sound.rate, layout=channel_layout(sound.channels))
         result.start_encoding()
         copied = copied_packets(source, [track], selected.begin, selected.times, selected.packets)
-        for packet in merge(copied, _encoded(heard, sound), key=seconds):
+        for packet in merge(copied, _encoded(heard, sound), key=decoding_time):
             result.mux(packet)
         moved = tuple(
             replace(edit, media_time=None if edit.media_time is None else edit.media_time - selected.begin)
@@ -102,12 +100,12 @@ def _written(
         return track.edit_list({picture.id: moved})
 
 
-def _sound(container: InputContainer, span: FrameSpan) -> PlacedSound | None:
+def _sound(container: InputContainer, span: FrameSpan) -> AlignedAudio | None:
     stream = audio_stream(container)
-    return None if stream is None else sound_between(container, stream, span.begin, span.end, only=True)
+    return None if stream is None else decode_between(container, stream, span.begin, span.end, only=True)
 
 
-def _encoded(track: AudioStream | None, sound: PlacedSound | None) -> "Iterator[Packet[AudioStream]]":
+def _encoded(track: AudioStream | None, sound: AlignedAudio | None) -> "Iterator[Packet[AudioStream]]":
     if track is None or sound is None:
         return
     written = 0

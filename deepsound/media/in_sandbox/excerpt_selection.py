@@ -11,13 +11,13 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from deepsound.errors import BadSettingsError
-from deepsound.media.edit_lists import PLAIN_RATE, Edit, EditList, read_edit_lists
-from deepsound.media.excerpt import INSTANT
-from deepsound.media.media_files import open_media
-from deepsound.media.packet_times import demuxed, read_packets, readable
-from deepsound.media.probe import VideoInfo
-from deepsound.media.rebuilt_times import rebuilt_times
-from deepsound.media.streams import video_stream
+from deepsound.media.in_sandbox.demux import demux_readable, open_media, video_stream
+from deepsound.media.in_sandbox.edit_lists import PLAIN_RATE, Edit, EditList, read_edit_lists
+from deepsound.media.in_sandbox.packet_times import read_packets
+from deepsound.media.in_sandbox.rebuilt_times import rebuilt_times
+from deepsound.media.media_info import VideoInfo
+
+_INSTANT = 0.001  # seconds: people write times to the millisecond
 
 Times = Sequence[tuple[int, int, int]]
 """Presentation time, decoding time and duration of each packet, in ticks."""
@@ -34,7 +34,7 @@ class FrameSpan:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class PacketSelection:
     """The picture's packets by number, and what of them is shown, on the clock of the packets, as are all `times`.
 
     `edited`: they are numbered and timed as read with the source's own edit list applied. `hides`: some of them
@@ -70,20 +70,20 @@ def frames_between(video: Path, info: VideoInfo, start: float, end: float | None
     times = sorted((time - reading.start) * tick for time in reading.times if time >= reading.start)
     times = times or [Fraction()]
     length = max(Fraction(info.duration), times[-1])
-    if start > length - INSTANT:
+    if start > length - _INSTANT:
         raise BadSettingsError(
             f"nothing is shown at {start:g} s: it ends after {float(length):.3f} s",
             where=str(video),
             remedy="mend `start` and `end` in its list",
         )
-    first = max(bisect_right(times, start + INSTANT) - 1, 0)
-    stop = len(times) if end is None else max(bisect_left(times, end - INSTANT), first + 1)
+    first = max(bisect_right(times, start + _INSTANT) - 1, 0)
+    stop = len(times) if end is None else max(bisect_left(times, end - _INSTANT), first + 1)
     until = times[stop] if stop < len(times) else length
     zero = reading.start * tick
     return FrameSpan(zero + times[first], zero + until, zero, stop - first)
 
 
-def packets_of(video: Path, info: VideoInfo, span: FrameSpan) -> Selection:
+def select_packets(video: Path, info: VideoInfo, span: FrameSpan) -> PacketSelection:
     """The packets from the keyframe that the span's first frame needs to the last one that is decoded for it."""
     lists = read_edit_lists(video)
     rebuilt = rebuilt_times(video, info.frame_rate)
@@ -92,12 +92,12 @@ def packets_of(video: Path, info: VideoInfo, span: FrameSpan) -> Selection:
         tick = picture.time_base or Fraction(1)
         edits = () if lists is None else lists.get(picture.id, ())
         packets = (
-            (_times(packet), packet.is_keyframe) for packet in readable(demuxed(container, picture)) if packet.size
+            (_times(packet), packet.is_keyframe) for packet in demux_readable(container, picture) if packet.size
         )
         times, keys = zip(*packets, strict=True)
     times = _decoded_in_order(times) if rebuilt is None else rebuilt
     shown = _clipped(edits, span, tick) or (Edit(span.end - span.begin, span.begin, PLAIN_RATE),)
-    whole = Selection(range(len(times)), shown, times, lists is None, hides=False)
+    whole = PacketSelection(range(len(times)), shown, times, lists is None, hides=False)
     early, begin, end = ((time + tick / 2) / tick for time in (whole.begin, whole.begin - tick, whole.end - tick))
     first = max((n for n, (time, _, _) in enumerate(times) if keys[n] and time < early), default=0)
     last = max((n for n, (time, _, _) in enumerate(times) if time < end), default=len(times) - 1)

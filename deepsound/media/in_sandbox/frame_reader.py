@@ -17,11 +17,10 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from deepsound.media.decord_reader import DecordReader, DecordStoppedError, trusted_reader
-from deepsound.media.media_files import check_memory, open_media
-from deepsound.media.packet_times import FrameClock, demuxed, stores_times
-from deepsound.media.probe import VideoInfo
-from deepsound.media.streams import video_stream
+from deepsound.media.in_sandbox.decord_reader import DecordReader, DecordStoppedError, trusted_reader
+from deepsound.media.in_sandbox.demux import check_memory, demux, open_media, video_stream
+from deepsound.media.in_sandbox.packet_times import FrameClock, stores_times
+from deepsound.media.media_info import VideoInfo
 
 Rgb = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -29,7 +28,7 @@ Wanted = Callable[[float, float], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class DecodedFrame:
     """A wanted frame, shown from `time` until `until` (seconds from the first shown frame).
 
     `coded` is the frame as coded, RGB (height, width, 3); `rotation` in degrees clockwise sets it upright.
@@ -47,7 +46,7 @@ class Picture:
 
 
 @dataclass(slots=True)
-class Showing:
+class DecodingPass:
     """One decoding pass over a video; iterate once.
 
     Yields the frames for which `wanted(time, until)` holds. Afterwards `decoder`, `frames` (decoded, wanted or
@@ -62,7 +61,7 @@ class Showing:
     damaged: int = 0
     _last: float = field(default=-1.0)
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[DecodedFrame]:
         reader = trusted_reader(self.path, self.info)
         if reader is not None:
             try:
@@ -74,7 +73,7 @@ class Showing:
                 return
         yield from self._by_pyav()
 
-    def _by_decord(self, reader: DecordReader) -> Iterator[Picture]:
+    def _by_decord(self, reader: DecordReader) -> Iterator[DecodedFrame]:
         self.decoder = "decord"
         skipped = 0
         ends = [*reader.times[1:], self.info.duration]
@@ -86,10 +85,10 @@ class Showing:
             self.frames += skipped + 1
             skipped = 0
             self._last = time
-            yield Picture(time, until, image, 0)
+            yield DecodedFrame(time, until, image, 0)
         self.frames += skipped
 
-    def _by_pyav(self) -> Iterator[Picture]:
+    def _by_pyav(self) -> Iterator[DecodedFrame]:
         converter = VideoReformatter()
         for (time, frame), until in self._with_ends(self._timed_frames()):
             if not self.wanted(time, until):
@@ -100,7 +99,7 @@ class Showing:
                 check_memory(error)
                 self.damaged += 1
                 continue
-            yield Picture(time, until, np.asarray(coded, np.uint8), self.info.rotation)
+            yield DecodedFrame(time, until, np.asarray(coded, np.uint8), self.info.rotation)
 
     def _with_ends(
         self, frames: Iterator[tuple[float, VideoFrame]]
@@ -119,7 +118,7 @@ class Showing:
         with open_media(self.path) as container:
             stream = video_stream(container, self.path)
             stream.thread_type = "AUTO"
-            frames = self._decoded(demuxed(container, stream), FrameClock(stores_times(container)))
+            frames = self._decoded(demux(container, stream), FrameClock(stores_times(container)))
             if self.info.interlaced:
                 frames = _deinterlaced(frames)
             for frame in frames:

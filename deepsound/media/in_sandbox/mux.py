@@ -18,16 +18,21 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from deepsound.errors import DeepSoundError, OutputNotWritableError
-from deepsound.media.audio import audio_format, channel_layout, packed_frame, read_blocks, resampled_blocks
-from deepsound.media.audio_sync import silence
-from deepsound.media.edit_lists import EditList, read_edit_lists, write_edit_lists
-from deepsound.media.media_files import media_url, open_media
-from deepsound.media.mux import FORMATS
-from deepsound.media.packet_copy import add_tracks, copied_packets, lasting, seconds
-from deepsound.media.probe import VideoInfo
-from deepsound.media.rebuilt_times import rebuilt_times
-from deepsound.media.streams import video_stream
+from deepsound.errors import DeepSoundError, OutputNotWritableError, is_out_of_memory
+from deepsound.media.audio import (
+    audio_format,
+    channel_layout,
+    packed_frame,
+    read_blocks,
+    resampled_blocks,
+    silence,
+)
+from deepsound.media.in_sandbox.demux import open_media, video_stream
+from deepsound.media.in_sandbox.edit_lists import EditList, read_edit_lists, write_edit_lists
+from deepsound.media.in_sandbox.packet_copy import add_tracks, copied_packets, decoding_time, kept_metadata
+from deepsound.media.in_sandbox.rebuilt_times import rebuilt_times
+from deepsound.media.media_files import FORMATS, media_url
+from deepsound.media.media_info import VideoInfo
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
@@ -40,7 +45,7 @@ _LONGEST_LEAD: Final = 10.0  # seconds of silence before the first frame
 _LARGEST_CLOCK: Final = 1 << 31
 
 
-def remux(video: Path, audio: Path, target: Path, suffix: str, info: VideoInfo) -> None:
+def mux(video: Path, audio: Path, target: Path, suffix: str, info: VideoInfo) -> None:
     """Do what `mux` promises, to a file that has no reader yet and whose name will end in `suffix`.
 
     Raises OSError too.
@@ -52,7 +57,7 @@ def remux(video: Path, audio: Path, target: Path, suffix: str, info: VideoInfo) 
     try:
         carried = _written(video, audio, target, container_format, info, edits)
     except (FFmpegError, ValueError) as error:
-        if isinstance(error, OSError | MemoryError):
+        if isinstance(error, OSError) or is_out_of_memory(error):
             raise
         raise _not_carried(video, suffix, info) from error
     if carried is not None:
@@ -82,11 +87,11 @@ def _written(
     edited = edits is None
     with open_media(video, edited=edited) as source:
         picture = video_stream(source, video)
-        options = _MATROSKA if container_format == "matroska" else clocks(picture, (edits or {}).values())
+        options = _MATROSKA if container_format == "matroska" else clock_options(picture, (edits or {}).values())
         url = media_url(target)
         with av.open(url, "w", format=container_format, container_options=options) as result:
             result.flags |= Flags.bitexact.value
-            result.metadata.update(lasting(source.metadata))
+            result.metadata.update(kept_metadata(source.metadata))
             tracks = add_tracks(source, result, picture, info)
             sound = _add_sound(result, audio, container_format)
             shift = Fraction(info.start) if edited else Fraction()
@@ -94,12 +99,12 @@ def _written(
             lead = 0.0 if edited else info.start
             result.start_encoding()
             copied = copied_packets(source, tracks, shift, rebuilt_times(video, info.frame_rate))
-            for packet in merge(copied, _encoded(sound, audio, lead), key=seconds):
+            for packet in merge(copied, _encoded(sound, audio, lead), key=decoding_time):
                 result.mux(packet)
             return None if edits is None else dict(track.edit_list(edits) for track in tracks)
 
 
-def clocks(picture: VideoStream, edits: Iterable[EditList]) -> dict[str, str]:
+def clock_options(picture: VideoStream, edits: Iterable[EditList]) -> dict[str, str]:
     """Muxer options for clocks that can state the source's times exactly."""
     durations = [edit.duration for entries in edits for edit in entries]
     movie = lcm(1000, *(duration.denominator for duration in durations))

@@ -13,9 +13,9 @@ from av.stream import AttachmentStream, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
-from deepsound.media.edit_lists import PLAIN_RATE, Edit, EditList
-from deepsound.media.packet_times import demuxed, readable
-from deepsound.media.probe import VideoInfo
+from deepsound.media.in_sandbox.demux import demux_readable
+from deepsound.media.in_sandbox.edit_lists import PLAIN_RATE, Edit, EditList
+from deepsound.media.media_info import VideoInfo
 
 _MP4_TAGS: Final = frozenset({"avc1", "avc3", "hvc1", "hev1"})
 _CONTAINER_TAGS: Final = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration"})
@@ -84,7 +84,7 @@ def add_tracks(
 def picture_track(picture: VideoStream, result: OutputContainer, info: VideoInfo) -> Track:
     """A track for the picture alone."""
     track = _like(picture, result, info)
-    track.metadata.update(lasting(picture.metadata))
+    track.metadata.update(kept_metadata(picture.metadata))
     track.disposition = Disposition.default
     return Track(picture, track)
 
@@ -127,7 +127,7 @@ def _tag(picture: VideoStream) -> str:
         return "\0\0\0\0"
 
 
-def lasting(metadata: Mapping[str, str]) -> dict[str, str]:
+def kept_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     """Metadata that still holds for the new file."""
     return {key: value for key, value in metadata.items() if key.lower() not in _CONTAINER_TAGS}
 
@@ -146,7 +146,7 @@ def copied_packets(
     by_index = {track.source.index: track for track in tracks}
     ticks = {track.source.index: round(shift / (track.source.time_base or 1)) for track in tracks}
     seen = 0
-    for packet in readable(demuxed(source, *(track.source for track in tracks))):
+    for packet in demux_readable(source, *(track.source for track in tracks)):
         if not packet.size:
             continue
         track = by_index[packet.stream_index]
@@ -169,6 +169,6 @@ def _order(packet: "Packet[Any]") -> int:
     return packet.dts if packet.dts is not None else packet.pts or 0
 
 
-def seconds(packet: "Packet[Any]") -> Fraction:
+def decoding_time(packet: "Packet[Any]") -> Fraction:
     """When a packet is decoded, for interleaving."""
     return _order(packet) * packet.time_base

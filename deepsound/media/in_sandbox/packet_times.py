@@ -1,7 +1,6 @@
 """Times of packets and frames, gathered by reading a file once without decoding it."""
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,35 +8,15 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from deepsound.media.media_files import check_memory
-from deepsound.media.reading_progress import progressed
+from deepsound.media.in_sandbox.demux import check_memory, demux
 
 
 def stores_times(container: InputContainer) -> bool:
     """Whether a container stores presentation times. AVI does not, and FFmpeg's guesses for it are wrong."""
     return container.format.name != "avi"
-
-
-def demuxed(container: InputContainer, *streams: Stream) -> Iterator[Any]:
-    """The packets of some streams, and after them an empty one for each, which drains its decoder."""
-    try:
-        for packet in container.demux(*streams):
-            progressed()
-            yield packet
-    except IndexError:  # PyAV trips over streams that MPEG shows late, but only after all packets were given
-        return
-
-
-def readable(packets: Iterator[Any]) -> Iterator[Any]:
-    """Packets up to the place where a damaged file can't be read any further."""
-    try:
-        yield from packets
-    except FFmpegError as error:
-        check_memory(error)
 
 
 @dataclass(slots=True)
@@ -122,7 +101,7 @@ def read_packets(container: InputContainer, video: VideoStream, audio: AudioStre
     reading = PacketReading(FrameClock(stores_times(container)))
     wanted = (video,) if audio is None else (video, audio)
     try:
-        for packet in demuxed(container, *wanted):
+        for packet in demux(container, *wanted):
             if packet.stream_index == video.index:
                 reading.see(packet)
             else:

@@ -13,11 +13,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from deepsound.errors import DeepSoundError, SourceCorruptError
-from deepsound.media.edit_lists import PLAIN_RATE, read_edit_lists
-from deepsound.media.media_files import open_media
-from deepsound.media.packet_times import PacketReading, read_packets
-from deepsound.media.probe import AudioInfo, VideoInfo
-from deepsound.media.streams import audio_stream, video_stream
+from deepsound.media.in_sandbox.demux import audio_stream, open_media, video_stream
+from deepsound.media.in_sandbox.edit_lists import PLAIN_RATE, read_edit_lists
+from deepsound.media.in_sandbox.packet_times import PacketReading, read_packets
+from deepsound.media.media_info import AudioInfo, VideoInfo
 
 _PROGRESSIVE: Final = 1  # AVFieldOrder: 0 unknown, 1 progressive, above that some order of fields
 _STEADY: Final = Fraction(11, 10_000)  # containers that count milliseconds round each step by up to one
@@ -26,14 +25,14 @@ _HALF: Final = Fraction(1, 2)  # frames by which edit lists may be rounded
 _SHORT: Final = 0.5  # seconds by which headers may round up
 
 
-def describe(path: Path) -> VideoInfo:
+def probe(path: Path) -> VideoInfo:
     """What `probe` answers."""
     with open_media(path) as container:
         video = video_stream(container, path)
         audio = audio_stream(container)
         reading = read_packets(container, video, audio)
         if reading.first is None:
-            raise _damaged(path, "no picture in it can be decoded")
+            raise _damaged(path, "no frame of it can be decoded")
         info = _described(container, video, reading.first, reading)
         if info.duration > info.frames * _LONGEST_FRAME:
             raise _damaged(path, f"its clock jumps: {info.frames} frames over {info.duration / 3600:.0f} hours")

@@ -8,9 +8,8 @@ from typing import Any
 from av.error import FFmpegError
 from av.packet import Packet
 
-from deepsound.media.media_files import check_memory, open_media
-from deepsound.media.packet_times import demuxed, readable, stores_times
-from deepsound.media.streams import video_stream
+from deepsound.media.in_sandbox.demux import check_memory, demux_readable, open_media, video_stream
+from deepsound.media.in_sandbox.packet_times import stores_times
 
 
 def rebuilt_times(path: Path, rate: Fraction) -> Sequence[tuple[int, int, int]] | None:
@@ -29,7 +28,7 @@ def rebuilt_times(path: Path, rate: Fraction) -> Sequence[tuple[int, int, int]] 
         step = max(round(1 / (rate * (stream.time_base or 1))), 1)
         times: list[int] = []
         shown: list[int] = []
-        for packet in readable(demuxed(container, stream)):
+        for packet in demux_readable(container, stream):
             if packet.size:
                 packet.opaque = len(times)
                 times.append(packet.dts if packet.dts is not None else len(times))

@@ -1,4 +1,5 @@
-"""Work on untrusted media, done by a process that may crash, hang or eat memory without taking this one along.
+"""Runs handlers in child processes that may crash, hang or exhaust memory without harm to this process.
 
-`pool.ask` hands a file to a guarded process and gives back what it answers, or one DeepSoundError.
+The parent's side is `pool` and `process`, the child's `child` and `child_channel`; `ipc` and `limits` serve both.
+Nothing here knows what the handlers do: the pool is given the name of the module that holds them.
 """

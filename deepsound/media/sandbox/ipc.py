@@ -1,11 +1,14 @@
-"""Messages between this process and a guarded one: JSON text, and at most one file descriptor along with it.
+"""Messages between parent and sandboxed process: JSON text, with at most one file descriptor.
 
-What comes in is data. Frames travel in memory that both processes share; a message brings its descriptor.
+Incoming messages are data and never code: no pickle. Large blocks travel in shared memory, and a message carries
+the descriptor of that memory.
 """
 
 import json
+import mmap
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from deepsound.canonical_json import Json
 
@@ -15,12 +18,12 @@ _LARGEST = 1 << 17  # bytes of a message: three paths as long as Linux lets them
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends that keep messages apart and notice each other's end."""
+    """Return two connected ends that preserve message boundaries and detect that the other end is closed."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 def send(end: socket.socket, message: Message, fd: int | None = None) -> None:
-    """Send a message and a descriptor. Raises OSError where the other side is gone."""
+    """Send a message and a descriptor. Raises OSError if the other end is closed."""
     data = json.dumps(message).encode()
     if fd is None:
         end.send(data)
@@ -29,9 +32,9 @@ def send(end: socket.socket, message: Message, fd: int | None = None) -> None:
 
 
 def receive(end: socket.socket) -> tuple[Message, int | None]:
-    """The next message and its descriptor, which is the caller's to close.
+    """Return the next message and its descriptor, which the caller closes.
 
-    Raises EOFError where the other side is gone, TimeoutError, ValueError for what is no JSON.
+    Raises EOFError if the other end is closed, TimeoutError, and ValueError if the message is not JSON.
     """
     try:
         data, fds, _, _ = socket.recv_fds(end, _LARGEST, 1, socket.MSG_CMSG_CLOEXEC)
@@ -40,3 +43,27 @@ def receive(end: socket.socket) -> tuple[Message, int | None]:
     if not data:
         raise EOFError
     return json.loads(data), fds[0] if fds else None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedBlock:
+    """Bytes that the sandboxed process wrote to shared memory, and a `header` that describes them."""
+
+    header: Json
+    fd: int
+    _views: list[mmap.mmap] = field(default_factory=list[mmap.mmap])
+
+    def view(self, size: int) -> mmap.mmap:
+        """Map the first `size` bytes; what is written to the view is visible in no other view."""
+        view = mmap.mmap(self.fd, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._views.append(view)
+        return view
+
+    def release(self) -> bool:
+        """Close the views. Returns False if one is still in use, so that the memory can't be reused."""
+        try:
+            for view in self._views:
+                view.close()
+        except BufferError:
+            return False
+        return True

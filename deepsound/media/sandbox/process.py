@@ -1,106 +1,74 @@
-"""A guarded process, seen from the one that started it."""
+"""A sandboxed process as its parent sees it: started, sent requests, and ended."""
 
-import math
-import mmap
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
-import numpy as np
-from numpy.typing import NDArray
-
-from deepsound.canonical_json import Json
-from deepsound.media.sandbox import ipc
-from deepsound.media.sandbox.child_faults import VARIABLE as FAULT_VARIABLE
+from deepsound.media.sandbox import child, ipc
 from deepsound.media.sandbox.limits import MEMORY_VARIABLE, SECONDS_VARIABLE
 
-_PROGRAM = "deepsound.media.sandbox.child"
 _PASSED_ON = (
     *("LANG", "LC_ALL", "LC_CTYPE", "PYTHONUTF8", "PYTHONHOME", "LD_LIBRARY_PATH"),
-    *(MEMORY_VARIABLE, SECONDS_VARIABLE, FAULT_VARIABLE),
+    *(MEMORY_VARIABLE, SECONDS_VARIABLE, child.FAULT_VARIABLE),
 )
-# The memory of one frame serves the next instead of going back to the kernel, which would clear it for a fifth of
-# the whole time. glibc comes to much the same by itself once it has seen large pieces go.
+# Frees of large blocks keep their memory for the next frame. Returned to the kernel, it would have to be cleared
+# again, for a fifth of the decoding time. glibc raises these thresholds itself, but only after some large frees.
 _KEEP_MEMORY = f"glibc.malloc.mmap_threshold={32 << 20}:glibc.malloc.trim_threshold={64 << 20}"
-_SETTLES_WITHIN = 10.0  # seconds; a process that waits for a dead disk can't even be killed
-_LAST_WORDS = 4096
-_STARTS_WITHIN = 120.0  # seconds; it takes 0.3 s of a free processor
+_EXITS_WITHIN = 10.0  # seconds; a process that waits for a dead disk can't be killed
+_STARTS_WITHIN = 120.0  # seconds; on an idle core a start takes 0.3 s
+_STDERR_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class FrameBlock:
-    """Frames in order for one stream: RGB (n, height, width, 3) in shared memory, and their times in seconds."""
-
-    stream: int
-    shape: tuple[int, int, int, int]
-    times: NDArray[np.float64]
-    fd: int
-    _views: list[mmap.mmap] = field(default_factory=list[mmap.mmap])
-
-    def frames(self) -> NDArray[np.uint8]:
-        """A view of the frames that is the caller's alone: what is written to it, nobody else sees."""
-        view = mmap.mmap(self.fd, math.prod(self.shape), mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
-        self._views.append(view)
-        return np.frombuffer(view, np.uint8).reshape(self.shape)
-
-    def let_go(self) -> bool:
-        """Close what nobody looks at any more. Whether that is all of it, and its memory can be used again."""
-        try:
-            for view in self._views:
-                view.close()
-        except BufferError:  # somebody kept a frame
-            return False
-        return True
+class ProcessStalledError(Exception):
+    """The process reported no progress for too long."""
 
 
-class StalledError(Exception):
-    """No sign of progress for too long."""
+class MemoryLimitError(Exception):
+    """The process needed more memory than its limit."""
 
 
-class EndedError(Exception):
-    """The process has ended in the middle of its work: `code` as subprocess tells it, and its last words."""
+class ProcessEndedError(Exception):
+    """The process ended during a request: `code` as subprocess reports it, and the end of its stderr."""
 
-    def __init__(self, code: int | None, words: str) -> None:
-        super().__init__(code, words)
+    def __init__(self, code: int | None, stderr: str) -> None:
+        super().__init__(code, stderr)
         self.code = code
-        self.words = words
+        self.stderr = stderr
 
 
-def environment() -> dict[str, str]:
-    """All that a guarded process is told of this one's environment: no keys, no passwords, no addresses."""
+def child_environment() -> dict[str, str]:
+    """Return the environment of a sandboxed process: no keys, passwords or addresses of this one."""
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return {
         **passed_on,
-        "PATH": os.environ.get("PATH", os.defpath),  # decord wants to have one
+        "PATH": os.environ.get("PATH", os.defpath),  # importing decord fails without one
         "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path),
-        "OPENBLAS_NUM_THREADS": "1",  # it does no linear algebra, whose threads would each take memory
+        "OPENBLAS_NUM_THREADS": "1",  # every thread of OpenBLAS takes memory, and none is used
         "GLIBC_TUNABLES": _KEEP_MEMORY,
     }
 
 
-class GuardedProcess:
-    """One process, for one piece of work at a time. It ends when told to, and with this process at the latest."""
+class SandboxProcess:
+    """One process that serves one request at a time. It ends when told to, or when this process ends."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, handlers: str, environment: Mapping[str, str]) -> None:
         self.environment = environment
-        self._end, theirs = ipc.pair()
+        self._end, child_end = ipc.pair()
         lifeline, self._lifeline = os.pipe()
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        with theirs:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        with child_end:
             self._process = subprocess.Popen(
                 # -P keeps modules of the current folder out.
-                [sys.executable, "-P", "-m", _PROGRAM, str(theirs.fileno()), str(lifeline)],
+                [sys.executable, "-P", "-m", child.__name__, handlers, str(child_end.fileno()), str(lifeline)],
                 env=environment,
                 cwd="/",
-                pass_fds=[theirs.fileno(), lifeline],
+                pass_fds=[child_end.fileno(), lifeline],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=self._words,
+                stderr=self._stderr,
                 start_new_session=True,
             )
         os.close(lifeline)
@@ -108,71 +76,71 @@ class GuardedProcess:
 
     @property
     def pid(self) -> int:
-        """What the system calls it."""
+        """The process id."""
         return self._process.pid
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is gone, or not this process's own: a fork does not talk to those of its parent."""
+        """Whether the process has ended or is no child of this one, as after a fork of the parent."""
         return self._process.poll() is not None
 
-    def work(self, request: ipc.Message, patience: float, take: Callable[[FrameBlock], None]) -> ipc.Message:
-        """Its reply to a request; blocks of frames are handed to `take` as they come.
+    def run(
+        self, request: ipc.Message, patience: float, on_block: Callable[[ipc.SharedBlock], None]
+    ) -> ipc.Message:
+        """Send a request and return the reply; `on_block` gets the blocks of shared memory as they arrive.
 
-        Raises StalledError after `patience` seconds without a sign of progress, EndedError, what `take` raises.
+        Raises ProcessStalledError after `patience` seconds without a sign of progress, MemoryLimitError,
+        ProcessEndedError, and what `on_block` raises.
         """
         if not self._is_ready:
             self._end.settimeout(_STARTS_WITHIN)
-            self._heard()
+            self._receive()
             self._is_ready = True
         self._end.settimeout(patience)
-        self._say(request)
+        self._send(request)
         while True:
-            message, fd = self._heard()
+            message, fd = self._receive()
             if fd is not None:
-                block = _block(message["block"], fd)
+                block = ipc.SharedBlock(message["block"], fd)
                 try:
-                    take(block)
+                    on_block(block)
                 finally:
                     os.close(fd)
-                self._say({"free": block.let_go()})
+                self._send({"free": block.release()})
+            elif "memory" in message:
+                raise MemoryLimitError
             elif "alive" not in message:
                 return message
 
-    def _say(self, message: ipc.Message) -> None:
+    def _send(self, message: ipc.Message) -> None:
         try:
             ipc.send(self._end, message)
         except OSError as error:
             raise self._ended() from error
 
-    def _heard(self) -> tuple[ipc.Message, int | None]:
+    def _receive(self) -> tuple[ipc.Message, int | None]:
         try:
             return ipc.receive(self._end)
         except TimeoutError as error:
-            raise StalledError from error
+            raise ProcessStalledError from error
         except EOFError as error:
             raise self._ended() from error
 
-    def _ended(self) -> EndedError:
+    def _ended(self) -> ProcessEndedError:
         code = self._wait()
-        self._words.seek(max(self._words.seek(0, os.SEEK_END) - _LAST_WORDS, 0))
-        return EndedError(code, self._words.read().decode(errors="replace"))
+        self._stderr.seek(max(self._stderr.seek(0, os.SEEK_END) - _STDERR_BYTES, 0))
+        return ProcessEndedError(code, self._stderr.read().decode(errors="replace"))
 
     def _wait(self) -> int | None:
         try:
-            return self._process.wait(_SETTLES_WITHIN)
+            return self._process.wait(_EXITS_WITHIN)
         except subprocess.TimeoutExpired:
             return None
 
     def end(self) -> None:
-        """End it, whatever it does."""
+        """Kill the process and free what it holds here."""
         self._process.kill()
         self._wait()
         self._end.close()
-        self._words.close()
+        self._stderr.close()
         os.close(self._lifeline)
-
-
-def _block(header: Json, fd: int) -> FrameBlock:
-    stream, (frames, height, width, colours), times = cast("tuple[int, list[int], list[float]]", header)
-    return FrameBlock(stream, (frames, height, width, colours), np.array(times, np.float64), fd)
