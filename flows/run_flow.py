@@ -16,9 +16,9 @@ from prefect import flow
 from prefect.exceptions import PrefectException, PrefectHTTPStatusError
 
 from db.read.run_progress import OpenItem, RunProgress, open_items, run_progress
-from db.state.budget import stop_if_spent
+from db.state.budget import pause_if_budget_spent
 from db.state.lease_owner import this_owner
-from db.write.run_events import RunState, find_order, run_state
+from db.write.run_events import RunState, find_submission, run_state
 from db.write.worker_sessions import lease_seconds, seconds_per_item
 from deepsound.errors import DeepSoundError
 from flows import deployments
@@ -192,7 +192,7 @@ def _count_fruitless(books: _LedgerSnapshot, deployed: Sequence[OpenFlowRun], me
 
 def _order(worker: Worker, run: str) -> DispatchSettings | None:
     with worker.ledger.read() as session:
-        asked = find_order(session, run)
+        asked = find_submission(session, run)
     if asked is None:
         return None
     budget = asked.get("budget_gpu_hours")
@@ -206,7 +206,7 @@ def _order(worker: Worker, run: str) -> DispatchSettings | None:
 def _read_books(worker: Worker, run: str, order: DispatchSettings) -> _LedgerSnapshot:
     with worker.ledger.write() as session:
         if order.budget_hours is not None:
-            stop_if_spent(session, run, order.budget_hours, by=this_owner())
+            pause_if_budget_spent(session, run, order.budget_hours, by=this_owner())
         progress = run_progress(session, run)
         if progress is None:
             raise no_such_run(run, worker)

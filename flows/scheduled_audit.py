@@ -7,7 +7,7 @@ from prefect import flow
 from prefect.artifacts import acreate_markdown_artifact
 
 from db.integrity.reconcile import reconcile_run
-from db.read.run_progress import runs_of_late
+from db.read.run_progress import recently_active_runs
 from deepsound.errors import ArtifactDamagedError
 from tasks.operations.run_audit import verify_books, verify_seals
 from tasks.operations.sealing import seal_if_closed
@@ -48,7 +48,7 @@ async def audit(run: str | None = None) -> None:
 def _runs_of_late(worker: Worker) -> list[str]:
     since = datetime.now(UTC) - AUDITED_PERIOD
     with worker.ledger.read() as session:
-        return runs_of_late(session, since)
+        return recently_active_runs(session, since)
 
 
 def _problems(worker: Worker, run: str) -> list[str]:

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from db.read.run_progress import run_list
 from db.state.lease_owner import this_owner
-from db.write.run_events import EventKind, RunState, find_order, note_event, run_state
-from db.write.worker_sessions import live_flow_runs, lost_flow_runs
+from db.write.run_events import EventKind, RunState, find_submission, record_event, run_state
+from db.write.worker_sessions import dead_flow_runs, live_flow_runs
 from deepsound.errors import DeepSoundError, PrefectNotStartedError
 from flows import deployments
 from flows.deployments import ARCHIVE_FLOW, FOLLOWERS_POOL, OpenFlowRun
@@ -45,7 +45,7 @@ class WorkerLiveness:
 
 def read_liveness(session: Session, run: str) -> WorkerLiveness:
     """Those of all flow runs of a run."""
-    return WorkerLiveness(live_flow_runs(session, run), lost_flow_runs(session, run))
+    return WorkerLiveness(live_flow_runs(session, run), dead_flow_runs(session, run))
 
 
 async def ensure_followed(worker: Worker, run: str) -> bool:
@@ -76,7 +76,7 @@ def pause_stalled_run(worker: Worker, run: str, fruitless: int) -> DeepSoundErro
     why = f"{fruitless} shards in a row ended without ending a video"
     with worker.ledger.write() as session:
         if run_state(session, run) is RunState.ACTIVE:
-            note_event(session, run, EventKind.PAUSED, by=this_owner(), reason=why)
+            record_event(session, run, EventKind.PAUSED, by=this_owner(), reason=why)
     return PrefectNotStartedError(
         f"{why}, so it is paused",
         where=f"run {run}",
@@ -103,13 +103,13 @@ def _should_go_on(worker: Worker) -> list[str]:
         return [
             line.run_id
             for line in lines
-            if line.state is RunState.ACTIVE and find_order(session, line.run_id) is not None
+            if line.state is RunState.ACTIVE and find_submission(session, line.run_id) is not None
         ]
 
 
 def _order(worker: Worker, run: str) -> tuple[Mapping[str, Any], WorkerLiveness]:
     with worker.ledger.read() as session:
-        order = find_order(session, run)
+        order = find_submission(session, run)
         if order is None:
             raise ValueError(f"run {run} was never submitted to a pool")
         return order, read_liveness(session, run)

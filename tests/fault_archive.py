@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import func, select
 
 from db.schema.records import AttemptStatus
-from db.schema.tables import ArtifactRow, ItemRow, ShiftRow, VideoRow, WorkRow
+from db.schema.tables import ArtifactRow, ItemRow, VideoRow, WorkerSessionRow, WorkRow
 from db.state.lease_queue import items_of_run
 from db.write.worker_sessions import NO_DEVICE, LiveWorkerSession, live_worker_sessions
 from deepsound.canonical_json import sha256_file
@@ -106,7 +106,11 @@ class Sixty:
     def shifts_that_never_ended(self, run: str) -> int:
         with self.pool.archive.worker.ledger.read() as session:
             return len(
-                session.scalars(select(ShiftRow).where(ShiftRow.run_id == run, ShiftRow.ended_at.is_(None))).all()
+                session.scalars(
+                    select(WorkerSessionRow).where(
+                        WorkerSessionRow.run_id == run, WorkerSessionRow.ended_at.is_(None)
+                    )
+                ).all()
             )
 
     def waited(self, run: str, since: datetime, to: datetime) -> int:

@@ -17,11 +17,11 @@ from db.schema.records import (
     DecisionRef,
     Effect,
     Environment,
+    ExecutionContext,
     NewItem,
     NewRun,
     StepRef,
     VideoFile,
-    Workplace,
 )
 from db.schema.tables import ItemRow
 from db.state.lease_queue import claim
@@ -49,7 +49,7 @@ OWNER = "worker-1:4711:1"
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 CODE = CodeVersion("0.1.0", "f44cd72", is_modified=False)
 PACKAGES = {f"package-{number}": f"1.{number}" for number in range(150)}
-WORKPLACE = Workplace("worker-1", "cpu", CODE, Environment("3.11.7", "Linux-6.1-x86_64", PACKAGES))
+EXECUTION_CONTEXT = ExecutionContext("worker-1", "cpu", CODE, Environment("3.11.7", "Linux-6.1-x86_64", PACKAGES))
 SETTINGS = {"generator": "foley", "reasoner": "evidence", "fallback": "neg", "seed": 7}
 VAD = ModelIdentity("silero-vad", "6.2.3", "MIT", {"silero_vad.jit": sha256_bytes(b"vad")})
 
@@ -94,7 +94,7 @@ def begin(ledger: Ledger, run: NewRun) -> tuple[str, Sequence[int]]:
     return run_id, items
 
 
-def attempt(item_id: int, at: StepRef, then: StepRef | OutcomeKind, **more: Any) -> AttemptRecord:
+def attempt(item_id: int, at: StepRef, followed_by: StepRef | OutcomeKind, **more: Any) -> AttemptRecord:
     """An attempt with nothing but what every attempt has."""
     plain: dict[str, Any] = {
         "step_key": sha256_bytes(f"{item_id} {at}".encode()),
@@ -102,9 +102,9 @@ def attempt(item_id: int, at: StepRef, then: StepRef | OutcomeKind, **more: Any)
         "backend": "foley",
         "started_at": NOON,
         "ended_at": NOON + timedelta(seconds=1.25),
-        "workplace": WORKPLACE,
+        "execution_context": EXECUTION_CONTEXT,
     }
-    return AttemptRecord(item_id=item_id, at=at, then=then, **(plain | more))
+    return AttemptRecord(item_id=item_id, at=at, followed_by=followed_by, **(plain | more))
 
 
 def write(ledger: Ledger, record: AttemptRecord, owner: str = OWNER) -> int:

@@ -13,7 +13,7 @@ from console.cli.run.continue_run import go_on
 from console.cli.run.run_lookup import place_of
 from console.cli.terminal import EXIT_DONE, out, say
 from db.read.evidence import find_items
-from db.write.reviews import Opinion, Waiting, waiting_for_review
+from db.write.reviews import ItemToReview, NewReview, items_to_review
 from deepsound.canonical_json import Json
 from deepsound.cot import Verdict
 from deepsound.errors import BadSettingsError
@@ -55,8 +55,8 @@ def review(
             remedy='add --verdict yes or no, and --reason "..."',
         )
     item_id, by = _find_item(worker, item), current_actor()
-    opinion = Opinion(by, Verdict(verdict), (reason or "").strip())
-    run_id, number = review_item(worker, item_id, opinion)
+    new = NewReview(by, Verdict(verdict), (reason or "").strip())
+    run_id, number = review_item(worker, item_id, new)
     say(f"item {item_id}: review {number} by {by}: {verdict}")
     go_on(worker, settings, run_id)
 
@@ -74,7 +74,7 @@ def _find_item(worker: Worker, known: str) -> int:
 
 def _list(worker: Worker, *, as_json: bool) -> None:
     with worker.ledger.read() as session:
-        waiting = waiting_for_review(session)
+        waiting = items_to_review(session)
     if as_json:
         out.file.write(json.dumps({"items": [_json(each) for each in waiting]}, ensure_ascii=False) + "\n")
         return
@@ -83,7 +83,7 @@ def _list(worker: Worker, *, as_json: bool) -> None:
     say(f"{len(waiting)} videos wait for a person")
 
 
-def _table(waiting: Sequence[Waiting]) -> Table:
+def _table(waiting: Sequence[ItemToReview]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("item", "video", "why", "to listen to"):
         table.add_column(heading, overflow="fold")
@@ -92,7 +92,7 @@ def _table(waiting: Sequence[Waiting]) -> Table:
     return table
 
 
-def _json(waiting: Waiting) -> Json:
+def _json(waiting: ItemToReview) -> Json:
     return {
         "item": waiting.item_id,
         "run": waiting.run_id,
@@ -103,6 +103,6 @@ def _json(waiting: Waiting) -> Json:
     }
 
 
-def _coarse(waiting: Waiting) -> object:
+def _coarse(waiting: ItemToReview) -> object:
     """Where the sound to be judged was delivered."""
     return location(str(waiting.settings["out"])) / f"{waiting.output_name}.coarse.wav"

@@ -8,7 +8,7 @@ from enum import StrEnum
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
-from db.integrity.verify import has_its_list
+from db.integrity.verify import manifest_is_intact
 from db.read.items import RunItem, run_items
 from db.read.run_progress import open_items
 from db.schema.records import AttemptStatus, WorkState
@@ -21,7 +21,7 @@ from deepsound.pipeline import OutcomeKind
 _CHUNK = 500
 
 
-class Fate(StrEnum):
+class ItemStatus(StrEnum):
     """What became of a video."""
 
     DONE = "done"
@@ -33,11 +33,11 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """A line of the list and its fate. `reason`: why it ended so; None while it is open."""
+class ReconciledItem:
+    """A line of the list and its status. `reason`: why it ended so; None while it is open."""
 
     item: RunItem
-    fate: Fate
+    status: ItemStatus
     reason: str | None
 
 
@@ -45,18 +45,18 @@ class Account:
 class Reconciliation:
     """Every line of the list in order, and what does not add up, a sentence each."""
 
-    accounts: Sequence[Account]
+    items: Sequence[ReconciledItem]
     problems: Sequence[str]
 
     @property
-    def fates(self) -> Counter[Fate]:
+    def status_counts(self) -> Counter[ItemStatus]:
         """How many videos met each."""
-        return Counter(account.fate for account in self.accounts)
+        return Counter(each.status for each in self.items)
 
     @property
     def is_clean(self) -> bool:
         """Everything has ended, for a reason, and adds up."""
-        return not self.problems and Fate.OPEN not in self.fates
+        return not self.problems and ItemStatus.OPEN not in self.status_counts
 
 
 def reconcile_run(session: Session, run_id: str) -> Reconciliation | None:
@@ -64,35 +64,36 @@ def reconcile_run(session: Session, run_id: str) -> Reconciliation | None:
     run = session.get(RunRow, run_id)
     if run is None:
         return None
-    items, to_do = run_items(session, run_id), {item.id for item in open_items(session, run_id)}
-    accounts: list[Account] = []
-    problems = [] if has_its_list(session, run) else ["its list is not the one it was started with"]
-    for start in range(0, len(items), _CHUNK):
-        chunk = items[start : start + _CHUNK]
+    listed, to_do = run_items(session, run_id), {item.id for item in open_items(session, run_id)}
+    items: list[ReconciledItem] = []
+    problems = [] if manifest_is_intact(session, run) else ["its list is not the one it was started with"]
+    for start in range(0, len(listed), _CHUNK):
+        chunk = listed[start : start + _CHUNK]
         ids = [item.id for item in chunk]
         stand_now, reasons = item_states(session, ids), _reasons(session, ids)
         for item in chunk:
-            accounts.append(_account(item, stand_now[item.id], reasons.get(item.id)))
-            problems += _problems(accounts[-1], stand_now[item.id], is_to_do=item.id in to_do)
-    return Reconciliation(accounts, problems)
+            items.append(_reconciled(item, stand_now[item.id], reasons.get(item.id)))
+            problems += _problems(items[-1], stand_now[item.id], is_to_do=item.id in to_do)
+    return Reconciliation(items, problems)
 
 
-def _account(item: RunItem, standing: ItemState, why: str | None) -> Account:
+def _reconciled(item: RunItem, standing: ItemState, why: str | None) -> ReconciledItem:
     last = standing.attempts[-1] if standing.attempts else None
     if last is None or last.outcome is None or WorkState.PENDING in standing.states.values():
-        return Account(item, Fate.OPEN, None)
+        return ReconciledItem(item, ItemStatus.OPEN, None)
     if last.outcome != OutcomeKind.FAILED.value:
-        return Account(item, Fate(last.outcome), why)
-    fate = Fate.QUARANTINED if last.error_code == ErrorCode.QUARANTINED.value else Fate.FAILED
-    return Account(item, fate, last.error_message)
+        return ReconciledItem(item, ItemStatus(last.outcome), why)
+    status = ItemStatus.QUARANTINED if last.error_code == ErrorCode.QUARANTINED.value else ItemStatus.FAILED
+    return ReconciledItem(item, status, last.error_message)
 
 
-def _problems(account: Account, standing: ItemState, *, is_to_do: bool) -> Iterator[str]:
-    name = f"item {account.item.id} ({account.item.output_name})"
-    if (account.fate is Fate.OPEN) != is_to_do:
-        yield f"{name} is {account.fate} by its attempts, and {'open' if is_to_do else 'ended'} on the to-do list"
-    if account.fate is not Fate.OPEN and not account.reason:
-        yield f"{name} is {account.fate}, and nothing says why"
+def _problems(reconciled: ReconciledItem, standing: ItemState, *, is_to_do: bool) -> Iterator[str]:
+    name = f"item {reconciled.item.id} ({reconciled.item.output_name})"
+    if (reconciled.status is ItemStatus.OPEN) != is_to_do:
+        in_queue = "open" if is_to_do else "ended"
+        yield f"{name} is {reconciled.status} by its attempts, and {in_queue} on the to-do list"
+    if reconciled.status is not ItemStatus.OPEN and not reconciled.reason:
+        yield f"{name} is {reconciled.status}, and nothing says why"
     done = Counter(
         (each.step, each.round) for each in standing.attempts if each.status != AttemptStatus.FAILED.value
     )

@@ -17,14 +17,14 @@ from db.write.seals import Head, ItemChain, SealContent, event_chain, head_of, i
 
 
 @dataclass(frozen=True, slots=True)
-class SealedBooks:
+class SealCheck:
     """What seals say of a run, and whether the last of them holds all of it."""
 
     findings: Sequence[IntegrityFinding]
     is_sealed: bool
 
 
-def check_seals(session: Session, run_id: str, trusted: Collection[str]) -> SealedBooks:
+def check_seals(session: Session, run_id: str, trusted: Collection[str]) -> SealCheck:
     """Hold a run against its seals. `trusted`: public keys (hex) that seals may be signed by; none: any."""
     findings: list[IntegrityFinding] = []
     witnesses: dict[str, SealContent] = {}
@@ -40,7 +40,7 @@ def check_seals(session: Session, run_id: str, trusted: Collection[str]) -> Seal
     except UNREADABLE:
         events = []  # `verify_run` names it.
     if not events or not witnesses:
-        return SealedBooks(findings, is_sealed=False)
+        return SealCheck(findings, is_sealed=False)
     chains = {chain.ordinal: chain for chain in item_chains(session, run_id)}
     for name, witness in witnesses.items():
         if (lack := _lack(witness.events, events)) is not None:
@@ -49,10 +49,10 @@ def check_seals(session: Session, run_id: str, trusted: Collection[str]) -> Seal
         findings += _check_items(witness, name, chains)
     last = [*witnesses.values()][-1]
     heads = {ordinal: head_of(chain.hashes) for ordinal, chain in chains.items()}
-    return SealedBooks(findings, is_sealed=last.events == head_of(events) and last.items == heads)
+    return SealCheck(findings, is_sealed=last.events == head_of(events) and last.items == heads)
 
 
-def check_order(session: Session) -> list[IntegrityFinding]:
+def check_seal_sequence(session: Session) -> list[IntegrityFinding]:
     """Whether each seal of the ledger follows the one it names, so that none, and no run with its seals, is gone.
 
     What was taken away from the end shows only against seals kept outside.
@@ -81,7 +81,7 @@ def check_order(session: Session) -> list[IntegrityFinding]:
     return findings
 
 
-def check_kept(
+def check_exported_seals(
     session: Session, kept: Iterable[Mapping[str, Any]], trusted: Collection[str]
 ) -> Iterator[IntegrityFinding]:
     """Whether seals that were kept outside, as rows of `seal`, are all in the ledger."""

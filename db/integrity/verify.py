@@ -16,7 +16,7 @@ from db.schema.tables import (
     Base,
     DocumentRow,
     ItemRow,
-    ReopeningRow,
+    RetryRow,
     RunEventRow,
     RunRow,
     WorkRow,
@@ -78,13 +78,13 @@ def verify_run(session: Session, run_id: str) -> list[IntegrityFinding]:
 def _check_head(session: Session, run: RunRow) -> Iterator[IntegrityFinding]:
     if hashing.settings_sha256(run.settings) != run.settings_sha256:
         yield IntegrityFinding(None, f"run {run.id}", Problem.CHANGED, "settings do not match their hash")
-    if not has_its_list(session, run):
+    if not manifest_is_intact(session, run):
         detail = "its items are not those it was started with"
         yield IntegrityFinding(None, f"run {run.id}", Problem.CHANGED, detail)
     yield from _check_events(session, run)
 
 
-def has_its_list(session: Session, run: RunRow) -> bool:
+def manifest_is_intact(session: Session, run: RunRow) -> bool:
     """Whether the items of a run are, in order, those it was started with."""
     columns = (ItemRow.source, ItemRow.video_sha256, ItemRow.overrides, ItemRow.output_name)
     lines = session.execute(select(*columns).where(ItemRow.run_id == run.id).order_by(ItemRow.ordinal)).tuples()
@@ -163,8 +163,8 @@ def _check_chain(item: ItemRow) -> Iterator[IntegrityFinding]:
     attempts = reopenings = 0
     previous: str | None = item.hash
     between = {(review.previous_hash, review.hash) for review in item.reviews}
-    for link in chain_links(item.attempts, item.reopenings):
-        if isinstance(link, ReopeningRow):
+    for link in chain_links(item.attempts, item.retries):
+        if isinstance(link, RetryRow):
             name, gap = f"reopening {link.seq} ({link.step}, round {link.round})", "reopening"
             before, reopenings = reopenings, link.seq
             found = _check_reopening(link)
@@ -186,7 +186,7 @@ def _check_chain(item: ItemRow) -> Iterator[IntegrityFinding]:
 def _check_reviews(item: ItemRow) -> Iterator[IntegrityFinding]:
     """Reviews are links too: each is followed by the reopening it led to, and named by attempts after that."""
     hashes = {attempt.id: attempt.hash for attempt in item.attempts}
-    led_to = {reopening.previous_hash for reopening in item.reopenings}
+    led_to = {reopening.previous_hash for reopening in item.retries}
     present = {review.seq for review in item.reviews}
     named = {seq for attempt in item.attempts for seq in _reviews_named(attempt)}
     for seq in sorted((named | set(range(1, max(present, default=0)))) - present):
@@ -204,8 +204,8 @@ def _reviews_named(attempt: AttemptRow) -> Iterator[int]:
         yield seq
 
 
-def _check_reopening(reopening: ReopeningRow) -> Iterator[tuple[str, Problem, str]]:
-    if hashing.reopening_hash(row_values(reopening)) != reopening.hash:
+def _check_reopening(reopening: RetryRow) -> Iterator[tuple[str, Problem, str]]:
+    if hashing.retry_hash(row_values(reopening)) != reopening.hash:
         yield "", Problem.CHANGED, "it does not match its hash"
 
 
@@ -269,7 +269,7 @@ def _content_sha256(row: Base) -> str:
 def _check_work(item: ItemRow, work: Sequence[WorkRow]) -> Iterator[IntegrityFinding]:
     """The to-do list as a witness of attempts and reopenings cut off the end of the chain."""
     present = {StepRef(Step(row.step), row.round): WorkState(row.state) for row in work}
-    expected = replay_rows(item.attempts, item.reopenings).states
+    expected = replay_rows(item.attempts, item.retries).states
     for at, state in present.items():
         is_open = state in (WorkState.PENDING, WorkState.RUNNING)
         if not is_open and expected.get(at) is not state:

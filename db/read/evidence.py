@@ -60,7 +60,7 @@ def _items_touching(session: Session, artifact_sha256: str) -> Sequence[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptArtifact:
+class RunArtifact:
     """An artifact of a run, and one of the attempts of it that read, made or reused it."""
 
     sha256: str
@@ -69,7 +69,7 @@ class KeptArtifact:
     role: str
 
 
-def run_artifacts(session: Session, run_id: str) -> list[KeptArtifact]:
+def run_artifacts(session: Session, run_id: str) -> list[RunArtifact]:
     """Every artifact that attempts of a run read, made or reused, each once."""
     maker = func.coalesce(AttemptRow.reused_attempt_id, AttemptRow.id)
     columns = (AttemptArtifactRow.artifact_sha256, AttemptRow.item_id, AttemptRow.step, AttemptArtifactRow.role)
@@ -80,7 +80,7 @@ def run_artifacts(session: Session, run_id: str) -> list[KeptArtifact]:
         .where(ItemRow.run_id == run_id)
         .order_by(AttemptRow.id.desc())
     )
-    return list({row[0]: KeptArtifact(*row) for row in session.execute(rows).tuples()}.values())
+    return list({row[0]: RunArtifact(*row) for row in session.execute(rows).tuples()}.values())
 
 
 def item_evidence(session: Session, item_ids: Sequence[int]) -> list[ItemRow]:
@@ -96,7 +96,7 @@ def item_evidence(session: Session, item_ids: Sequence[int]) -> list[ItemRow]:
             selectinload(ItemRow.run).selectinload(RunRow.code_version),
             selectinload(ItemRow.video),
             selectinload(ItemRow.reviews),
-            selectinload(ItemRow.reopenings),
+            selectinload(ItemRow.retries),
             selectinload(ItemRow.attempts).options(*_EVIDENCE),
         )
     )

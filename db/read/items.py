@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from db.schema.records import AttemptStatus, WorkState
 from db.schema.tables import ItemRow, RunRow
-from db.state.attempt_history import ItemState, MadeAttempt
+from db.state.attempt_history import AttemptSummary, ItemState
 from db.state.lease_queue import item_states
 from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind, Step
@@ -28,7 +28,7 @@ class RunItem:
 
 
 @dataclass(frozen=True, slots=True)
-class RunHead:
+class RegisteredRun:
     """A run's frozen settings."""
 
     settings: Mapping[str, Json]
@@ -45,7 +45,7 @@ class StepTotals:
 
 
 @dataclass(frozen=True, slots=True)
-class ItemEnd:
+class ItemSummary:
     """What became of an item. `outcome` None: still open. `error` is the one line of its last failure."""
 
     item: RunItem
@@ -55,10 +55,10 @@ class ItemEnd:
     steps: tuple[StepTotals, ...]
 
 
-def find_run(session: Session, run_id: str) -> RunHead | None:
+def find_run(session: Session, run_id: str) -> RegisteredRun | None:
     """A run by its id; None if there is no such run."""
     run = session.get(RunRow, run_id)
-    return None if run is None else RunHead(run.settings)
+    return None if run is None else RegisteredRun(run.settings)
 
 
 def run_ids(session: Session) -> list[str]:
@@ -75,7 +75,7 @@ def run_items(session: Session, run_id: str, ids: Sequence[int] | None = None) -
     return [_item(row) for chunk in chunks for row in session.scalars(asked.where(ItemRow.id.in_(chunk)))]
 
 
-def item_ends(session: Session, run_id: str) -> list[ItemEnd]:
+def item_summaries(session: Session, run_id: str) -> list[ItemSummary]:
     """Every item of a run in order, with what became of it. Attempts that were taken back do not count."""
     items = run_items(session, run_id)
     stand_now: dict[int, ItemState] = {}
@@ -88,10 +88,10 @@ def _item(row: ItemRow) -> RunItem:
     return RunItem(row.id, row.source, row.output_name, row.overrides, row.video_sha256)
 
 
-def _end(item: RunItem, standing: ItemState) -> ItemEnd:
+def _end(item: RunItem, standing: ItemState) -> ItemSummary:
     last = standing.attempts[-1] if standing.attempts else None
     has_ended = WorkState.PENDING not in standing.states.values()
-    return ItemEnd(
+    return ItemSummary(
         item=item,
         outcome=OutcomeKind(last.outcome) if has_ended and last and last.outcome else None,
         error_code=last.error_code if last else None,
@@ -100,8 +100,8 @@ def _end(item: RunItem, standing: ItemState) -> ItemEnd:
     )
 
 
-def _totals(attempts: Iterable[MadeAttempt]) -> Iterable[StepTotals]:
-    of_step: dict[Step, list[MadeAttempt]] = {}
+def _totals(attempts: Iterable[AttemptSummary]) -> Iterable[StepTotals]:
+    of_step: dict[Step, list[AttemptSummary]] = {}
     for attempt in attempts:
         of_step.setdefault(Step(attempt.step), []).append(attempt)
     for step, tries in of_step.items():

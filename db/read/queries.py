@@ -11,14 +11,14 @@ from db.schema.records import (
     DecisionRef,
     Direction,
     FinishedStep,
-    MadeDecision,
+    ItemRetries,
     OpenStep,
-    Reopened,
+    RecordedDecision,
     StepRef,
     WorkState,
 )
 from db.schema.tables import ArtifactRow as Kept
-from db.schema.tables import AttemptArtifactRow, AttemptRow, DecisionRow, ItemRow, ReopeningRow, RunRow, WorkRow
+from db.schema.tables import AttemptArtifactRow, AttemptRow, DecisionRow, ItemRow, RetryRow, RunRow, WorkRow
 from db.state.attempt_history import ItemState
 from db.state.lease_queue import IS_OPEN, counted_deaths, has_lapsed, item_states
 from deepsound.pipeline import Step
@@ -95,12 +95,12 @@ def _latest(standing: ItemState) -> list[int]:
     return list(latest.values())
 
 
-def reopened(session: Session, item_ids: Sequence[int]) -> dict[int, Reopened]:
+def item_retries(session: Session, item_ids: Sequence[int]) -> dict[int, ItemRetries]:
     """Of some items, those of which steps were taken back."""
-    counts = select(ReopeningRow.item_id, func.count()).where(ReopeningRow.item_id.in_(item_ids))
-    of_item = dict(session.execute(counts.group_by(ReopeningRow.item_id)).tuples().all())
+    counts = select(RetryRow.item_id, func.count()).where(RetryRow.item_id.in_(item_ids))
+    of_item = dict(session.execute(counts.group_by(RetryRow.item_id)).tuples().all())
     stand_now = item_states(session, list(of_item))
-    return {item_id: Reopened(number, stand_now[item_id].anew) for item_id, number in of_item.items()}
+    return {item_id: ItemRetries(number, stand_now[item_id].recompute) for item_id, number in of_item.items()}
 
 
 def deaths(session: Session, item_ids: Sequence[int]) -> dict[int, int]:
@@ -150,9 +150,9 @@ def _finished(session: Session, rows: Sequence[_Said]) -> dict[int, FinishedStep
     if not rows:
         return {}
     makers = {"ids": list({maker for _, _, _, maker, *_ in rows})}
-    decided: dict[int, list[MadeDecision]] = {}
+    decided: dict[int, list[RecordedDecision]] = {}
     for attempt_id, position, key, value, confidence in session.execute(_DECIDED, makers).tuples():
-        decision = MadeDecision(DecisionRef(attempt_id, position), key, value, confidence)
+        decision = RecordedDecision(DecisionRef(attempt_id, position), key, value, confidence)
         decided.setdefault(attempt_id, []).append(decision)
     made: dict[int, dict[str, Artifact]] = {}
     for attempt_id, role, sha256, size, media_type in session.execute(_MADE, makers).tuples():

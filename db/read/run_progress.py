@@ -15,7 +15,7 @@ from db.write.run_events import RunState, run_state
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
 
-LATELY_MINUTES = 5.0
+RECENT_MINUTES = 5.0
 """What the present pace is measured over."""
 
 
@@ -24,8 +24,8 @@ class RunProgress:
     """Where a run stands.
 
     `steps`: how many items have a step in a state; a step whose worker vanished is pending again. `outcomes`
-    and `errors` are of items that have ended, the latter of failed ones by code. `ended_lately` is how many
-    items ended in the last `LATELY_MINUTES`.
+    and `errors` are of items that have ended, the latter of failed ones by code. `ended_recently` is how many
+    items ended in the last `RECENT_MINUTES`.
     """
 
     run_id: str
@@ -36,7 +36,7 @@ class RunProgress:
     steps: Mapping[tuple[Step, WorkState], int]
     outcomes: Mapping[OutcomeKind, int]
     errors: Mapping[str, int]
-    ended_lately: int
+    ended_recently: int
 
     @property
     def quarantined(self) -> int:
@@ -45,7 +45,7 @@ class RunProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class RunLine:
+class RunSummary:
     """A run in a list: how many items it has, how many are open, how those that ended did end."""
 
     run_id: str
@@ -72,7 +72,7 @@ def run_progress(session: Session, run_id: str) -> RunProgress | None:
         return None
     shown = case((has_lapsed(session), WorkState.PENDING.value), else_=WorkRow.state)
     steps = select(WorkRow.step, shown, func.count()).where(WorkRow.item_id.in_(items_of_run(run_id)))
-    lately = func.sum(case((AttemptRow.ended_at > database_clock(session, -60.0 * LATELY_MINUTES), 1), else_=0))
+    lately = func.sum(case((AttemptRow.ended_at > database_clock(session, -60.0 * RECENT_MINUTES), 1), else_=0))
     ended = session.execute(_ends(run_id).add_columns(lately)).tuples().all()
     outcomes = _outcomes((outcome, number) for outcome, _, number, _ in ended)
     items = _items(session, run_id)
@@ -88,17 +88,17 @@ def run_progress(session: Session, run_id: str) -> RunProgress | None:
         },
         outcomes=outcomes,
         errors={code: number for _, code, number, _ in ended if code is not None},
-        ended_lately=sum(number for *_, number in ended),
+        ended_recently=sum(number for *_, number in ended),
     )
 
 
-def run_list(session: Session, newest: int = 50) -> list[RunLine]:
+def run_list(session: Session, newest: int = 50) -> list[RunSummary]:
     """The newest runs, newest first."""
     runs = session.scalars(select(RunRow).order_by(RunRow.id.desc()).limit(newest)).all()
     return [_line(session, run) for run in runs]
 
 
-def runs_of_late(session: Session, since: datetime) -> list[str]:
+def recently_active_runs(session: Session, since: datetime) -> list[str]:
     """Ids of the runs that have open items, or on which something was done since then (UTC), oldest first."""
     done = (
         select(ItemRow.run_id)
@@ -120,11 +120,11 @@ def open_items(session: Session, run_id: str) -> list[OpenItem]:
     return [OpenItem(item_id, deaths) for item_id, deaths in rows]
 
 
-def _line(session: Session, run: RunRow) -> RunLine:
+def _line(session: Session, run: RunRow) -> RunSummary:
     ended = session.execute(_ends(run.id)).tuples()
     outcomes = _outcomes((outcome, number) for outcome, _, number in ended)
     items = _items(session, run.id)
-    return RunLine(
+    return RunSummary(
         run_id=run.id,
         name=run.name,
         registered_at=run.created_at,

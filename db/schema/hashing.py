@@ -66,7 +66,7 @@ def attempt_hash(attempt: Row, reused_hash: str | None) -> str:
     return sha256_json(content if reused_hash is None else {**content, "reused": reused_hash})
 
 
-def reopening_hash(reopening: Row) -> str:
+def retry_hash(reopening: Row) -> str:
     """The link of a reopening: its columns, `previous_hash` among them, which stands for the item."""
     return sha256_json(_content(reopening, "item_id", "hash"))
 

@@ -72,7 +72,7 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class ExecutionContext:
     """Where an attempt ran: made once a process. `device` is what the models ran on, e.g. "cpu"."""
 
     host: str
@@ -179,20 +179,20 @@ class Effect:
 class AttemptRecord:
     """One execution of a step, complete, as it ended.
 
-    `then` is the step that follows (this one again, where it is to be tried again) or the outcome that ends
+    `followed_by` is the step that follows (this one again, where it is to be tried again) or the outcome that ends
     the item. `failure` makes it a failed attempt, `reused_attempt_id` a reused one; otherwise it is done.
     `step_key` is None only where a failure came before the inputs were known. Inputs and outputs by role.
     """
 
     item_id: int
     at: StepRef
-    then: StepRef | OutcomeKind
+    followed_by: StepRef | OutcomeKind
     step_key: str | None
     step_version: str
     backend: str
     started_at: datetime
     ended_at: datetime
-    workplace: Workplace
+    execution_context: ExecutionContext
     parameters: Mapping[str, Json] = field(default_factory=dict[str, Json])
     seed: int | None = None
     template: str | None = None
@@ -226,7 +226,7 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class MadeDecision:
+class RecordedDecision:
     """A decision read back, and how to refer to it."""
 
     ref: DecisionRef
@@ -244,7 +244,7 @@ class FinishedStep:
     backend: str
     result: Mapping[str, Json]
     probability: float | None
-    decisions: tuple[MadeDecision, ...]
+    decisions: tuple[RecordedDecision, ...]
     outputs: Mapping[str, Artifact]
 
 
@@ -259,11 +259,11 @@ class OpenStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Reopened:
+class ItemRetries:
     """An item of which steps were taken back: how often, and which are really to be done again, not reused."""
 
-    times: int
-    anew: frozenset[StepRef]
+    count: int
+    recompute: frozenset[StepRef]
 
 
-NEVER_REOPENED: Final = Reopened(0, frozenset())
+NO_RETRIES: Final = ItemRetries(0, frozenset())

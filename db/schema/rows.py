@@ -31,8 +31,8 @@ def shared_rows(record: AttemptRecord) -> RowsByTable:
         tables.DocumentRow: [
             {"sha256": document_sha256(body), "body": body} for body in _documents(record).values()
         ],
-        tables.CodeVersionRow: [code_version_row(record.workplace.code)],
-        tables.EnvironmentRow: [_environment_row(record.workplace.environment)],
+        tables.CodeVersionRow: [code_version_row(record.execution_context.code)],
+        tables.EnvironmentRow: [_environment_row(record.execution_context.environment)],
         tables.ModelRow: [_model_row(model) for model in record.models],
         tables.ArtifactRow: [asdict(artifact) for artifact in artifacts.values()],
     }
@@ -54,20 +54,20 @@ def owned_rows(record: AttemptRecord) -> RowsByTable:
 
 def attempt_row(record: AttemptRecord) -> Values:
     """The attempt's own columns, as far as the record alone knows them."""
-    then, failure, workplace = record.then, record.failure, record.workplace
-    following = then if isinstance(then, StepRef) else None
+    followed_by, failure, context = record.followed_by, record.failure, record.execution_context
+    next_step = followed_by if isinstance(followed_by, StepRef) else None
     row: Values = {
         "item_id": record.item_id,
         "step": record.at.step,
         "round": record.at.round,
         "status": record.status,
-        "next_step": following and following.step,
-        "next_round": following and following.round,
-        "outcome": None if isinstance(then, StepRef) else then,
-        "host": workplace.host,
-        "device": workplace.device,
-        "code_version_sha256": code_version_row(workplace.code)["sha256"],
-        "environment_sha256": _environment_row(workplace.environment)["sha256"],
+        "next_step": next_step and next_step.step,
+        "next_round": next_step and next_step.round,
+        "outcome": None if isinstance(followed_by, StepRef) else followed_by,
+        "host": context.host,
+        "device": context.device,
+        "code_version_sha256": code_version_row(context.code)["sha256"],
+        "environment_sha256": _environment_row(context.environment)["sha256"],
         "error_code": failure and failure.code,
         "error_message": failure and str(failure),
         "is_retryable": failure and failure.is_retryable,

@@ -188,9 +188,7 @@ class ItemRow(Base):
     attempts: Mapped[list["AttemptRow"]] = relationship(
         lazy="raise", viewonly=True, order_by="AttemptRow.seq", foreign_keys="AttemptRow.item_id"
     )
-    reopenings: Mapped[list["ReopeningRow"]] = relationship(
-        lazy="raise", viewonly=True, order_by="ReopeningRow.seq"
-    )
+    retries: Mapped[list["RetryRow"]] = relationship(lazy="raise", viewonly=True, order_by="RetryRow.seq")
     reviews: Mapped[list["ReviewRow"]] = relationship(lazy="raise", viewonly=True, order_by="ReviewRow.seq")
 
 
@@ -377,7 +375,7 @@ class AttemptModelRow(Base):
     model: Mapped[ModelRow] = relationship(lazy="raise", viewonly=True)
 
 
-class ReopeningRow(Base):
+class RetryRow(Base):
     """A step taken back to be done once more, and with it every attempt from its first one on; see `standing`.
 
     A link in the item's chain, between the attempt whose `seq` is `after` and the next. `anew`: the step is
@@ -451,7 +449,7 @@ class SealRow(Base):
     witness: Mapped[str | None] = mapped_column(Text)
 
 
-class ShiftRow(Base):
+class WorkerSessionRow(Base):
     """One worker process at work on one run. Times are the database's; `seen_at` is its latest heartbeat."""
 
     __tablename__ = "shift"

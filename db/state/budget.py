@@ -2,11 +2,11 @@
 
 from sqlalchemy.orm import Session
 
-from db.write.run_events import EventKind, RunState, note_event, run_events, run_state
+from db.write.run_events import EventKind, RunState, record_event, run_events, run_state
 from db.write.worker_sessions import worker_seconds
 
 
-def stop_if_spent(session: Session, run_id: str, budget_hours: float, *, by: str) -> bool:
+def pause_if_budget_spent(session: Session, run_id: str, budget_hours: float, *, by: str) -> bool:
     """Pause a run that may go on and whose workers spent its budget; True: it was.
 
     Counted from where it was spent last, in the hours written down then: clocks of machines, by which events are
@@ -20,5 +20,5 @@ def stop_if_spent(session: Session, run_id: str, budget_hours: float, *, by: str
     if spent < (float(known) if isinstance(known, int | float) else 0.0) + budget_hours:
         return False
     details = {"spent_hours": round(spent, 3), "budget_gpu_hours": budget_hours}
-    note_event(session, run_id, EventKind.BUDGET_SPENT, by=by, details=details)
+    record_event(session, run_id, EventKind.BUDGET_SPENT, by=by, details=details)
     return True

@@ -30,12 +30,12 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from db.schema.column_types import UtcDateTime, Values
 from db.schema.records import FIRST_STEP, StepRef, WorkState
-from db.schema.tables import AttemptRow, ItemRow, ReopeningRow, WorkRow, table_of
-from db.state.attempt_history import ItemState, MadeAttempt, TakenBack, replay_attempts
+from db.schema.tables import AttemptRow, ItemRow, RetryRow, WorkRow, table_of
+from db.state.attempt_history import AttemptSummary, ItemState, RetrySummary, replay_attempts
 from db.state.lease_owner import is_dead
 
-_COLUMNS_MADE = [table_of(AttemptRow).c[name] for name in MadeAttempt._fields]
-_COLUMNS_BACK = [table_of(ReopeningRow).c[name] for name in TakenBack._fields]
+_COLUMNS_MADE = [table_of(AttemptRow).c[name] for name in AttemptSummary._fields]
+_COLUMNS_BACK = [table_of(RetryRow).c[name] for name in RetrySummary._fields]
 
 IS_OPEN = WorkRow.state.in_((WorkState.PENDING.value, WorkState.RUNNING.value))
 """Which rows are left to do, whoever holds them."""
@@ -52,29 +52,29 @@ class Lease:
 
 
 def claim(
-    session: Session, item_id: int, at: StepRef, owner: str, seconds: float, *, reopenings: int = 0
+    session: Session, item_id: int, at: StepRef, owner: str, seconds: float, *, retries: int = 0
 ) -> Lease | None:
     """Take a pending step, or one whose lease ran out, for some seconds. None: it is another's, or not open.
 
-    Whoever holds the lease already renews it. Who took it and let it run out counts as dead. `reopenings` is
+    Whoever holds the lease already renews it. Who took it and let it run out counts as dead. `retries` is
     how many of the item the caller knows of: who missed one would go on from results that were taken back.
     """
-    asked = {"item": item_id, "at_step": at.step.value, "at_round": at.round, "owner": owner, "known": reopenings}
+    asked = {"item": item_id, "at_step": at.step.value, "at_round": at.round, "owner": owner, "known": retries}
     deaths = session.scalar(_claiming(session.get_bind().dialect.name, seconds), asked)
     return None if deaths is None else Lease(deaths)
 
 
 @lru_cache(maxsize=32)  # Every step of every video asks for it, and making it costs more than asking it.
 def _claiming(dialect: str, seconds: float) -> ReturningUpdate[tuple[int]]:
-    work, owner, reopening = table_of(WorkRow).c, bindparam("owner", type_=Text), table_of(ReopeningRow).c
-    reopenings = select(func.count()).where(reopening.item_id == bindparam("item")).scalar_subquery()
+    work, owner, reopening = table_of(WorkRow).c, bindparam("owner", type_=Text), table_of(RetryRow).c
+    retries = select(func.count()).where(reopening.item_id == bindparam("item")).scalar_subquery()
     has_lapsed = work.lease_until < _clock(dialect)
     is_open = or_(work.state == WorkState.PENDING.value, has_lapsed, work.lease_owner == owner)
     vanished = and_(work.state == WorkState.RUNNING.value, work.lease_owner != owner)
     return (
         update(table_of(WorkRow))
         .where(work.item_id == bindparam("item"), work.step == bindparam("at_step"))
-        .where(work.round == bindparam("at_round"), is_open, reopenings == bindparam("known", type_=Integer))
+        .where(work.round == bindparam("at_round"), is_open, retries == bindparam("known", type_=Integer))
         .values(
             state=WorkState.RUNNING.value,
             lease_owner=owner,
@@ -103,7 +103,7 @@ def close(session: Session, item_id: int, at: StepRef, owner: str, state: WorkSt
     return _set(session, and_(_step(item_id, at), WorkRow.lease_owner == owner), state, _NOBODY) == 1
 
 
-def reopen_work(session: Session, item_id: int, at: StepRef) -> None:
+def open_step(session: Session, item_id: int, at: StepRef) -> None:
     """Make a step pending, whatever became of it before."""
     if _set(session, _step(item_id, at), WorkState.PENDING, _NOBODY) == 0:
         row: Values = {"item_id": item_id, "step": at.step.value, "round": at.round}
@@ -130,24 +130,20 @@ def rebuild_work(session: Session, run_id: str) -> None:
 
 
 def item_states(session: Session, item_ids: Sequence[int]) -> dict[int, ItemState]:
-    """Where items stand by their attempts and reopenings."""
-    attempts: dict[int, list[MadeAttempt]] = {item_id: [] for item_id in item_ids}
-    reopenings: dict[int, list[TakenBack]] = {item_id: [] for item_id in item_ids}
+    """Where items stand by their attempts and retries."""
+    attempts: dict[int, list[AttemptSummary]] = {item_id: [] for item_id in item_ids}
+    retries: dict[int, list[RetrySummary]] = {item_id: [] for item_id in item_ids}
     said = (
         select(*_COLUMNS_MADE).where(AttemptRow.item_id.in_(item_ids)).order_by(AttemptRow.item_id, AttemptRow.seq)
     )
     for row in session.execute(said):
-        made = MadeAttempt(*row)
+        made = AttemptSummary(*row)
         attempts[made.item_id].append(made)
-    back = (
-        select(*_COLUMNS_BACK)
-        .where(ReopeningRow.item_id.in_(item_ids))
-        .order_by(ReopeningRow.item_id, ReopeningRow.seq)
-    )
+    back = select(*_COLUMNS_BACK).where(RetryRow.item_id.in_(item_ids)).order_by(RetryRow.item_id, RetryRow.seq)
     for row in session.execute(back):
-        taken_back = TakenBack(*row)
-        reopenings[taken_back.item_id].append(taken_back)
-    return {item_id: replay_attempts(made, reopenings[item_id]) for item_id, made in attempts.items()}
+        taken_back = RetrySummary(*row)
+        retries[taken_back.item_id].append(taken_back)
+    return {item_id: replay_attempts(made, retries[item_id]) for item_id, made in attempts.items()}
 
 
 def write_work(session: Session, states: Mapping[int, Mapping[StepRef, WorkState]]) -> None:

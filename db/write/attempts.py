@@ -20,17 +20,17 @@ from db.schema.tables import (
     Base,
     CodeVersionRow,
     ItemRow,
-    ReopeningRow,
+    RetryRow,
     RunRow,
     VideoRow,
     row_values,
     table_of,
 )
-from db.state.lease_queue import close, open_first_steps, reopen_work
+from db.state.lease_queue import close, open_first_steps, open_step
 from deepsound.errors import BadSettingsError, LeaseLostError
 
 _CHUNK = 500
-_MADE, _BACK = table_of(AttemptRow).c, table_of(ReopeningRow).c
+_MADE, _BACK = table_of(AttemptRow).c, table_of(RetryRow).c
 
 # Every step of every video asks these, and making them costs more than asking them.
 _PAST = select(_MADE.step, _MADE.round, _MADE.hash).where(_MADE.item_id == bindparam("item")).order_by(_MADE.seq)
@@ -88,13 +88,13 @@ def record_attempt(session: Session, record: AttemptRecord, owner: str) -> int:
     attempt_id = session.scalars(insert(table_of(AttemptRow)).returning(AttemptRow.id), attempt).one()
     for kind, rows in owned.items():
         session.execute(insert(table_of(kind)), [{"attempt_id": attempt_id, **row} for row in rows])
-    if isinstance(record.then, StepRef) and record.then != record.at:
-        reopen_work(session, record.item_id, record.then)
+    if isinstance(record.followed_by, StepRef) and record.followed_by != record.at:
+        open_step(session, record.item_id, record.followed_by)
     return attempt_id
 
 
 def _state_after(record: AttemptRecord) -> WorkState:
-    if record.then == record.at:
+    if record.followed_by == record.at:
         return WorkState.PENDING
     return WorkState.FAILED if record.status is AttemptStatus.FAILED else WorkState.DONE
 
@@ -106,7 +106,7 @@ def _written_before(session: Session, record: AttemptRecord) -> int:
         AttemptRow.round == record.at.round,
         AttemptRow.started_at == in_utc(record.started_at),
         AttemptRow.ended_at == in_utc(record.ended_at),
-        AttemptRow.host == record.workplace.host,
+        AttemptRow.host == record.execution_context.host,
     )
     attempt_id = session.scalar(same)
     if attempt_id is None:

@@ -16,7 +16,7 @@ from db.schema.tables import ArtifactRow, AttemptArtifactRow, AttemptRow, Expiry
 _CHUNK = 500
 
 
-def note_expired(session: Session, artifacts: Iterable[str], reason: str) -> None:
+def record_expiry(session: Session, artifacts: Iterable[str], reason: str) -> None:
     """Write down that the bytes of these artifacts (SHA-256) are deleted, and why."""
     now = datetime.now(UTC)
     rows = [_row(sha256, now, reason) for sha256 in sorted(set(artifacts))]

@@ -14,11 +14,11 @@ from sqlalchemy import ColumnElement, Select, exists, func, insert, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from db.schema.column_types import Values, stored
-from db.schema.hashing import reopening_hash
+from db.schema.hashing import retry_hash
 from db.schema.records import AttemptStatus, StepRef, WorkState
-from db.schema.tables import AttemptRow, ItemRow, ReopeningRow, ReviewRow, WorkRow, table_of
+from db.schema.tables import AttemptRow, ItemRow, RetryRow, ReviewRow, WorkRow, table_of
 from db.state.lease_queue import database_clock, item_states, items_of_run, write_work
-from db.write.run_events import EventKind, locked_run, note_event
+from db.write.run_events import EventKind, locked_run, record_event
 from deepsound.canonical_json import Json
 from deepsound.pipeline import Step
 
@@ -27,15 +27,15 @@ _ENDED = (WorkState.DONE.value, WorkState.FAILED.value)
 
 
 @dataclass(frozen=True, slots=True)
-class RetryOrder:
-    """Who takes a step back, why, and whether it must really be done again (`anew`) or may be found by its key."""
+class RetryRequest:
+    """Who takes a step back, why, and whether the step is computed again or may reuse a result."""
 
     by: str
     reason: str | None
-    anew: bool
+    recompute: bool
 
 
-def reopen_items(
+def retry_items(
     session: Session,
     run_id: str,
     *,
@@ -59,21 +59,21 @@ def reopen_items(
     targets = {
         item_id: at for item_id, at in found.items() if item_id not in busy and (named is None or item_id in named)
     }
-    reopen(session, targets, RetryOrder(by, reason, anew=step is not None))
+    retry_steps(session, targets, RetryRequest(by, reason, recompute=step is not None))
     if targets:
         asked: dict[str, Json] = {"step": step, "error": error, "pattern": pattern, "items": len(targets)}
-        note_event(session, run_id, EventKind.RETRIED, by=by, reason=reason, details=asked)
+        record_event(session, run_id, EventKind.RETRIED, by=by, reason=reason, details=asked)
     return list(targets)
 
 
-def reopen(session: Session, targets: Mapping[int, StepRef], order: RetryOrder) -> None:
+def retry_steps(session: Session, targets: Mapping[int, StepRef], request: RetryRequest) -> None:
     """Take back a step of each of some items, and all that followed it. No worker may be at them."""
     item_ids = list(targets)
     for start in range(0, len(item_ids), _CHUNK):
         chunk = item_ids[start : start + _CHUNK]
         ends = chain_ends(session, chunk)
-        rows = [_row(ends[item_id], item_id, targets[item_id], order) for item_id in chunk]
-        session.execute(insert(table_of(ReopeningRow)), rows)
+        rows = [_row(ends[item_id], item_id, targets[item_id], request) for item_id in chunk]
+        session.execute(insert(table_of(RetryRow)), rows)
         write_work(session, {item_id: each.states for item_id, each in item_states(session, chunk).items()})
 
 
@@ -82,27 +82,27 @@ class ChainEnd:
     """How long an item's chain is, and the hash its next link follows."""
 
     attempts: int
-    reopenings: int
+    retries: int
     hash: str
 
 
-def _row(end: ChainEnd, item_id: int, at: StepRef, order: RetryOrder) -> Values:
+def _row(end: ChainEnd, item_id: int, at: StepRef, request: RetryRequest) -> Values:
     row = stored(
-        table_of(ReopeningRow),
+        table_of(RetryRow),
         {
             "item_id": item_id,
-            "seq": end.reopenings + 1,
+            "seq": end.retries + 1,
             "after": end.attempts,
             "step": at.step,
             "round": at.round,
-            "anew": order.anew,
+            "anew": request.recompute,
             "at": datetime.now(UTC),
-            "by": order.by,
-            "reason": order.reason,
+            "by": request.by,
+            "reason": request.reason,
             "previous_hash": end.hash,
         },
     )
-    return {**row, "hash": reopening_hash(row)}
+    return {**row, "hash": retry_hash(row)}
 
 
 def chain_ends(session: Session, item_ids: Sequence[int]) -> dict[int, ChainEnd]:
@@ -112,9 +112,9 @@ def chain_ends(session: Session, item_ids: Sequence[int]) -> dict[int, ChainEnd]
     attempts = select(AttemptRow.item_id, AttemptRow.seq, AttemptRow.hash).where(AttemptRow.item_id.in_(item_ids))
     for item_id, seq, link in session.execute(attempts.order_by(AttemptRow.item_id, AttemptRow.seq)):
         ends[item_id] = ChainEnd(seq, 0, link)
-    columns = (ReopeningRow.item_id, ReopeningRow.seq, ReopeningRow.after, ReopeningRow.hash)
-    reopenings = select(*columns).where(ReopeningRow.item_id.in_(item_ids))
-    for item_id, seq, after, link in session.execute(reopenings.order_by(ReopeningRow.item_id, ReopeningRow.seq)):
+    columns = (RetryRow.item_id, RetryRow.seq, RetryRow.after, RetryRow.hash)
+    retries = select(*columns).where(RetryRow.item_id.in_(item_ids))
+    for item_id, seq, after, link in session.execute(retries.order_by(RetryRow.item_id, RetryRow.seq)):
         last = ends[item_id]
         ends[item_id] = ChainEnd(last.attempts, seq, link if after == last.attempts else last.hash)
     reviews = select(ReviewRow.item_id, ReviewRow.previous_hash, ReviewRow.hash).where(

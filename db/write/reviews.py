@@ -15,9 +15,9 @@ from db.schema.column_types import stored
 from db.schema.hashing import review_hash
 from db.schema.records import AttemptStatus, StepRef
 from db.schema.tables import AttemptRow, ItemRow, ReviewRow, RunRow, WorkRow, table_of
-from db.state.attempt_history import ItemState, MadeAttempt
+from db.state.attempt_history import AttemptSummary, ItemState
 from db.state.lease_queue import IS_OPEN, item_states
-from db.write.retries import RetryOrder, chain_ends, reopen
+from db.write.retries import RetryRequest, chain_ends, retry_steps
 from db.write.run_events import locked_run
 from deepsound.canonical_json import Json
 from deepsound.cot import Verdict
@@ -37,7 +37,7 @@ class JudgementRef:
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
+class NewReview:
     """What a person (user@host) says of a judgement."""
 
     by: str
@@ -46,7 +46,7 @@ class Opinion:
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
+class Review:
     """A review that holds."""
 
     seq: int
@@ -61,7 +61,7 @@ class Ruling:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class ItemToReview:
     """An item that a person has to decide, and why; `settings` are its run's."""
 
     item_id: int
@@ -90,8 +90,8 @@ def find_judgement(session: Session, item_id: int) -> JudgementRef:
     return JudgementRef(item_id, run_id, attempt.id, attempt.at, after.at)
 
 
-def record_review(session: Session, judgement: JudgementRef, opinion: Opinion, then: StepRef) -> int:
-    """Write a review, take back what followed the judgement, and open the step `then`. Returns its number."""
+def record_review(session: Session, judgement: JudgementRef, review: NewReview, next_step: StepRef) -> int:
+    """Write a review, take back what followed the judgement, and open the step `next_step`. Returns its number."""
     item_id = judgement.item_id
     past = session.scalars(select(ReviewRow.seq).where(ReviewRow.item_id == item_id)).all()
     row = stored(
@@ -100,36 +100,36 @@ def record_review(session: Session, judgement: JudgementRef, opinion: Opinion, t
             "item_id": item_id,
             "seq": len(past) + 1,
             "attempt_id": judgement.attempt_id,
-            "reviewer": opinion.by,
-            "verdict": opinion.verdict,
-            "reason": opinion.reason,
+            "reviewer": review.by,
+            "verdict": review.verdict,
+            "reason": review.reason,
             "created_at": datetime.now(UTC),
             "previous_hash": chain_ends(session, [item_id])[item_id].hash,
         },
     )
     judged = session.scalars(select(AttemptRow.hash).where(AttemptRow.id == judgement.attempt_id)).one()
     session.execute(insert(table_of(ReviewRow)), {**row, "hash": review_hash(row, judged)})
-    reason = f"review {row['seq']}: {opinion.verdict}, {opinion.reason}"
+    reason = f"review {row['seq']}: {review.verdict}, {review.reason}"
     # Where the verdict leads elsewhere, what followed is taken back first, and then the other step is opened.
-    for at in dict.fromkeys([judgement.followed_by, then]):
-        reopen(session, {item_id: at}, RetryOrder(opinion.by, reason, anew=False))
+    for at in dict.fromkeys([judgement.followed_by, next_step]):
+        retry_steps(session, {item_id: at}, RetryRequest(review.by, reason, recompute=False))
     return row["seq"]
 
 
-def rulings(session: Session, item_ids: Sequence[int]) -> dict[int, dict[StepRef, Ruling]]:
+def current_reviews(session: Session, item_ids: Sequence[int]) -> dict[int, dict[StepRef, Review]]:
     """Of some items, the reviews that hold, by the step they are of. Items without are left out."""
     reviews = select(ReviewRow).where(ReviewRow.item_id.in_(item_ids)).order_by(ReviewRow.item_id, ReviewRow.seq)
     rows = session.scalars(reviews).all()
     stand_now = item_states(session, list({row.item_id for row in rows}))
-    holding: dict[int, dict[StepRef, Ruling]] = {}
+    holding: dict[int, dict[StepRef, Review]] = {}
     for row in rows:
         if (at := _judged_at(stand_now[row.item_id], row.attempt_id)) is not None:
-            said = Ruling(row.seq, row.reviewer, Verdict(row.verdict), row.reason, row.hash)
+            said = Review(row.seq, row.reviewer, Verdict(row.verdict), row.reason, row.hash)
             holding.setdefault(row.item_id, {})[at] = said
     return holding
 
 
-def waiting_for_review(session: Session) -> list[Waiting]:
+def items_to_review(session: Session) -> list[ItemToReview]:
     """Every item that a person has to decide, newest run first, in the order of its list."""
     later, maker = aliased(AttemptRow), selectinload(AttemptRow.reused)
     ended = (
@@ -145,7 +145,7 @@ def waiting_for_review(session: Session) -> list[Waiting]:
         .options(maker)
     )
     return [
-        Waiting(item.id, item.run_id, item.output_name, item.source, _why(attempt), settings)
+        ItemToReview(item.id, item.run_id, item.output_name, item.source, _why(attempt), settings)
         for item, settings, attempt in session.execute(ended).tuples()
     ]
 
@@ -158,7 +158,7 @@ def _judged_at(standing: ItemState, attempt_id: int) -> StepRef | None:
     return next((attempt.at for attempt in standing.attempts if attempt.id == attempt_id), None)
 
 
-def _is_judgement(attempt: MadeAttempt) -> bool:
+def _is_judgement(attempt: AttemptSummary) -> bool:
     return attempt.step == Step.JUDGE.value and attempt.status != AttemptStatus.FAILED.value
 
 

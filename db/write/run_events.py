@@ -57,7 +57,7 @@ class RunEvent:
     details: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
-def note_event(
+def record_event(
     session: Session,
     run_id: str,
     kind: EventKind,
@@ -112,7 +112,7 @@ def run_events(session: Session, run_id: str) -> list[RunEvent]:
     return [RunEvent(row.seq, row.at, EventKind(row.kind), row.by, row.reason, row.details) for row in rows]
 
 
-def find_order(session: Session, run_id: str) -> Mapping[str, Json] | None:
+def find_submission(session: Session, run_id: str) -> Mapping[str, Json] | None:
     """What was asked when the run was last submitted; None for a local run."""
     asked = select(RunEventRow.details).where(
         RunEventRow.run_id == run_id, RunEventRow.kind == EventKind.SUBMITTED.value

@@ -20,7 +20,7 @@ from db.schema.merkle import merkle_root
 from db.schema.tables import (
     AttemptRow,
     ItemRow,
-    ReopeningRow,
+    RetryRow,
     ReviewRow,
     RunEventRow,
     RunRow,
@@ -172,7 +172,7 @@ def item_chains(session: Session, run_id: str) -> Iterator[ItemChain]:
 def _following(session: Session, item_ids: Sequence[int]) -> dict[int, dict[str, str]]:
     """Of each item, the hash of each link by that of the link before it."""
     following: dict[int, dict[str, str]] = {item_id: {} for item_id in item_ids}
-    for kind in (AttemptRow, ReopeningRow, ReviewRow):
+    for kind in (AttemptRow, RetryRow, ReviewRow):
         links = select(kind.item_id, kind.previous_hash, kind.hash).where(kind.item_id.in_(item_ids))
         for item_id, previous, link in session.execute(links).tuples():
             following[item_id][previous] = link

@@ -9,8 +9,8 @@ from typing import Final
 from sqlalchemy import ColumnElement, Float, and_, cast, extract, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from db.schema.records import Workplace, WorkState
-from db.schema.tables import AttemptRow, ShiftRow, WorkRow, table_of
+from db.schema.records import ExecutionContext, WorkState
+from db.schema.tables import AttemptRow, WorkerSessionRow, WorkRow, table_of
 from db.state.lease_owner import is_dead
 from db.state.lease_queue import database_clock, items_of_run
 from deepsound.errors import BadSettingsError
@@ -55,18 +55,20 @@ class LiveWorkerSession:
 
 
 def begin_worker_session(
-    session: Session, run_id: str, owner: str, workplace: Workplace, flow_run_id: str | None
+    session: Session, run_id: str, owner: str, context: ExecutionContext, flow_run_id: str | None
 ) -> int:
     """Enter a worker that starts on a run. Returns the shift's id."""
     now = database_clock(session)
-    row = {"run_id": run_id, "owner": owner, "host": workplace.host, "device": workplace.device}
-    entered = insert(table_of(ShiftRow)).values(**row, flow_run_id=flow_run_id, started_at=now, seen_at=now)
-    return session.scalars(entered.returning(table_of(ShiftRow).c.id)).one()
+    row = {"run_id": run_id, "owner": owner, "host": context.host, "device": context.device}
+    entered = insert(table_of(WorkerSessionRow)).values(
+        **row, flow_run_id=flow_run_id, started_at=now, seen_at=now
+    )
+    return session.scalars(entered.returning(table_of(WorkerSessionRow).c.id)).one()
 
 
 def record_heartbeat(session: Session, shift_id: int, owner: str) -> None:
     """The worker is seen alive: its shift, and every lease it holds, are good for another while."""
-    shift, work = table_of(ShiftRow), table_of(WorkRow)
+    shift, work = table_of(WorkerSessionRow), table_of(WorkRow)
     session.execute(update(shift).where(shift.c.id == shift_id).values(seen_at=database_clock(session)))
     until = database_clock(session, lease_seconds())
     session.execute(update(work).where(_held_by(owner)).values(lease_until=until))
@@ -74,7 +76,7 @@ def record_heartbeat(session: Session, shift_id: int, owner: str) -> None:
 
 def end_worker_session(session: Session, shift_id: int, owner: str) -> None:
     """The worker leaves in order: what it still holds of the run is open again."""
-    shift, work, now = table_of(ShiftRow), table_of(WorkRow), database_clock(session)
+    shift, work, now = table_of(WorkerSessionRow), table_of(WorkRow), database_clock(session)
     ended = update(shift).where(shift.c.id == shift_id).values(seen_at=now, ended_at=now)
     run_id = session.scalars(ended.returning(shift.c.run_id)).one()
     open_again = {"state": WorkState.PENDING.value, "lease_owner": None, "lease_until": None}
@@ -89,10 +91,10 @@ def _held_by(owner: str) -> ColumnElement[bool]:
 def live_worker_sessions(session: Session, run_id: str | None = None) -> list[LiveWorkerSession]:
     """Who is at work on a run, or on any: seen within the length of a lease, not known to be gone. By age."""
     lately = database_clock(session, -lease_seconds())
-    seen = select(ShiftRow).where(ShiftRow.ended_at.is_(None), ShiftRow.seen_at > lately)
+    seen = select(WorkerSessionRow).where(WorkerSessionRow.ended_at.is_(None), WorkerSessionRow.seen_at > lately)
     if run_id is not None:
-        seen = seen.where(ShiftRow.run_id == run_id)
-    rows = session.scalars(seen.order_by(ShiftRow.id))
+        seen = seen.where(WorkerSessionRow.run_id == run_id)
+    rows = session.scalars(seen.order_by(WorkerSessionRow.id))
     return [
         LiveWorkerSession(row.id, row.owner, row.host, row.device, row.flow_run_id, row.started_at, row.seen_at)
         for row in rows
@@ -106,16 +108,20 @@ def live_flow_runs(session: Session, run_id: str) -> frozenset[str]:
     return frozenset(shift.flow_run_id for shift in shifts if shift.flow_run_id is not None)
 
 
-def lost_flow_runs(session: Session, run_id: str) -> frozenset[str]:
+def dead_flow_runs(session: Session, run_id: str) -> frozenset[str]:
     """Ids of Prefect's flow runs whose worker was at work, did not leave, and is no longer seen."""
-    entered = ShiftRow.flow_run_id.is_not(None)
-    unended = select(ShiftRow.flow_run_id).where(ShiftRow.run_id == run_id, ShiftRow.ended_at.is_(None), entered)
+    entered = WorkerSessionRow.flow_run_id.is_not(None)
+    unended = select(WorkerSessionRow.flow_run_id).where(
+        WorkerSessionRow.run_id == run_id, WorkerSessionRow.ended_at.is_(None), entered
+    )
     return frozenset(map(str, session.scalars(unended))) - live_flow_runs(session, run_id)
 
 
 def worker_seconds(session: Session, run_id: str) -> float:
     """How long workers were at work on a run, all of them together; a vanished one until it was last seen."""
-    worked = select(func.sum(_elapsed(session))).where(ShiftRow.run_id == run_id, ShiftRow.device != NO_DEVICE)
+    worked = select(func.sum(_elapsed(session))).where(
+        WorkerSessionRow.run_id == run_id, WorkerSessionRow.device != NO_DEVICE
+    )
     return float(session.scalar(worked) or 0.0)
 
 
@@ -130,5 +136,5 @@ def seconds_per_item(session: Session, run_id: str) -> float | None:
 
 def _elapsed(session: Session) -> ColumnElement[float]:
     if session.get_bind().dialect.name == "postgresql":
-        return cast(extract("epoch", ShiftRow.seen_at - ShiftRow.started_at), Float)
-    return (func.julianday(ShiftRow.seen_at) - func.julianday(ShiftRow.started_at)) * 86400.0
+        return cast(extract("epoch", WorkerSessionRow.seen_at - WorkerSessionRow.started_at), Float)
+    return (func.julianday(WorkerSessionRow.seen_at) - func.julianday(WorkerSessionRow.started_at)) * 86400.0

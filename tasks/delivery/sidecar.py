@@ -31,7 +31,7 @@ class NotOursError(Exception):
 def sidecar_of(job: ItemInProgress, published: FinishedStep, targets: Mapping[str, Location]) -> dict[str, Json]:
     """What the sidecar says once every published file lies at its target (by role)."""
     judged = job.done.get(StepRef(Step.JUDGE, 2)) or job.done.get(StepRef(Step.JUDGE, 1))
-    review = None if judged is None else job.ruling(judged.at.round)
+    review = None if judged is None else job.review(judged.at.round)
     return {
         "run": job.run_id,
         "item": job.item_id,

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from db.read.items import find_run, run_items
 from db.read.queries import item_history
 from db.schema.records import FinishedStep, StepRef
-from db.write.reviews import JudgementRef, Opinion, find_judgement, record_review, rulings
+from db.write.reviews import JudgementRef, NewReview, current_reviews, find_judgement, record_review
 from deepsound.cot import Verdict
 from deepsound.errors import ArtifactMissingError
 from deepsound.pipeline import Step, next_action
@@ -17,7 +17,7 @@ from tasks.runtime.run_settings import RunSettings
 from tasks.runtime.worker import Worker
 
 
-def review_item(worker: Worker, item_id: int, opinion: Opinion) -> tuple[str, int]:
+def review_item(worker: Worker, item_id: int, review: NewReview) -> tuple[str, int]:
     """Put a person's verdict before the judge's. Returns the run, which is to go on, and the review's number.
 
     Raises DeepSoundError (BAD_SETTINGS: the item has not ended, or was never judged; ARTIFACT_MISSING: what was
@@ -26,8 +26,8 @@ def review_item(worker: Worker, item_id: int, opinion: Opinion) -> tuple[str, in
     _check_kept(worker, item_id)
     with worker.ledger.write() as session:
         judgement = find_judgement(session, item_id)
-        then = _next_step(worker, session, judgement, opinion.verdict)
-        return judgement.run_id, record_review(session, judgement, opinion, then)
+        next_step = _next_step(worker, session, judgement, review.verdict)
+        return judgement.run_id, record_review(session, judgement, review, next_step)
 
 
 def _check_kept(worker: Worker, item_id: int) -> None:
@@ -52,7 +52,7 @@ def _next_step(worker: Worker, session: Session, judgement: JudgementRef, verdic
     run, [item] = find_run(session, run_id), run_items(session, run_id, [item_id])
     if run is None:
         raise no_such_run(run_id, worker)
-    held = {at: ruling.verdict for at, ruling in rulings(session, [item_id]).get(item_id, {}).items()}
+    held = {at: review.verdict for at, review in current_reviews(session, [item_id]).get(item_id, {}).items()}
     known = chain_state(_until(judgement.at, item_history(session, item_id)), {**held, judgement.at: verdict})
     action = next_action(RunSettings.from_json(run.settings).with_overrides(item.overrides).policy, known)
     if action is None:

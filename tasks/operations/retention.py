@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
-from db.read.expendable import expendable, spare_sources, unknown, written_off
+from db.read.deletable import deletable_artifacts, deletable_sources, recently_expired, unreferenced
 from db.read.items import find_run, run_ids
-from db.write.expiry import note_expired
+from db.write.expiry import record_expiry
 from db.write.worker_sessions import live_worker_sessions
 from deepsound.atomic_write import sweep_partials
 from deepsound.errors import BadSettingsError, DeepSoundError
@@ -50,7 +50,7 @@ def prune(worker: Worker, older_than: timedelta) -> Pruned:
     """
     before = datetime.now(UTC) - older_than
     with worker.ledger.read() as session:
-        begun = written_off(session, before, _AT_ONCE)
+        begun = recently_expired(session, before, _AT_ONCE)
     intermediates = _delete(worker, begun)
     while batch := _write_off(worker, before, f"retention of {older_than.days} days"):
         intermediates += _delete(worker, batch)
@@ -80,7 +80,7 @@ def sweep_orphans(worker: Worker, older_than: timedelta) -> int:
     there = worker.store.kept(older_than)
     while batch := list(islice(there, _AT_ONCE)):
         with worker.ledger.read() as session:
-            orphans = unknown(session, batch)
+            orphans = unreferenced(session, batch)
         is_ours = is_ours or len(orphans) < len(batch)
         if not is_ours:
             why = f"nothing is known of what lies in {worker.store.url}"
@@ -96,8 +96,8 @@ def _kept(worker: Worker, why: str, remedy: str) -> DeepSoundError:
 
 def _write_off(worker: Worker, before: datetime, reason: str) -> list[str]:
     with worker.ledger.write() as session:
-        batch = expendable(session, before, _AT_ONCE)
-        note_expired(session, batch, reason)
+        batch = deletable_artifacts(session, before, _AT_ONCE)
+        record_expiry(session, batch, reason)
     return batch
 
 
@@ -105,7 +105,7 @@ def _delete_sources(worker: Worker, before: datetime) -> int:
     deleted, after = 0, ""
     while True:
         with worker.ledger.read() as session:
-            batch = spare_sources(session, before, _AT_ONCE, after)
+            batch = deletable_sources(session, before, _AT_ONCE, after)
         if not batch:
             return deleted
         deleted, after = deleted + _delete(worker, batch), batch[-1]

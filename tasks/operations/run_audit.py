@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from db.integrity.seal_checks import check_kept, check_order, check_seals
+from db.integrity.seal_checks import check_exported_seals, check_seal_sequence, check_seals
 from db.integrity.verify import IntegrityFinding, Problem, verify_run
-from db.read.evidence import KeptArtifact, run_artifacts
+from db.read.evidence import RunArtifact, run_artifacts
 from db.write.expiry import expired
 from tasks.operations.sealing import trusted_keys
 from tasks.runtime.worker import Worker
@@ -57,10 +57,10 @@ def verify_seals(worker: Worker, kept: Sequence[Mapping[str, Any]] = ()) -> list
     """
     trusted = trusted_keys()
     with worker.ledger.read() as session:
-        return [*check_order(session), *check_kept(session, kept, trusted)]
+        return [*check_seal_sequence(session), *check_exported_seals(session, kept, trusted)]
 
 
-def _findings(worker: Worker, damaged: Sequence[KeptArtifact], gone: frozenset[str]) -> Iterator[IntegrityFinding]:
+def _findings(worker: Worker, damaged: Sequence[RunArtifact], gone: frozenset[str]) -> Iterator[IntegrityFinding]:
     for artifact in damaged:
         row = f"artifact {artifact.sha256} ({artifact.role} of {artifact.step})"
         if worker.store.is_intact(artifact.sha256):

@@ -11,11 +11,11 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from db.read import queries
-from db.read.items import RunHead, find_run, run_items
-from db.schema.records import NEVER_REOPENED, NewItem, NewRun, VideoFile
+from db.read.items import RegisteredRun, find_run, run_items
+from db.schema.records import NO_RETRIES, NewItem, NewRun, VideoFile
 from db.state.lease_queue import release_dead
 from db.write import attempts
-from db.write.reviews import rulings
+from db.write.reviews import current_reviews
 from db.write.run_events import RunState, run_state
 from deepsound.canonical_json import Json
 from deepsound.errors import BadSettingsError, DeepSoundError, ErrorCode, NoSuchRunError
@@ -73,7 +73,7 @@ def read_sources(
         NewItem(spelled(source.location), source.output_name, files[source.location], source.overrides)
         for source in sources
     ]
-    return NewRun(name or _name(sources), settings.to_json(), items, worker.workplace.code)
+    return NewRun(name or _name(sources), settings.to_json(), items, worker.execution_context.code)
 
 
 def keep_sources(
@@ -184,12 +184,12 @@ def load_jobs(worker: Worker, run_id: str, items: Iterable[int]) -> list[ItemInP
 
 
 def _jobs(
-    worker: Worker, session: Session, run_id: str, run: RunHead, ids: Sequence[int]
+    worker: Worker, session: Session, run_id: str, run: RegisteredRun, ids: Sequence[int]
 ) -> Iterator[ItemInProgress]:
     settings = RunSettings.from_json(run.settings)
     # Before the histories: who took back a step in between is found out when the job claims one.
-    reopened, deaths = queries.reopened(session, ids), queries.deaths(session, ids)
-    ruled, histories = rulings(session, ids), queries.item_histories(session, ids)
+    retries, deaths = queries.item_retries(session, ids), queries.deaths(session, ids)
+    reviews, histories = current_reviews(session, ids), queries.item_histories(session, ids)
     for item in run_items(session, run_id, ids):
         yield ItemInProgress(
             worker,
@@ -201,9 +201,9 @@ def _jobs(
             settings=settings.with_overrides(item.overrides),
             part=range_of(item.overrides),
             done={finished.at: finished for finished in histories[item.id]},
-            reopened=reopened.get(item.id, NEVER_REOPENED),
+            retries=retries.get(item.id, NO_RETRIES),
             deaths=deaths.get(item.id, 0),
-            rulings=ruled.get(item.id),
+            reviews=reviews.get(item.id),
         )
 
 

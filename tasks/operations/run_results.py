@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from db.read.items import ItemEnd, StepTotals, find_run, item_ends
+from db.read.items import ItemSummary, StepTotals, find_run, item_summaries
 from db.read.queries import item_histories
 from db.schema.records import FinishedStep, StepRef
 from deepsound.canonical_json import Json
@@ -57,12 +57,12 @@ def read_results(worker: Worker, run_id: str) -> list[ItemResult]:
         if run is None:
             raise no_such_run(run_id, worker)
         out = RunSettings.from_json(run.settings).out
-        ends = item_ends(session, run_id)
+        ends = item_summaries(session, run_id)
         histories = item_histories(session, [end.item.id for end in ends])
         return [_result(end, histories[end.item.id], out, remedy) for end in ends]
 
 
-def _result(end: ItemEnd, history: Sequence[FinishedStep], out: Location, remedy: str) -> ItemResult:
+def _result(end: ItemSummary, history: Sequence[FinishedStep], out: Location, remedy: str) -> ItemResult:
     done = {finished.at: finished for finished in history}
     judged = done.get(StepRef(Step.JUDGE))
     published = next((finished for at, finished in done.items() if at.step is Step.PUBLISH), None)
@@ -87,7 +87,7 @@ def _result(end: ItemEnd, history: Sequence[FinishedStep], out: Location, remedy
     )
 
 
-def _error(end: ItemEnd, remedy: str) -> str | None:
+def _error(end: ItemSummary, remedy: str) -> str | None:
     """One line that names step, file and remedy; None where nothing went wrong."""
     if end.outcome not in (OutcomeKind.FAILED, None):
         return None

@@ -6,10 +6,10 @@ from enum import StrEnum
 from typing import Any
 
 from db.read import queries
-from db.read.items import item_ends
+from db.read.items import item_summaries
 from db.schema.records import NewItem, NewRun
 from db.write import attempts
-from db.write.run_events import EventKind, RunState, note_event, run_state
+from db.write.run_events import EventKind, RunState, record_event, run_state
 from deepsound.canonical_json import Json
 from deepsound.storage.location import location
 from tasks.operations.capacity_check import check_room
@@ -101,7 +101,7 @@ def submit(
         if by_hand or run_state(session, run_id) is RunState.ACTIVE:
             details = submission.to_json()
             del details["settings"]  # They stand in the run, word for word.
-            note_event(session, run_id, EventKind.SUBMITTED, by=current_actor(), details=details)
+            record_event(session, run_id, EventKind.SUBMITTED, by=current_actor(), details=details)
     # Until now no row knew them, so housekeeping may have taken for orphans what was stored long before.
     restore_sources(worker, run, sources)
     return run_id, open_run is not None
@@ -111,6 +111,6 @@ def _left_to_do(worker: Worker, run: NewRun) -> Sequence[NewItem]:
     """What has not ended of a run, if it was submitted before."""
     with worker.ledger.read() as session:
         open_run = queries.find_open_run(session, run.settings_sha256, run.manifest_sha256)
-        ends = [] if open_run is None else item_ends(session, open_run)
+        ends = [] if open_run is None else item_summaries(session, open_run)
     ended = {end.item.output_name for end in ends if end.outcome is not None}
     return [item for item in run.items if item.output_name not in ended]

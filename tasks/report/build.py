@@ -116,7 +116,7 @@ def _clips(worker: Worker, run_id: str, results: Sequence[ItemResult], folder: P
 
 
 def _attempts(item: ItemRow) -> Iterator[AttemptShown]:
-    standing = {attempt.id for attempt in replay_rows(item.attempts, item.reopenings).attempts}
+    standing = {attempt.id for attempt in replay_rows(item.attempts, item.retries).attempts}
     for attempt in item.attempts:
         yield AttemptShown(attempt.reused or attempt, attempt.id in standing)
 

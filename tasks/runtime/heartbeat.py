@@ -34,9 +34,11 @@ def worker_session(
     DeepSoundError (LEDGER_*) where the shift can't begin.
     """
     owner = this_owner()
-    workplace = replace(worker.workplace, device=NO_DEVICE) if follows_only else worker.workplace
+    context = worker.execution_context
+    if follows_only:
+        context = replace(context, device=NO_DEVICE)
     with worker.ledger.write() as session:
-        shift = begin_worker_session(session, run_id, owner, workplace, flow_run_id)
+        shift = begin_worker_session(session, run_id, owner, context, flow_run_id)
     over = threading.Event()
     beating = threading.Thread(
         target=_keep_beating, args=(worker, shift, owner, over), name="heartbeat", daemon=True

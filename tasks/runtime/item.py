@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from db.schema.records import NEVER_REOPENED, DecisionRef, FinishedStep, Reopened, StepRef
-from db.write.reviews import Ruling
+from db.schema.records import NO_RETRIES, DecisionRef, FinishedStep, ItemRetries, StepRef
+from db.write.reviews import Review
 from deepsound.backends import load_generator, load_reasoner
 from deepsound.canonical_json import Json
 from deepsound.cot import Verdict
@@ -39,8 +39,8 @@ EXCERPT = "excerpt"
 class ItemInProgress:
     """The state of one item while it is worked on; rebuilt from the ledger by whoever takes it up next.
 
-    `part` is what of its video the item is, None for all of it; `reopened` what was taken back of it, `deaths` how
-    many workers vanished while they held its present step, `rulings` what people decided, by the judgement.
+    `part` is what of its video the item is, None for all of it; `retries` what was taken back of it, `deaths` how
+    many workers vanished while they held its present step, `reviews` what people decided, by the judgement.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class ItemInProgress:
         settings: RunSettings,
         part: TimeRange | None = None,
         done: Mapping[StepRef, FinishedStep],
-        reopened: Reopened = NEVER_REOPENED,
+        retries: ItemRetries = NO_RETRIES,
         deaths: int = 0,
-        rulings: Mapping[StepRef, Ruling] | None = None,
+        reviews: Mapping[StepRef, Review] | None = None,
     ) -> None:
         self.worker = worker
         self.run_id = run_id
@@ -68,9 +68,9 @@ class ItemInProgress:
         self.settings = settings
         self.part = part
         self.done = dict(done)
-        self.reopened = reopened
+        self.retries = retries
         self.deaths = deaths
-        self.rulings = rulings or {}
+        self.reviews = reviews or {}
 
     def next_action(self) -> Action | None:
         """What the decision table says comes next."""
@@ -78,17 +78,17 @@ class ItemInProgress:
 
     def after(self, done: Mapping[StepRef, FinishedStep]) -> Action | None:
         """What comes next once these steps are done."""
-        ruled = {at: ruling.verdict for at, ruling in self.rulings.items()}
+        ruled = {at: review.verdict for at, review in self.reviews.items()}
         return next_action(self.settings.policy, chain_state(done, ruled))
 
-    def ruling(self, number: int) -> Ruling | None:
+    def review(self, number: int) -> Review | None:
         """What a person decided on the judgement of a round, if anybody did."""
-        return self.rulings.get(StepRef(Step.JUDGE, number))
+        return self.reviews.get(StepRef(Step.JUDGE, number))
 
     def reviewed(self, number: int) -> dict[str, Json]:
         """The same for the parameters and results of steps that follow from it; nothing where nobody did."""
-        ruling = self.ruling(number)
-        return {} if ruling is None else {"review": ruling.to_json()}
+        review = self.review(number)
+        return {} if review is None else {"review": review.to_json()}
 
     @property
     def outcome(self) -> OutcomeKind | None:

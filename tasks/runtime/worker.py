@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from db.schema.database import Ledger, check_ledger, open_ledger
-from db.schema.records import CodeVersion, Environment, Workplace
+from db.schema.records import CodeVersion, Environment, ExecutionContext
 from deepsound.storage.protocol import ArtifactStore
 from deepsound.storage.store_urls import open_store
 from tasks.runtime.footage_cache import FootageCache
@@ -30,7 +30,7 @@ class Worker:
 
     ledger: Ledger
     store: ArtifactStore
-    workplace: Workplace
+    execution_context: ExecutionContext
     footage: FootageCache
 
     @contextmanager
@@ -50,7 +50,7 @@ def check_access(worker: Worker) -> None:
 @cache
 def worker_at(place: StoreUrls) -> Worker:
     """The worker of this process for a place; opened once. Raises DeepSoundError."""
-    return Worker(open_ledger(place.db), open_store(place.store), workplace(), FootageCache())
+    return Worker(open_ledger(place.db), open_store(place.store), execution_context(), FootageCache())
 
 
 def reader_at(place: StoreUrls) -> Worker:
@@ -60,11 +60,11 @@ def reader_at(place: StoreUrls) -> Worker:
 
 
 @cache
-def workplace() -> Workplace:
+def execution_context() -> ExecutionContext:
     """This process: host, device, program and packages."""
     packages = {dist.name: dist.version for dist in importlib.metadata.distributions()}
     environment = Environment(platform.python_version(), platform.platform(), packages)
-    return Workplace(socket.gethostname(), _device(), _code_version(), environment)
+    return ExecutionContext(socket.gethostname(), _device(), _code_version(), environment)
 
 
 def _device() -> str:

@@ -83,8 +83,8 @@ def _ending(action: Action) -> Ending:
 
 
 def _why(job: ItemInProgress, ending: Ending) -> str:
-    ruling = job.ruling(ending.round)
-    return ending.why if ruling is None else f"{ending.why}; reviewed by {ruling.by}: {ruling.verdict}"
+    review = job.review(ending.round)
+    return ending.why if review is None else f"{ending.why}; reviewed by {review.by}: {review.verdict}"
 
 
 def _sound(job: ItemInProgress, ending: Ending) -> Artifact | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from db.read import queries
-from db.schema.records import AttemptRecord, DecisionRef, Effect, FinishedStep, MadeDecision, StepRef
+from db.schema.records import AttemptRecord, DecisionRef, Effect, FinishedStep, RecordedDecision, StepRef
 from db.state.lease_owner import this_owner
 from db.state.lease_queue import Lease, claim
 from db.write import attempts
@@ -82,7 +82,7 @@ def reuse(job: ItemInProgress, action: Action) -> bool:
 
     False where there is none, or something is in the way; `perform` then meets that and says what it is.
     """
-    if _at(action) in job.reopened.anew:
+    if _at(action) in job.retries.recompute:
         return False
     started = datetime.now(UTC)
     try:
@@ -172,7 +172,7 @@ def fail(
     begun = _begun(job, action, inputs or _UNKNOWN, started or datetime.now(UTC))
     record = replace(
         begun,
-        then=_at(action) if again else OutcomeKind.FAILED,
+        followed_by=_at(action) if again else OutcomeKind.FAILED,
         step_key=begun.step_key if inputs else None,
         failure=failure,
         prefect_flow_run_id=prefect.flow_run_id,
@@ -214,13 +214,13 @@ def _begun(job: ItemInProgress, action: Action, inputs: StepInputs, started: dat
     return AttemptRecord(
         item_id=job.item_id,
         at=_at(action),
-        then=_at(action),
+        followed_by=_at(action),
         step_key=inputs.key(action.step),
         step_version=inputs.version,
         backend=inputs.backend,
         started_at=started,
         ended_at=datetime.now(UTC),
-        workplace=job.worker.workplace,
+        execution_context=job.worker.execution_context,
         parameters=inputs.parameters,
         seed=inputs.seed,
         models=inputs.models,
@@ -269,16 +269,16 @@ def _finish(job: ItemInProgress, action: Action, record: AttemptRecord, finished
     after = job.after({**job.done, at: finished})
     then = OutcomeKind(str(finished.result["outcome"])) if after is None else _at(after)
     with job.worker.ledger.write() as session:
-        attempt = attempts.record_attempt(session, replace(record, then=then), this_owner())
+        attempt = attempts.record_attempt(session, replace(record, followed_by=then), this_owner())
     tell_attempt(job, record, attempt)
     if record.reused_attempt_id is None:
         finished = replace(finished, attempt_id=attempt, decisions=_made_decisions(attempt, record))
     job.done[at] = finished
 
 
-def _made_decisions(attempt: int, record: AttemptRecord) -> tuple[MadeDecision, ...]:
+def _made_decisions(attempt: int, record: AttemptRecord) -> tuple[RecordedDecision, ...]:
     return tuple(
-        MadeDecision(DecisionRef(attempt, position), decision.key, decision.value, decision.confidence)
+        RecordedDecision(DecisionRef(attempt, position), decision.key, decision.value, decision.confidence)
         for position, decision in enumerate(record.decisions)
     )
 
@@ -286,9 +286,7 @@ def _made_decisions(attempt: int, record: AttemptRecord) -> tuple[MadeDecision, 
 def _claim(job: ItemInProgress, action: Action) -> Lease:
     """Take the step's lease. Raises DeepSoundError (LEASE_LOST) where it is not this worker's to take."""
     with job.worker.ledger.write() as session:
-        lease = claim(
-            session, job.item_id, _at(action), this_owner(), lease_seconds(), reopenings=job.reopened.times
-        )
+        lease = claim(session, job.item_id, _at(action), this_owner(), lease_seconds(), retries=job.retries.count)
     if lease is None:
         raise LeaseLostError(
             f"another process is at its {action.step} step",

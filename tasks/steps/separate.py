@@ -41,7 +41,7 @@ def execute(job: ItemInProgress, action: Action, scratch: Path) -> StepOutput:
         separated = load_separator(job.settings.separator).separate(mix, voice, background, _spans(job, action))
         before, after = find_speech(mix), find_speech(background)
         loudness = Change(measure_loudness(mix).integrated_lufs, measure_loudness(background).integrated_lufs)
-    # A person's ruling is no decision of an attempt: the result names it.
+    # A person's review is no decision of an attempt: the result names it.
     reviewed = job.reviewed(action.round)
     because = None if reviewed else job.decision(StepRef(Step.JUDGE, action.round), VOICE_OVER)
     return StepOutput(

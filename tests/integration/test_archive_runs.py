@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from db.read.items import find_run
-from db.read.run_progress import RunLine, run_list
-from db.write.run_events import EventKind, find_order, note_event
+from db.read.run_progress import RunSummary, run_list
+from db.write.run_events import EventKind, find_submission, record_event
 from deepsound.pipeline import OutcomeKind
 from tasks.operations.run_audit import verify_books
 from tests.prefect_workers import Pool, until
@@ -95,7 +95,7 @@ def test_a_paused_run_stops_within_a_step_and_goes_on_when_resumed(pool: Pool):
     until(lambda: pool.progress(run).open_items < MANY, 240, "the first video's end")
     # Not by the command, which takes longer to start than these videos to end.
     with pool.archive.worker.ledger.write() as session:
-        note_event(session, run, EventKind.PAUSED, by="a test", reason="the tape robot needs the machine")
+        record_event(session, run, EventKind.PAUSED, by="a test", reason="the tape robot needs the machine")
     until(lambda: not json.loads(pool.run("status", run, "--json"))["workers"], 240, "the workers' leaving")
     stopped = pool.progress(run)
     assert 0 < stopped.open_items < MANY
@@ -162,14 +162,14 @@ def test_a_standing_order_stands_as_asked_and_makes_a_run_of_what_lies_there_whe
     [run] = standing_runs(pool)
     assert run.items == 2, "what came later too"
     with pool.archive.worker.ledger.read() as session:
-        kept, order = find_run(session, run.run_id), find_order(session, run.run_id)
+        kept, order = find_run(session, run.run_id), find_submission(session, run.run_id)
     assert kept is not None
     assert order is not None
     assert (kept.settings["prompt"], kept.settings["seed"], order["priority"]) == ("rain", 7, "low")
     until(lambda: flow_runs(pool, {"tags": {"all_": [f"run:{run.run_id}"]}}), 240, "somebody's following it")
 
 
-def standing_runs(pool: Pool) -> list[RunLine]:
+def standing_runs(pool: Pool) -> list[RunSummary]:
     with pool.archive.worker.ledger.read() as session:
         return [line for line in run_list(session, 100) if line.name == "every Friday"]
 

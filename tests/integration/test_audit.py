@@ -10,8 +10,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from console.cli.app import app
-from db.write.expiry import note_expired
-from db.write.retries import reopen_items
+from db.write.expiry import record_expiry
+from db.write.retries import retry_items
 from deepsound.canonical_json import sha256_file
 from deepsound.pipeline import Step
 from tasks.runtime.stores import using_stores
@@ -102,7 +102,7 @@ def test_what_was_taken_back_is_shown_with_who_did_it_and_why_and_the_books_stay
     archive.dub(silent_clip(archive.folder / "ball.mp4", seconds=0.4))
     [item] = archive.items()
     with archive.worker.ledger.write() as session:
-        reopen_items(session, item.run_id, step=Step.JUDGE, by="kim@desk", reason="a new reasoner")
+        retry_items(session, item.run_id, step=Step.JUDGE, by="kim@desk", reason="a new reasoner")
     assert archive_audit(archive, "reconcile", item.run_id).exit_code == 1, "it is open"
     archive.drive(item.run_id)
     told = audit(archive, "show", item.id)
@@ -111,7 +111,7 @@ def test_what_was_taken_back_is_shown_with_who_did_it_and_why_and_the_books_stay
     [shown] = json.loads(audit(archive, "show", item.id, "--json"))["items"]
     judged = [attempt for attempt in shown["attempts"] if attempt["step"] == "judge"]
     assert [(attempt["status"], attempt["stands"]) for attempt in judged] == [("done", False), ("done", True)]
-    assert shown["reopenings"][0]["by"] == "kim@desk"
+    assert shown["retries"][0]["by"] == "kim@desk"
     page = archive.folder / "report.html"
     audit(archive, "report", item.run_id, "-o", page, "--store", archive.place.store)
     rows = re.findall(r"<td>(\w[\w ]*?)( \(taken back\))?</td>", page.read_text(encoding="utf-8"))
@@ -141,7 +141,7 @@ def test_artifacts_that_are_gone_or_damaged_are_named_and_what_retention_deleted
     blob(archive, kept["audio"]).chmod(0o644)
     blob(archive, kept["audio"]).write_bytes(b"silence")
     with archive.worker.ledger.write() as session:
-        note_expired(session, [kept["observations"]], "older than 30 days")
+        record_expiry(session, [kept["observations"]], "older than 30 days")
     checked = archive_audit(archive, "verify", "--json", "--store", archive.place.store)
     assert checked.exit_code == 1
     [run] = json.loads(checked.stdout)["runs"]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from db.write.retries import reopen_items
-from db.write.reviews import Opinion
+from db.write.retries import retry_items
+from db.write.reviews import NewReview
 from deepsound.atomic_write import replacing
 from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, ErrorCode
@@ -135,19 +135,17 @@ def test_a_review_after_retention_says_what_is_gone_and_holds_once_that_was_made
     run = archive.register(silent_clip(archive.folder / "ball.mp4", seconds=0.5))
     [before] = archive.work_through(run)
     prune(archive.worker, AT_ONCE)
-    opinion = Opinion("kim@desk", Verdict.YES, "a man speaks")
+    review = NewReview("kim@desk", Verdict.YES, "a man speaks")
     with pytest.raises(DeepSoundError, match="its observations and coarse were deleted") as caught:
-        review_item(archive.worker, before.item, opinion)
+        review_item(archive.worker, before.item, review)
     assert caught.value.code is ErrorCode.ARTIFACT_MISSING
     [item] = archive.items()
-    assert (item.reviews, item.reopenings) == ([], []), "nothing was written"
+    assert (item.reviews, item.retries) == ([], []), "nothing was written"
 
     with archive.worker.ledger.write() as session:
-        reopen_items(
-            session, run, step=Step.PLAN, error=None, pattern=None, by="kim@desk", reason="to be reviewed"
-        )
+        retry_items(session, run, step=Step.PLAN, error=None, pattern=None, by="kim@desk", reason="to be reviewed")
     archive.work_through(run)
-    review_item(archive.worker, before.item, opinion)
+    review_item(archive.worker, before.item, review)
     [after] = archive.work_through(run)
     assert after.error is None
     assert (before.verdict, after.verdict) == ("no", "yes")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from console.cli.app import app
 from db.integrity.verify import verify_run
-from db.write.run_events import EventKind, note_event
+from db.write.run_events import EventKind, record_event
 from deepsound.errors import DeepSoundError
 from deepsound.media.audio import audio_format
 from tests.archive_setup import Archive
@@ -137,7 +137,7 @@ def test_a_person_decides_what_the_judge_could_not_and_only_what_follows_is_done
     assert [(said.seq, said.verdict) for said in item.reviews] == [(1, "yes"), (2, "no")]
 
     with archive.worker.ledger.write() as session:
-        note_event(session, item.run_id, EventKind.PAUSED, by="kim@desk")
+        record_event(session, item.run_id, EventKind.PAUSED, by="kim@desk")
     done = review(archive, "reel.mp4", "--verdict", "yes", "--reason", "it is a narrator after all")
     assert done.exit_code == 1, "it is ruled, and nothing follows yet"
     assert f"deepsound run resume {item.run_id}" in done.stderr

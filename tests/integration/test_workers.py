@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from db.integrity.reconcile import Fate, reconcile_run
+from db.integrity.reconcile import ItemStatus, reconcile_run
 from db.read.items import run_ids
 from db.read.queries import deaths
 from db.read.run_progress import open_items
-from db.write.retries import reopen_items
+from db.write.retries import retry_items
 from db.write.worker_sessions import lease_seconds, live_worker_sessions
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import OutcomeKind
@@ -112,11 +112,11 @@ def test_a_video_that_kills_its_worker_twice_is_set_aside_and_the_others_are_don
     with archive.worker.ledger.read() as session:
         reconciled = reconcile_run(session, run_id)
     assert reconciled is not None
-    assert reconciled.fates == {Fate.DONE: 2, Fate.QUARANTINED: 1}
+    assert reconciled.status_counts == {ItemStatus.DONE: 2, ItemStatus.QUARANTINED: 1}
     check_books(archive, run_id)
 
     with archive.worker.ledger.write() as session:
-        [again] = reopen_items(session, run_id, error=ErrorCode.QUARANTINED, by="kim@desk")
+        [again] = retry_items(session, run_id, error=ErrorCode.QUARANTINED, by="kim@desk")
     assert {result.outcome for result in archive.drive(run_id)} == {OutcomeKind.DONE}
     [item] = [item for item in archive.items() if item.id == again]
     assert [attempt.step for attempt in item.attempts] == ["plan", "generate", "judge", "judge", "publish"]

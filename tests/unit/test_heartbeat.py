@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 from db.read.queries import unfinished_steps
 from db.schema.database import open_ledger
 from db.schema.records import WorkState
-from db.schema.tables import ShiftRow
+from db.schema.tables import WorkerSessionRow
 from db.state.lease_owner import this_owner
 from db.state.lease_queue import claim
 from db.write.worker_sessions import lease_seconds, live_worker_sessions
@@ -19,7 +19,7 @@ from deepsound.storage.folder_store import FolderStore
 from tasks.runtime.footage_cache import FootageCache
 from tasks.runtime.heartbeat import worker_session
 from tasks.runtime.worker import Worker
-from tests.ledger_samples import PLAN_STEP, WORKPLACE, a_run, begin
+from tests.ledger_samples import EXECUTION_CONTEXT, PLAN_STEP, a_run, begin
 
 OTHER = "worker-2:4711:1"
 
@@ -35,7 +35,7 @@ def short_leases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def worker(tmp_path: Path) -> Worker:
     ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    return Worker(ledger, FolderStore(tmp_path / "store"), WORKPLACE, FootageCache())
+    return Worker(ledger, FolderStore(tmp_path / "store"), EXECUTION_CONTEXT, FootageCache())
 
 
 def take(worker: Worker, item_id: int, owner: str) -> bool:
@@ -60,7 +60,7 @@ def test_what_is_held_stays_held_while_the_worker_lives_and_is_open_when_it_leav
     assert state(worker, run_id) is WorkState.PENDING
     with worker.ledger.read() as session:
         assert live_worker_sessions(session, run_id) == []
-        [shift] = session.scalars(select(ShiftRow))
+        [shift] = session.scalars(select(WorkerSessionRow))
     assert shift.ended_at is not None
     assert shift.seen_at == shift.ended_at
 

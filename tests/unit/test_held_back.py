@@ -8,7 +8,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from console.cli.app import app
-from db.write.run_events import EventKind, note_event
+from db.write.run_events import EventKind, record_event
 from flows.supervisor import pause_stalled_run
 from tests.archive_setup import Archive
 
@@ -28,7 +28,7 @@ def typed(archive: Archive, *arguments: object) -> Result:
 
 def note(archive: Archive, run: str, kind: EventKind) -> None:
     with archive.worker.ledger.write() as session:
-        note_event(session, run, kind, by="kim@desk")
+        record_event(session, run, kind, by="kim@desk")
 
 
 def ended(archive: Archive) -> str:

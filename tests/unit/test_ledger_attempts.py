@@ -26,14 +26,15 @@ from db.schema.tables import (
 )
 from db.state.lease_queue import claim
 from db.write.attempts import record_attempt, register_run
-from db.write.expiry import note_expired
-from db.write.retries import reopen_items
-from db.write.run_events import EventKind, note_event
+from db.write.expiry import record_expiry
+from db.write.retries import retry_items
+from db.write.run_events import EventKind, record_event
 from db.write.worker_sessions import begin_worker_session
 from deepsound.errors import DeepSoundError, ErrorCode, InternalError, SourceMissingError, StoreUnreachableError
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import (
     CODE,
+    EXECUTION_CONTEXT,
     GENERATE_STEP,
     JUDGE_STEP,
     NOON,
@@ -41,7 +42,6 @@ from tests.ledger_samples import (
     PLAN_STEP,
     REPLY,
     SETTINGS,
-    WORKPLACE,
     a_run,
     a_video,
     attempt,
@@ -237,10 +237,10 @@ def _fill_the_other_tables(session: Session, run_id: str, item_id: int) -> None:
     )
     sealed = {"run_id": run_id, "items": 1, "merkle_root": "", "algorithm": "", "public_key": "", "signature": ""}
     session.execute(insert(SealRow), {**sealed, "created_at": NOON})
-    note_event(session, run_id, EventKind.PAUSED, by="kim@desk")
-    reopen_items(session, run_id, step=Step.JUDGE, by="kim@desk")
-    begin_worker_session(session, run_id, OWNER, WORKPLACE, None)
-    note_expired(session, [bytes_of(f"item {item_id} coarse").sha256], "older than 30 days")
+    record_event(session, run_id, EventKind.PAUSED, by="kim@desk")
+    retry_items(session, run_id, step=Step.JUDGE, by="kim@desk")
+    begin_worker_session(session, run_id, OWNER, EXECUTION_CONTEXT, None)
+    record_expiry(session, [bytes_of(f"item {item_id} coarse").sha256], "older than 30 days")
 
 
 def test_rows_are_not_replaced_or_truncated_past_the_triggers(ledger: Ledger) -> None:

@@ -5,9 +5,9 @@ from datetime import timedelta
 from sqlalchemy import insert
 
 from db.schema.database import Ledger
-from db.schema.tables import ShiftRow
-from db.state.budget import stop_if_spent
-from db.write.run_events import EventKind, RunState, note_event, run_events, run_state
+from db.schema.tables import WorkerSessionRow
+from db.state.budget import pause_if_budget_spent
+from db.write.run_events import EventKind, RunState, record_event, run_events, run_state
 from tests.ledger_samples import NOON, OWNER, a_run, begin
 
 
@@ -15,20 +15,20 @@ def spend(ledger: Ledger, run_id: str, hours: float) -> None:
     ended = NOON + timedelta(hours=hours)
     row = {"run_id": run_id, "owner": OWNER, "host": "worker-1", "device": "cpu"}
     with ledger.write() as session:
-        session.execute(insert(ShiftRow), {**row, "started_at": NOON, "seen_at": ended, "ended_at": ended})
+        session.execute(insert(WorkerSessionRow), {**row, "started_at": NOON, "seen_at": ended, "ended_at": ended})
 
 
 def is_stopped(ledger: Ledger, run_id: str) -> bool:
     """What the follower finds, who asks every few seconds, of a budget of two hours."""
     with ledger.write() as session:
-        stopped = stop_if_spent(session, run_id, 2.0, by=OWNER)
+        stopped = pause_if_budget_spent(session, run_id, 2.0, by=OWNER)
         assert stopped == (run_state(session, run_id) is RunState.PAUSED)
     return stopped
 
 
 def note(ledger: Ledger, run_id: str, kind: EventKind) -> None:
     with ledger.write() as session:
-        note_event(session, run_id, kind, by="kim@desk")
+        record_event(session, run_id, kind, by="kim@desk")
 
 
 def test_resuming_a_run_whose_budget_was_spent_grants_it_again(ledger: Ledger) -> None:
@@ -63,5 +63,5 @@ def test_a_run_that_was_cancelled_stays_cancelled(ledger: Ledger) -> None:
     spend(ledger, run_id, 3.0)
     note(ledger, run_id, EventKind.CANCELLED)
     with ledger.write() as session:
-        assert not stop_if_spent(session, run_id, 2.0, by=OWNER)
+        assert not pause_if_budget_spent(session, run_id, 2.0, by=OWNER)
         assert run_state(session, run_id) is RunState.CANCELLED

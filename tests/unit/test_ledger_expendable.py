@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from db.read.expendable import expendable, spare_sources
+from db.read.deletable import deletable_artifacts, deletable_sources
 from db.schema.database import Ledger
 from deepsound.cot import Verdict
 from deepsound.pipeline import OutcomeKind
@@ -29,7 +29,7 @@ COARSE, LATER = bytes_of("coarse"), NOON + timedelta(days=30)
 def spare(ledger: Ledger) -> tuple[list[str], list[str]]:
     """Artifacts, and copies of sources, that may go."""
     with ledger.read() as session:
-        return expendable(session, LATER, 10), spare_sources(session, LATER, 10)
+        return deletable_artifacts(session, LATER, 10), deletable_sources(session, LATER, 10)
 
 
 def test_what_waits_for_a_person_stays_and_goes_once_it_was_reviewed_and_has_ended(ledger: Ledger) -> None:
@@ -44,5 +44,5 @@ def test_what_waits_for_a_person_stays_and_goes_once_it_was_reviewed_and_has_end
     separated = attempt(item_id, SEPARATE_STEP, CHECK_STEP)
     checked = attempt(item_id, CHECK_STEP, PUBLISH_STEP)
     published = attempt(item_id, PUBLISH_STEP, OutcomeKind.DONE)
-    go_on(ledger, item_id, separated, checked, published, reopenings=2)
+    go_on(ledger, item_id, separated, checked, published, retries=2)
     assert spare(ledger) == ([COARSE.sha256], [a_video("a.mp4").sha256])

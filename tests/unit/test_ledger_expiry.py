@@ -13,8 +13,8 @@ from db.integrity.verify import Problem
 from db.schema.records import StepRef
 from db.state.lease_queue import claim
 from db.write.attempts import record_attempt
-from db.write.expiry import note_expired
-from db.write.retries import reopen_items
+from db.write.expiry import record_expiry
+from db.write.retries import retry_items
 from deepsound.errors import ArtifactMissingError
 from deepsound.pipeline import OutcomeKind
 from deepsound.storage.protocol import ArtifactStore
@@ -37,18 +37,18 @@ class Emptied:
 
     def note(self, artifacts: Sequence[str]) -> None:
         with self.worker.ledger.write() as session:
-            note_expired(session, artifacts, "retention of 30 days")
+            record_expiry(session, artifacts, "retention of 30 days")
 
     def plan_again(self) -> None:
         self.again(PLAN_STEP)
 
     def again(self, at: StepRef, **ended: object) -> None:
         with self.worker.ledger.write() as session:
-            reopen_items(session, self.run, step=at.step, by="kim@desk")
+            retry_items(session, self.run, step=at.step, by="kim@desk")
         now = datetime.now(UTC) + timedelta(seconds=1)
         done = record_of(self.worker.ledger, self.item, at)
         with self.worker.ledger.write() as session:
-            assert claim(session, self.item, at, OWNER, 60, reopenings=1)
+            assert claim(session, self.item, at, OWNER, 60, retries=1)
             record_attempt(session, replace(done, started_at=now, ended_at=now, **ended), OWNER)
 
     def forge(self, change: str) -> None:
@@ -132,7 +132,7 @@ def test_what_an_attempt_named_and_never_read_is_not_lost(emptied: Emptied, ende
     emptied.note([coarse])
     if ended == "failed":
         missing = ArtifactMissingError(f"artifact {coarse} is not in the store")
-        emptied.again(SEPARATE_STEP, then=OutcomeKind.FAILED, failure=missing, outputs={}, effects=())
+        emptied.again(SEPARATE_STEP, followed_by=OutcomeKind.FAILED, failure=missing, outputs={}, effects=())
     else:
         emptied.again(SEPARATE_STEP, reused_attempt_id=4, outputs={}, effects=())
     books = emptied.books()

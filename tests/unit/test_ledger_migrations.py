@@ -10,12 +10,12 @@ from alembic.config import Config
 from sqlalchemy import Table, create_engine, insert, make_url, select
 
 from db.integrity.verify import verify_run
-from db.read.items import item_ends, run_ids
+from db.read.items import item_summaries, run_ids
 from db.read.queries import unfinished_steps
 from db.schema.database import open_ledger
 from db.schema.records import OpenStep, WorkState
 from db.schema.tables import Base, UtcDateTime, WorkRow
-from db.write.retries import reopen_items
+from db.write.retries import retry_items
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import OutcomeKind
 from tests.ledger_samples import GENERATE_STEP, OWNER, PLAN_STEP
@@ -51,7 +51,7 @@ def test_a_ledger_of_the_first_release_is_upgraded_and_every_row_is_as_it_was_wr
     with ledger.read() as session:
         [run_id] = run_ids(session)
         assert verify_run(session, run_id) == []
-        ends = {end.item.source: (end.outcome, end.error_code) for end in item_ends(session, run_id)}
+        ends = {end.item.source: (end.outcome, end.error_code) for end in item_summaries(session, run_id)}
         assert set(session.scalars(select(WorkRow.deaths))) == {0}
         [left] = unfinished_steps(session, run_id)
     assert ends == {
@@ -69,7 +69,7 @@ def test_what_failed_under_the_first_release_can_be_retried_under_this_one(ledge
     ledger = open_ledger(ledger_url)
     with ledger.write() as session:
         [run_id] = run_ids(session)
-        assert reopen_items(session, run_id, error=ErrorCode.SOURCE_CORRUPT, by="kim@desk") == [2]
+        assert retry_items(session, run_id, error=ErrorCode.SOURCE_CORRUPT, by="kim@desk") == [2]
     with ledger.read() as session:
         assert verify_run(session, run_id) == []
         assert [(step.item_id, step.at) for step in unfinished_steps(session, run_id)] == [

@@ -2,10 +2,10 @@
 
 from sqlalchemy import delete
 
-from db.integrity.reconcile import Fate, Reconciliation, reconcile_run
+from db.integrity.reconcile import ItemStatus, Reconciliation, reconcile_run
 from db.schema.database import Ledger
 from db.schema.tables import WorkRow
-from db.write.retries import reopen_items
+from db.write.retries import retry_items
 from deepsound.errors import QuarantinedError, SourceCorruptError
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import GENERATE_STEP, PLAN_STEP, a_run, attempt, begin, dub, write
@@ -35,14 +35,14 @@ def test_every_video_has_its_fate_and_its_reason(ledger: Ledger) -> None:
     write(ledger, attempt(reused, PLAN_STEP, OutcomeKind.REMOVED, reused_attempt_id=made))
     write(ledger, attempt(open_, PLAN_STEP, GENERATE_STEP))
     found = reconciled(ledger, run_id)
-    assert [(account.fate, account.reason) for account in found.accounts] == [
-        (Fate.DONE, "the voice was removed"),
-        (Fate.FAILED, "b.mp4: it ends in the middle; copy it again, or repair it"),
-        (Fate.QUARANTINED, "c.mp4: plan killed its worker twice"),
-        (Fate.NEEDS_REVIEW, "the verdict is undecided"),
-        (Fate.REMOVED, "nothing is put out"),
-        (Fate.REMOVED, "nothing is put out"),
-        (Fate.OPEN, None),
+    assert [(each.status, each.reason) for each in found.items] == [
+        (ItemStatus.DONE, "the voice was removed"),
+        (ItemStatus.FAILED, "b.mp4: it ends in the middle; copy it again, or repair it"),
+        (ItemStatus.QUARANTINED, "c.mp4: plan killed its worker twice; look at the file, then retry it"),
+        (ItemStatus.NEEDS_REVIEW, "the verdict is undecided"),
+        (ItemStatus.REMOVED, "nothing is put out"),
+        (ItemStatus.REMOVED, "nothing is put out"),
+        (ItemStatus.OPEN, None),
     ]
     assert found.problems == []
     assert not found.is_clean, "one is open"
@@ -54,8 +54,8 @@ def test_a_video_that_was_reopened_is_open_and_what_is_done_again_is_no_second_r
     run_id, (item_id,) = begin(ledger, a_run("a.mp4"))
     write(ledger, attempt(item_id, PLAN_STEP, OutcomeKind.DONE, result={"why": "it is short"}))
     with ledger.write() as session:
-        reopen_items(session, run_id, step=Step.PLAN, by="kim@desk")
-    assert reconciled(ledger, run_id).fates == {Fate.OPEN: 1}
+        retry_items(session, run_id, step=Step.PLAN, by="kim@desk")
+    assert reconciled(ledger, run_id).status_counts == {ItemStatus.OPEN: 1}
 
 
 def test_a_run_that_is_not_there_has_nothing_to_account_for(ledger: Ledger) -> None:

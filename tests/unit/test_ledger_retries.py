@@ -10,16 +10,16 @@ from sqlalchemy import select
 
 from db.integrity.verify import verify_run
 from db.read.evidence import item_evidence
-from db.read.items import item_ends
-from db.read.queries import item_history, reopened, unfinished_steps
+from db.read.items import item_summaries
+from db.read.queries import item_history, item_retries, unfinished_steps
 from db.read.run_progress import open_items
 from db.schema.database import Ledger
-from db.schema.records import FIRST_STEP, Reopened, StepRef, WorkState
+from db.schema.records import FIRST_STEP, ItemRetries, StepRef, WorkState
 from db.schema.tables import AttemptRow, WorkRow
 from db.state.attempt_history import replay_rows
 from db.state.lease_queue import claim, rebuild_work
 from db.write.attempts import record_attempt
-from db.write.retries import RetryOrder, reopen, reopen_items
+from db.write.retries import RetryRequest, retry_items, retry_steps
 from db.write.run_events import EventKind, run_events
 from deepsound.errors import DeepSoundError, ErrorCode, QuarantinedError, SourceCorruptError, StoreUnreachableError
 from deepsound.pipeline import OutcomeKind, Step
@@ -47,7 +47,7 @@ CORRUPT = SourceCorruptError("it ends in the middle")
 
 def retry(ledger: Ledger, run_id: str, **asked: object) -> list[int]:
     with ledger.write() as session:
-        return reopen_items(session, run_id, by=KIM, **asked)
+        return retry_items(session, run_id, by=KIM, **asked)
 
 
 def work(ledger: Ledger, item_id: int) -> dict[StepRef, WorkState]:
@@ -73,7 +73,7 @@ def test_what_failed_is_tried_again_and_what_was_done_before_it_stands(ledger: L
         assert work(ledger, item_id) == {PLAN_STEP: WorkState.DONE, GENERATE_STEP: WorkState.PENDING}
     with ledger.read() as session:
         assert [item.id for item in open_items(session, run_id)] == [corrupt, down, waiting]
-        assert [end.outcome for end in item_ends(session, run_id)] == [OutcomeKind.DONE, None, None, None]
+        assert [end.outcome for end in item_summaries(session, run_id)] == [OutcomeKind.DONE, None, None, None]
         [noted] = run_events(session, run_id)
         assert verify_run(session, run_id) == []
     assert (noted.kind, noted.by, noted.details["items"]) == (EventKind.RETRIED, KIM, 2)
@@ -105,13 +105,13 @@ def test_a_step_asked_for_is_done_anew_with_all_that_follows_it_in_its_first_rou
     assert standing(ledger, done) == [PLAN_STEP]
     assert work(ledger, done) == {PLAN_STEP: WorkState.DONE, JUDGE_STEP: WorkState.PENDING}
     with ledger.read() as session:
-        assert reopened(session, [done, untouched]) == {done: Reopened(1, frozenset({JUDGE_STEP}))}
+        assert item_retries(session, [done, untouched]) == {done: ItemRetries(1, frozenset({JUDGE_STEP}))}
     write_again = attempt(done, JUDGE_STEP, PUBLISH_STEP, result={"verdict": "no"})
     with ledger.write() as session:
-        assert claim(session, done, JUDGE_STEP, OWNER, 60, reopenings=1)
+        assert claim(session, done, JUDGE_STEP, OWNER, 60, retries=1)
         record_attempt(session, write_again, OWNER)
     with ledger.read() as session:
-        assert reopened(session, [done]) == {done: Reopened(1, frozenset())}, "it has been done again"
+        assert item_retries(session, [done]) == {done: ItemRetries(1, frozenset())}, "it has been done again"
         assert [finished.at for finished in item_history(session, done)] == [PLAN_STEP, JUDGE_STEP]
         assert item_history(session, done)[-1].result == {"verdict": "no"}
         assert session.scalars(
@@ -129,11 +129,11 @@ def test_a_step_that_failed_when_it_was_to_be_done_anew_is_still_to_be_done_anew
     dub(ledger, item_id)
     retry(ledger, run_id, step=Step.PUBLISH)
     with ledger.write() as session:
-        assert claim(session, item_id, PUBLISH_STEP, OWNER, 60, reopenings=1)
+        assert claim(session, item_id, PUBLISH_STEP, OWNER, 60, retries=1)
         record_attempt(session, attempt(item_id, PUBLISH_STEP, OutcomeKind.FAILED, failure=DOWN), OWNER)
     retry(ledger, run_id)
     with ledger.read() as session:
-        assert reopened(session, [item_id]) == {item_id: Reopened(2, frozenset({PUBLISH_STEP}))}
+        assert item_retries(session, [item_id]) == {item_id: ItemRetries(2, frozenset({PUBLISH_STEP}))}
 
 
 def test_what_a_worker_is_at_is_left_to_it_and_what_nobody_holds_is_not(ledger: Ledger) -> None:
@@ -159,8 +159,8 @@ def test_who_does_not_know_that_a_step_was_taken_back_can_take_none(ledger: Ledg
     retry(ledger, run_id, step=Step.JUDGE)
     with ledger.write() as session:
         assert claim(session, item_id, JUDGE_STEP, OTHER, 60) is None
-        assert claim(session, item_id, PUBLISH_STEP, OTHER, 60, reopenings=1) is None
-        assert claim(session, item_id, JUDGE_STEP, OTHER, 60, reopenings=1) is not None
+        assert claim(session, item_id, PUBLISH_STEP, OTHER, 60, retries=1) is None
+        assert claim(session, item_id, JUDGE_STEP, OTHER, 60, retries=1) is not None
 
 
 def test_deaths_are_forgotten_with_a_reopening(ledger: Ledger) -> None:
@@ -186,7 +186,7 @@ def test_an_auditor_sees_what_was_taken_back_by_whom_and_why(ledger: Ledger) -> 
     retry(ledger, run_id, step=Step.JUDGE, reason="a child speaks")
     with ledger.read() as session:
         (item,) = item_evidence(session, [item_id])
-    [back] = item.reopenings
+    [back] = item.retries
     assert (back.after, back.step, back.anew, back.by, back.reason) == (6, "judge", True, KIM, "a child speaks")
     assert back.previous_hash == item.attempts[-1].hash
 
@@ -203,7 +203,7 @@ class Model:
     def __init__(self) -> None:
         self.stands: list[tuple[StepRef, WorkState]] = []
         self.open: StepRef | None = FIRST_STEP
-        self.reopenings = 0
+        self.retries = 0
 
     def work(self) -> dict[StepRef, WorkState]:
         return dict(self.stands) | ({self.open: WorkState.PENDING} if self.open else {})
@@ -219,7 +219,7 @@ def shared(request: pytest.FixtureRequest, new_ledger: NewLedger) -> Iterator[Le
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["done", "done", "done", "end", "fail", "fail, again", "reopen"]), st.integers(0, 9)
+            st.sampled_from(["done", "done", "done", "end", "fail", "fail, again", "retry"]), st.integers(0, 9)
         )
     )
 )
@@ -230,12 +230,12 @@ def test_the_to_do_list_is_what_the_chain_says_whatever_is_done_and_taken_back(
     model = Model()
     with shared.write() as session:
         for move, number in moves:
-            if move == "reopen" and model.stands:
+            if move == "retry" and model.stands:
                 at = model.stands[number % len(model.stands)][0]
-                reopen(session, {item_id: at}, RetryOrder(KIM, None, anew=number % 2 == 0))
+                retry_steps(session, {item_id: at}, RetryRequest(KIM, None, recompute=number % 2 == 0))
                 first = [step for step, _ in model.stands].index(at)
-                model.stands, model.open, model.reopenings = model.stands[:first], at, model.reopenings + 1
-            elif move != "reopen" and model.open:
+                model.stands, model.open, model.retries = model.stands[:first], at, model.retries + 1
+            elif move != "retry" and model.open:
                 at = model.open
                 follows = {
                     "done": CHAIN[min(CHAIN.index(at) + 1 + number % 2, len(CHAIN) - 1)],
@@ -244,14 +244,14 @@ def test_the_to_do_list_is_what_the_chain_says_whatever_is_done_and_taken_back(
                     "end": OutcomeKind.DONE,
                 }[move if at != PUBLISH_STEP or move != "done" else "end"]
                 failure = DOWN if move.startswith("fail") else None
-                assert claim(session, item_id, at, OWNER, 60, reopenings=model.reopenings)
+                assert claim(session, item_id, at, OWNER, 60, retries=model.retries)
                 record_attempt(session, attempt(item_id, at, follows, failure=failure), OWNER)
                 model.stands.append((at, WorkState.FAILED if failure else WorkState.DONE))
                 model.open = follows if isinstance(follows, StepRef) else None
     assert work(shared, item_id) == model.work()
     with shared.read() as session:
         (item,) = item_evidence(session, [item_id])
-        assert replay_rows(item.attempts, item.reopenings).states == model.work()
+        assert replay_rows(item.attempts, item.retries).states == model.work()
         assert [each.at for each in item_history(session, item_id)] == [
             at for at, state in model.stands if state is WorkState.DONE
         ]

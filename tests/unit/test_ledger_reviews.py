@@ -1,19 +1,19 @@
-"""A person's rulings: what they take back, how long they hold, and that nobody slips one in or takes one out."""
+"""A person's reviews: what they take back, how long they hold, and that nobody slips one in or takes one out."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from db.integrity.verify import Problem, verify_item, verify_run
-from db.read.items import item_ends
+from db.read.items import item_summaries
 from db.read.queries import item_history
 from db.read.run_progress import open_items
 from db.schema.database import Ledger
 from db.schema.records import StepRef
 from db.state.lease_queue import claim
 from db.write.attempts import record_attempt
-from db.write.retries import reopen_items
-from db.write.reviews import Opinion, Ruling, find_judgement, record_review, rulings, waiting_for_review
+from db.write.retries import retry_items
+from db.write.reviews import NewReview, Review, current_reviews, find_judgement, items_to_review, record_review
 from db.write.run_events import locked_run
 from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, SourceCorruptError
@@ -50,18 +50,18 @@ def leave_undecided(ledger: Ledger, item_id: int) -> None:
 def rule(ledger: Ledger, item_id: int, verdict: Verdict, then: StepRef) -> int:
     with ledger.write() as session:
         found = find_judgement(session, item_id)
-        return record_review(session, found, Opinion(KIM, verdict, "a man speaks, unseen"), then)
+        return record_review(session, found, NewReview(KIM, verdict, "a man speaks, unseen"), then)
 
 
-def holding(ledger: Ledger, item_id: int) -> dict[StepRef, Ruling]:
+def holding(ledger: Ledger, item_id: int) -> dict[StepRef, Review]:
     with ledger.read() as session:
-        return rulings(session, [item_id]).get(item_id, {})
+        return current_reviews(session, [item_id]).get(item_id, {})
 
 
-def go_on(ledger: Ledger, item_id: int, *records: object, reopenings: int) -> None:
+def go_on(ledger: Ledger, item_id: int, *records: object, retries: int) -> None:
     for record in records:
         with ledger.write() as session:
-            assert claim(session, item_id, record.at, OWNER, 60, reopenings=reopenings)
+            assert claim(session, item_id, record.at, OWNER, 60, retries=retries)
             record_attempt(session, record, OWNER)
 
 
@@ -75,18 +75,18 @@ def test_a_review_opens_what_follows_from_it_and_the_judgement_stands(ledger: Le
     for each in (item_id, other):
         leave_undecided(ledger, each)
     with ledger.read() as session:
-        assert [(each.item_id, each.why) for each in waiting_for_review(session)] == [(item_id, WHY), (other, WHY)]
+        assert [(each.item_id, each.why) for each in items_to_review(session)] == [(item_id, WHY), (other, WHY)]
     assert rule(ledger, item_id, Verdict.YES, SEPARATE_STEP) == 1
     assert standing(ledger, item_id) == [PLAN_STEP, GENERATE_STEP, JUDGE_STEP]
-    ruling = holding(ledger, item_id)[JUDGE_STEP]
-    assert (ruling.seq, ruling.by, ruling.verdict, ruling.reason) == (1, KIM, "yes", "a man speaks, unseen")
+    review = holding(ledger, item_id)[JUDGE_STEP]
+    assert (review.seq, review.by, review.verdict, review.reason) == (1, KIM, "yes", "a man speaks, unseen")
     with ledger.read() as session:
         assert [item.id for item in open_items(session, run_id)] == [item_id]
-        assert [each.item_id for each in waiting_for_review(session)] == [other]
+        assert [each.item_id for each in items_to_review(session)] == [other]
         assert verify_run(session, run_id) == []
         times = 2
-        assert not claim(session, item_id, PUBLISH_STEP, OWNER, 60, reopenings=times), "it was taken back"
-        assert claim(session, item_id, SEPARATE_STEP, OWNER, 60, reopenings=times)
+        assert not claim(session, item_id, PUBLISH_STEP, OWNER, 60, retries=times), "it was taken back"
+        assert claim(session, item_id, SEPARATE_STEP, OWNER, 60, retries=times)
 
 
 def test_a_later_review_overrides_an_earlier_one_and_both_stay_in_the_books(ledger: Ledger) -> None:
@@ -100,15 +100,15 @@ def test_a_later_review_overrides_an_earlier_one_and_both_stay_in_the_books(ledg
         attempt(item_id, SEPARATE_STEP, CHECK_STEP),
         attempt(item_id, CHECK_STEP, PUBLISH_STEP),
         attempt(item_id, PUBLISH_STEP, OutcomeKind.DONE, result=named),
-        reopenings=2,
+        retries=2,
     )
     assert rule(ledger, item_id, Verdict.NO, PUBLISH_STEP) == 2
     assert holding(ledger, item_id)[JUDGE_STEP].verdict is Verdict.NO
     assert standing(ledger, item_id) == [PLAN_STEP, GENERATE_STEP, JUDGE_STEP]
     result = {"why": "no voice-over", "review": {"seq": 2}}
-    go_on(ledger, item_id, attempt(item_id, PUBLISH_STEP, OutcomeKind.DONE, result=result), reopenings=4)
+    go_on(ledger, item_id, attempt(item_id, PUBLISH_STEP, OutcomeKind.DONE, result=result), retries=4)
     with ledger.read() as session:
-        assert [end.outcome for end in item_ends(session, run_id)] == [OutcomeKind.DONE]
+        assert [end.outcome for end in item_summaries(session, run_id)] == [OutcomeKind.DONE]
         assert verify_run(session, run_id) == []
 
 
@@ -116,9 +116,9 @@ def test_a_ruling_ends_with_the_judgement_it_is_of(ledger: Ledger) -> None:
     run_id, (item_id,) = begin(ledger, a_run("a.mp4"))
     leave_undecided(ledger, item_id)
     rule(ledger, item_id, Verdict.NO, PUBLISH_STEP)
-    go_on(ledger, item_id, attempt(item_id, PUBLISH_STEP, OutcomeKind.DONE), reopenings=1)
+    go_on(ledger, item_id, attempt(item_id, PUBLISH_STEP, OutcomeKind.DONE), retries=1)
     with ledger.write() as session:
-        reopen_items(session, run_id, step=Step.JUDGE, by=KIM)
+        retry_items(session, run_id, step=Step.JUDGE, by=KIM)
     assert holding(ledger, item_id) == {}
 
 
@@ -135,10 +135,10 @@ def test_of_two_rounds_the_last_judgement_is_reviewed_and_what_was_ruled_of_the_
         attempt(item_id, SEPARATE_STEP, again),
         attempt(item_id, again, StepRef(Step.PUBLISH, 2)),
         attempt(item_id, StepRef(Step.PUBLISH, 2), OutcomeKind.NEEDS_REVIEW, result={"why": WHY}),
-        reopenings=2,
+        retries=2,
     )
     rule(ledger, item_id, Verdict.NO, StepRef(Step.PUBLISH, 2))
-    said = {at: ruling.verdict for at, ruling in holding(ledger, item_id).items()}
+    said = {at: review.verdict for at, review in holding(ledger, item_id).items()}
     assert said == {JUDGE_STEP: Verdict.YES, again: Verdict.NO}
 
 
@@ -161,7 +161,7 @@ def reviewed(request: pytest.FixtureRequest, new_ledger: NewLedger) -> Iterator[
         for times in (2, 3):
             seq = rule(ledger, 2, Verdict.NO, PUBLISH_STEP)
             result = {"why": "no voice-over", "review": {"seq": seq}}
-            go_on(ledger, 2, attempt(2, PUBLISH_STEP, OutcomeKind.DONE, result=result), reopenings=times)
+            go_on(ledger, 2, attempt(2, PUBLISH_STEP, OutcomeKind.DONE, result=result), retries=times)
         yield ledger
 
 

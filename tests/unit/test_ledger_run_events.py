@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from db.schema.database import Ledger
-from db.write.run_events import EventKind, RunEvent, RunState, find_order, note_event, run_events, run_state
+from db.write.run_events import EventKind, RunEvent, RunState, find_submission, record_event, run_events, run_state
 from deepsound.errors import DeepSoundError, ErrorCode
 from tests.ledger_samples import a_run, begin
 
@@ -14,7 +14,7 @@ KIM = "kim@desk"
 
 def note(ledger: Ledger, run_id: str, kind: EventKind) -> None:
     with ledger.write() as session:
-        note_event(session, run_id, kind, by=KIM)
+        record_event(session, run_id, kind, by=KIM)
 
 
 def state(ledger: Ledger, run_id: str) -> RunState:
@@ -43,7 +43,7 @@ def test_a_run_goes_on_until_it_is_paused_cancelled_or_out_of_budget(ledger: Led
 def test_an_event_says_who_when_why_and_what(ledger: Ledger) -> None:
     run_id, _ = begin(ledger, a_run("a.mp4"))
     with ledger.write() as session:
-        note_event(
+        record_event(
             session, run_id, EventKind.CANCELLED, by=KIM, reason="wrong reels\x00", details={"until": "tomorrow"}
         )
     with ledger.read() as session:
@@ -55,13 +55,13 @@ def test_an_event_says_who_when_why_and_what(ledger: Ledger) -> None:
 def test_the_order_of_a_run_is_what_it_was_last_submitted_with(ledger: Ledger) -> None:
     run_id, _ = begin(ledger, a_run("a.mp4"))
     with ledger.read() as session:
-        assert find_order(session, run_id) is None
+        assert find_submission(session, run_id) is None
     for pool in ("cpu", "gpu"):
         with ledger.write() as session:
-            note_event(session, run_id, EventKind.SUBMITTED, by=KIM, details={"pool": pool})
+            record_event(session, run_id, EventKind.SUBMITTED, by=KIM, details={"pool": pool})
     note(ledger, run_id, EventKind.PAUSED)
     with ledger.read() as session:
-        assert find_order(session, run_id) == {"pool": "gpu"}
+        assert find_submission(session, run_id) == {"pool": "gpu"}
 
 
 def test_what_many_do_at_once_is_all_written_down_in_one_order(ledger: Ledger) -> None:

@@ -3,13 +3,13 @@
 import time
 from datetime import UTC, datetime, timedelta
 
-from db.read.run_progress import OpenItem, open_items, run_list, run_progress, runs_of_late
+from db.read.run_progress import OpenItem, open_items, recently_active_runs, run_list, run_progress
 from db.schema.database import Ledger
 from db.schema.records import WorkState
 from db.state.lease_queue import claim
 from db.write.attempts import record_attempt
-from db.write.retries import reopen_items
-from db.write.run_events import EventKind, RunState, note_event
+from db.write.retries import retry_items
+from db.write.run_events import EventKind, RunState, record_event
 from deepsound.errors import QuarantinedError, StoreUnreachableError
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import OWNER, PLAN_STEP, PUBLISH_STEP, a_run, attempt, begin, dub, write
@@ -40,7 +40,7 @@ def test_progress_counts_every_video_once_and_every_step_where_it_is(ledger: Led
     assert progress.outcomes == {OutcomeKind.DONE: 1, OutcomeKind.FAILED: 2}
     assert progress.errors == {"store_unreachable": 1, "quarantined": 1}
     assert progress.quarantined == 1
-    assert progress.ended_lately == 1, "the others ended at noon of another day"
+    assert progress.ended_recently == 1, "the others ended at noon of another day"
     plan = {state: count for (step, state), count in progress.steps.items() if step is Step.PLAN}
     assert plan == {WorkState.DONE: 1, WorkState.FAILED: 2, WorkState.PENDING: 3, WorkState.RUNNING: 1}
     assert left == [OpenItem(vanished, 1)]
@@ -50,14 +50,14 @@ def test_what_was_taken_back_counts_no_longer(ledger: Ledger) -> None:
     run_id, (item_id,) = begin(ledger, a_run("a.mp4"))
     dub(ledger, item_id)
     with ledger.write() as session:
-        reopen_items(session, run_id, step=Step.PUBLISH, by="kim@desk")
+        retry_items(session, run_id, step=Step.PUBLISH, by="kim@desk")
     with ledger.read() as session:
         progress = run_progress(session, run_id)
     assert progress is not None
     assert (progress.open_items, progress.outcomes) == (1, {})
     assert progress.steps[Step(PUBLISH_STEP.step), WorkState.PENDING] == 1
     with ledger.write() as session:
-        assert claim(session, item_id, PUBLISH_STEP, OWNER, 60, reopenings=1)
+        assert claim(session, item_id, PUBLISH_STEP, OWNER, 60, retries=1)
         record_attempt(session, attempt(item_id, PUBLISH_STEP, OutcomeKind.FAILED, failure=DOWN), OWNER)
     with ledger.read() as session:
         progress = run_progress(session, run_id)
@@ -71,7 +71,7 @@ def test_runs_are_listed_newest_first_with_what_became_of_their_videos(ledger: L
     newer, _ = begin(ledger, a_run("c.mp4"))
     dub(ledger, item_id)
     with ledger.write() as session:
-        note_event(session, older, EventKind.PAUSED, by="kim@desk")
+        record_event(session, older, EventKind.PAUSED, by="kim@desk")
     with ledger.read() as session:
         first, second = run_list(session)
         assert [line.run_id for line in run_list(session, newest=1)] == [newer]
@@ -86,5 +86,5 @@ def test_runs_of_late_are_those_at_work_or_open_however_long_ago_they_were_regis
     ended, [item] = begin(ledger, a_run("ended.mp4"))
     dub(ledger, item)
     with ledger.read() as session:
-        assert runs_of_late(session, datetime(2000, 1, 1, tzinfo=UTC)) == [open_run, ended]
-        assert runs_of_late(session, datetime(2100, 1, 1, tzinfo=UTC)) == [open_run]
+        assert recently_active_runs(session, datetime(2000, 1, 1, tzinfo=UTC)) == [open_run, ended]
+        assert recently_active_runs(session, datetime(2100, 1, 1, tzinfo=UTC)) == [open_run]

@@ -15,8 +15,8 @@ from db.schema.database import Ledger, open_ledger
 from db.schema.tables import Base, ItemRow
 from db.state.lease_queue import claim
 from db.write.attempts import record_attempt
-from db.write.retries import reopen_items
-from db.write.run_events import EventKind, note_event
+from db.write.retries import retry_items
+from db.write.run_events import EventKind, record_event
 from deepsound.errors import StoreUnreachableError
 from deepsound.pipeline import Step
 from tests.ledger_samples import (
@@ -51,7 +51,7 @@ def dubbed(request: pytest.FixtureRequest, new_ledger: NewLedger) -> Iterator[Le
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def reopened(request: pytest.FixtureRequest, new_ledger: NewLedger) -> Iterator[Ledger]:
+def retried(request: pytest.FixtureRequest, new_ledger: NewLedger) -> Iterator[Ledger]:
     """A ledger with two dubbed items; of the second, two steps were taken back and done once more."""
     with new_ledger(request.param) as ledger:
         run_id, items = begin(ledger, a_run("a.mp4", "b.mp4"))
@@ -59,12 +59,12 @@ def reopened(request: pytest.FixtureRequest, new_ledger: NewLedger) -> Iterator[
             dub(ledger, item_id)
         for times, redone in enumerate(([CHECK_STEP, PUBLISH_STEP], [PUBLISH_STEP]), 1):
             with ledger.write() as session:
-                reopen_items(
+                retry_items(
                     session, run_id, step=redone[0].step, pattern="b.mp4", by="kim@desk", reason="a new release"
                 )
             for at in redone:
                 with ledger.write() as session:
-                    assert claim(session, SECOND, at, OWNER, 60, reopenings=times)
+                    assert claim(session, SECOND, at, OWNER, 60, retries=times)
                     record_attempt(session, record_of(ledger, SECOND, at), OWNER)
         yield ledger
 
@@ -263,8 +263,8 @@ def test_a_changed_list_is_found_in_the_run(dubbed: Ledger, change: tuple[str, .
     assert details == ["its items are not those it was started with"]
 
 
-def test_steps_taken_back_and_done_again_verify_too(reopened: Ledger) -> None:
-    with reopened.read() as session:
+def test_steps_taken_back_and_done_again_verify_too(retried: Ledger) -> None:
+    with retried.read() as session:
         assert verify_run(session, run_of(session)) == []
 
 
@@ -295,15 +295,15 @@ CHECK_BACK, PUBLISH_BACK = "reopening 1 (check_silence, round 1)", "reopening 2 
         ),
     ],
 )
-def test_a_changed_reopening_is_named(reopened: Ledger, change: str, row: str, problem: Problem) -> None:
-    assert (row, problem) in rows_found(reopened, change)
+def test_a_changed_reopening_is_named(retried: Ledger, change: str, row: str, problem: Problem) -> None:
+    assert (row, problem) in rows_found(retried, change)
 
 
 def test_a_reopening_cut_off_the_end_is_missed_as_long_as_the_to_do_list_knows_it(ledger: Ledger) -> None:
     run_id, (item_id,) = begin(ledger, a_run("a.mp4"))
     dub(ledger, item_id)
     with ledger.write() as session:
-        reopen_items(session, run_id, step=Step.CHECK_SILENCE, by="kim@desk")
+        retry_items(session, run_id, step=Step.CHECK_SILENCE, by="kim@desk")
     with tampered(ledger, "DELETE FROM reopening") as session:
         rows = [(finding.row, finding.problem) for finding in verify_item(session, item_id)]
     assert rows == [
@@ -326,7 +326,7 @@ def test_a_changed_event_of_a_run_is_named(ledger: Ledger, change: str, row: str
     run_id, _ = begin(ledger, a_run("a.mp4"))
     for kind in (EventKind.PAUSED, EventKind.CANCELLED, EventKind.RESUMED):
         with ledger.write() as session:
-            note_event(session, run_id, kind, by="kim@desk")
+            record_event(session, run_id, kind, by="kim@desk")
     with tampered(ledger, change) as session:
         assert (row, problem) in [(finding.row, finding.problem) for finding in verify_run(session, run_id)]
 

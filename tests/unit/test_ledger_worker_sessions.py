@@ -10,22 +10,22 @@ from sqlalchemy import insert
 from db.read.queries import unfinished_steps
 from db.schema.database import Ledger
 from db.schema.records import WorkState
-from db.schema.tables import ShiftRow
+from db.schema.tables import WorkerSessionRow
 from db.state.lease_owner import this_owner
 from db.state.lease_queue import claim
 from db.write.worker_sessions import (
     begin_worker_session,
+    dead_flow_runs,
     end_worker_session,
     lease_seconds,
     live_flow_runs,
     live_worker_sessions,
-    lost_flow_runs,
     record_heartbeat,
     seconds_per_item,
     worker_seconds,
 )
 from deepsound.errors import DeepSoundError, ErrorCode
-from tests.ledger_samples import NOON, OWNER, PLAN_STEP, WORKPLACE, a_run, begin, dub
+from tests.ledger_samples import EXECUTION_CONTEXT, NOON, OWNER, PLAN_STEP, a_run, begin, dub
 
 OTHER = "worker-2:4711:1"
 
@@ -40,7 +40,7 @@ def one_second_leases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def start(ledger: Ledger, run_id: str, owner: str, flow_run: str | None = None) -> int:
     with ledger.write() as session:
-        return begin_worker_session(session, run_id, owner, WORKPLACE, flow_run)
+        return begin_worker_session(session, run_id, owner, EXECUTION_CONTEXT, flow_run)
 
 
 def on_shift(ledger: Ledger, run_id: str) -> list[str]:
@@ -51,7 +51,7 @@ def on_shift(ledger: Ledger, run_id: str) -> list[str]:
 def flow_runs(ledger: Ledger, run_id: str) -> tuple[set[str], set[str]]:
     """Those a worker is at work on, and those whose worker vanished."""
     with ledger.read() as session:
-        return set(live_flow_runs(session, run_id)), set(lost_flow_runs(session, run_id))
+        return set(live_flow_runs(session, run_id)), set(dead_flow_runs(session, run_id))
 
 
 def test_a_worker_is_live_while_it_is_seen_and_until_it_leaves(ledger: Ledger) -> None:
@@ -126,7 +126,9 @@ def test_hours_of_workers_add_up_and_a_vanished_one_counts_until_it_was_last_see
     ):
         row = {"run_id": run_id, "owner": OWNER, "host": "worker-1", "device": "cpu"}
         with ledger.write() as session:
-            session.execute(insert(ShiftRow), {**row, "started_at": started, "seen_at": seen, "ended_at": ended})
+            session.execute(
+                insert(WorkerSessionRow), {**row, "started_at": started, "seen_at": seen, "ended_at": ended}
+            )
     for item_id in items:
         dub(ledger, item_id)
     with ledger.read() as session:

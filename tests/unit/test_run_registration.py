@@ -15,7 +15,7 @@ from db.schema.database import Ledger
 from db.schema.records import StepRef
 from db.schema.tables import WorkRow
 from db.state.lease_queue import claim
-from db.write.retries import reopen_items
+from db.write.retries import retry_items
 from deepsound.canonical_json import sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
@@ -73,7 +73,7 @@ def test_what_could_not_be_read_when_it_was_registered_is_never_worked_on(quiet_
     for seconds, reel in zip((0.4, 0.5), reels, strict=True):
         silent_clip(reel, seconds=seconds)
     with quiet_archive.worker.ledger.write() as session:
-        reopen_items(session, run, error="source_missing", by="somebody")
+        retry_items(session, run, error="source_missing", by="somebody")
     for result in quiet_archive.work_through(run):
         assert "it could not be read when the run was registered; run the command again" in (result.error or "")
     assert not quiet_archive.out.exists()

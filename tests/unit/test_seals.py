@@ -9,15 +9,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.integrity.seal_checks import check_kept, check_order, check_seals
+from db.integrity.seal_checks import check_exported_seals, check_seal_sequence, check_seals
 from db.integrity.verify import Problem, verify_run
 from db.schema.database import Ledger
 from db.schema.records import Decision
 from db.schema.tables import ItemRow, RunRow, SealRow, row_values
 from db.state.lease_queue import claim
 from db.write.attempts import record_attempt
-from db.write.retries import reopen_items
-from db.write.run_events import EventKind, note_event
+from db.write.retries import retry_items
+from db.write.run_events import EventKind, record_event
 from db.write.seals import seal_run
 from tests.ledger_samples import (
     GENERATE_STEP,
@@ -77,7 +77,7 @@ def by_rows(session: Session) -> Found:
 
 def by_seals(session: Session, trusted: frozenset[str] = TRUSTED) -> Found:
     findings = [finding for run in runs_of(session) for finding in check_seals(session, run, trusted).findings]
-    return [(each.item_id, each.row, each.problem) for each in [*findings, *check_order(session)]]
+    return [(each.item_id, each.row, each.problem) for each in [*findings, *check_seal_sequence(session)]]
 
 
 def delete_run(number: int) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ def test_a_verdict_changed_with_its_whole_chain_written_anew_is_named(sealed: Le
     steps = (PLAN_STEP, GENERATE_STEP, JUDGE_STEP, PUBLISH_STEP)
     records = {at: record_of(sealed, 1, at) for at in steps}
     no_voice = [Decision("voice_over", "no", 0.98)]
-    records[JUDGE_STEP] = replace(records[JUDGE_STEP], then=PUBLISH_STEP, decisions=no_voice, models=())
+    records[JUDGE_STEP] = replace(records[JUDGE_STEP], followed_by=PUBLISH_STEP, decisions=no_voice, models=())
     of_item = "(SELECT id FROM attempt WHERE item_id = 1)"
     gone = (
         *(f"DELETE FROM {table} WHERE attempt_id IN {of_item}" for table in OWNED),
@@ -137,8 +137,8 @@ def test_a_verdict_changed_with_its_whole_chain_written_anew_is_named(sealed: Le
             record_attempt(session, record, OWNER)
         assert by_rows(session) == []
         assert by_seals(session) == [(1, "item 1", Problem.MISSING)], "four links, where six were sealed"
-        reopen_items(session, runs_of(session)[0], step=PUBLISH_STEP.step, pattern="a.mp4", by="kim@desk")
-        assert claim(session, 1, PUBLISH_STEP, OWNER, 60, reopenings=1)
+        retry_items(session, runs_of(session)[0], step=PUBLISH_STEP.step, pattern="a.mp4", by="kim@desk")
+        assert claim(session, 1, PUBLISH_STEP, OWNER, 60, retries=1)
         record_attempt(session, record_of(sealed, 1, PUBLISH_STEP), OWNER)
         assert by_rows(session) == []
         assert by_seals(session) == [(1, "item 1", Problem.CHANGED)], "as many, and others"
@@ -159,16 +159,16 @@ def test_a_removed_run_is_a_gap_and_is_named(sealed: Ledger, number: int, seal_a
 def test_the_last_run_removed_shows_against_seals_kept_outside(sealed: Ledger) -> None:
     with sealed.read() as session:
         kept = [row_values(each) for each in session.scalars(select(SealRow).order_by(SealRow.id))]
-        assert not [*check_kept(session, kept, TRUSTED)]
+        assert not [*check_exported_seals(session, kept, TRUSTED)]
     with tampered(sealed, *delete_run(3)) as session:
         assert by_seals(session) == [], "nothing follows it"
-        found = [(each.row, each.problem) for each in check_kept(session, kept, TRUSTED)]
+        found = [(each.row, each.problem) for each in check_exported_seals(session, kept, TRUSTED)]
     assert [problem for _, problem in found] == [Problem.MISSING, Problem.MISSING]
     assert found[0][0].startswith(f"seal of run {kept[2]['run_id']} of ")
     assert found[1][0] == f"run {kept[2]['run_id']}"
     forged = {**kept[0], "merkle_root": "0" * 64}
     with sealed.read() as session:
-        assert [each.problem for each in check_kept(session, [forged], TRUSTED)] == [Problem.CHANGED]
+        assert [each.problem for each in check_exported_seals(session, [forged], TRUSTED)] == [Problem.CHANGED]
 
 
 def test_a_run_of_nobody_is_called_by_another_name_and_that_shows(sealed: Ledger) -> None:
@@ -218,7 +218,7 @@ def test_a_seal_made_unreadable_is_named(new_ledger: NewLedger, change: str) -> 
             found = by_seals(session)
             assert found[0] == (None, "seal 1", Problem.CHANGED)
             assert {row for _, row, _ in found} <= {"seal 1", "what seal 2 follows"}
-            assert len([*check_kept(session, kept, TRUSTED)]) == 1
+            assert len([*check_exported_seals(session, kept, TRUSTED)]) == 1
 
 
 def test_a_seal_by_another_key_is_told(sealed: Ledger) -> None:
@@ -234,7 +234,7 @@ def test_a_seal_by_another_key_is_told(sealed: Ledger) -> None:
 def test_what_came_after_a_seal_is_work_and_the_next_seal_holds_it(ledger: Ledger) -> None:
     run_id = close_and_seal(ledger)
     with ledger.write() as session:
-        reopen_items(session, run_id, step=PUBLISH_STEP.step, by="kim@desk", reason="a new release")
+        retry_items(session, run_id, step=PUBLISH_STEP.step, by="kim@desk", reason="a new release")
     assert not seal(ledger, run_id), "it is open again"
     with ledger.read() as session:
         items = list(session.scalars(select(ItemRow.id).order_by(ItemRow.id)))
@@ -242,11 +242,11 @@ def test_what_came_after_a_seal_is_work_and_the_next_seal_holds_it(ledger: Ledge
         assert (now.findings, now.is_sealed) == ([], False)
     for item_id in items:
         with ledger.write() as session:
-            assert claim(session, item_id, PUBLISH_STEP, OWNER, 60, reopenings=1)
+            assert claim(session, item_id, PUBLISH_STEP, OWNER, 60, retries=1)
             record_attempt(session, record_of(ledger, item_id, PUBLISH_STEP), OWNER)
     assert seal(ledger, run_id)
     with ledger.write() as session:
-        note_event(session, run_id, EventKind.RESUMED, by="kim@desk")
+        record_event(session, run_id, EventKind.RESUMED, by="kim@desk")
     assert seal(ledger, run_id)
     with ledger.read() as session:
         assert by_seals(session) == []

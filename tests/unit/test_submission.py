@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from console.cli.settings import settings_from
-from db.write.run_events import EventKind, note_event
+from db.write.run_events import EventKind, record_event
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.storage.bucket_files import bytes_used
 from deepsound.storage.location import InBucket
@@ -79,7 +79,7 @@ def test_a_standing_order_leaves_a_run_that_was_stopped_and_a_person_takes_it_up
     reel = silent_clip(quiet_archive.folder / "reel.mp4", seconds=0.4)
     run = submitted(quiet_archive, reel)
     with quiet_archive.worker.ledger.write() as session:
-        note_event(session, run, kind, by="kim@desk")
+        record_event(session, run, kind, by="kim@desk")
     with using_stores(quiet_archive.place):
         assert asyncio.run(dub_on_schedule.fn(an_order(quiet_archive, reel).to_json())) == run
     assert held_back(quiet_archive.worker, run) is not None

@@ -12,7 +12,7 @@ from rich.text import Text
 from console.cli.audit.item_export import item_json, item_tree
 from console.cli.settings import settings_from
 from console.cli.terminal import EXIT_DONE, EXIT_SOME_FAILED, out, say
-from db.integrity.reconcile import Account, Fate, Reconciliation, reconcile_run
+from db.integrity.reconcile import ItemStatus, ReconciledItem, Reconciliation, reconcile_run
 from db.integrity.verify import IntegrityFinding
 from db.read.evidence import find_items, item_evidence
 from db.read.items import run_ids
@@ -123,14 +123,14 @@ def reconcile(
     worker = reader_at(settings_from(db=db).place)
     with worker.ledger.read() as session:
         known = [(run_id, reconcile_run(session, run_id)) for run_id in _known_runs(worker, runs)]
-    accounts = {run_id: account for run_id, account in known if account is not None}
+    reconciled = {run_id: each for run_id, each in known if each is not None}
     if as_json:
-        found = {"runs": [_reconciliation_json(run_id, each) for run_id, each in accounts.items()]}
+        found = {"runs": [_reconciliation_json(run_id, each) for run_id, each in reconciled.items()]}
         out.file.write(json.dumps(found, ensure_ascii=False) + "\n")
     else:
-        for run_id, each in accounts.items():
+        for run_id, each in reconciled.items():
             _show_reconciliation(run_id, each)
-    raise typer.Exit(EXIT_DONE if all(each.is_clean for each in accounts.values()) else EXIT_SOME_FAILED)
+    raise typer.Exit(EXIT_DONE if all(each.is_clean for each in reconciled.values()) else EXIT_SOME_FAILED)
 
 
 def _known_runs(worker: Worker, asked: Sequence[str] | None, *, may_be_none: bool = False) -> list[str]:
@@ -179,18 +179,20 @@ def _finding_json(finding: IntegrityFinding) -> Json:
 
 def _show_reconciliation(run_id: str, reconciled: Reconciliation) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("video", "fate", "why"):
+    for heading in ("video", "status", "why"):
         table.add_column(heading)
-    for account in reconciled.accounts:
-        if account.fate is not Fate.DONE:
-            name, why = speakable(account.item.output_name), account.reason or "–"
-            table.add_row(Text(name), account.fate.replace("_", " "), Text(speakable(why)))
+    for each in reconciled.items:
+        if each.status is not ItemStatus.DONE:
+            name, why = speakable(each.item.output_name), each.reason or "–"
+            table.add_row(Text(name), each.status.replace("_", " "), Text(speakable(why)))
     if table.row_count:
         out.print(table)
     for problem in reconciled.problems:
         out.print(Text(speakable(problem), style="red"))
-    counted = ", ".join(f"{number} {fate.replace('_', ' ')}" for fate, number in reconciled.fates.items())
-    videos = f"{len(reconciled.accounts)} video{'s' if len(reconciled.accounts) != 1 else ''}"
+    counted = ", ".join(
+        f"{number} {status.replace('_', ' ')}" for status, number in reconciled.status_counts.items()
+    )
+    videos = f"{len(reconciled.items)} video{'s' if len(reconciled.items) != 1 else ''}"
     out.print(Text(f"run {run_id}: {videos}: {counted}"))
 
 
@@ -198,17 +200,17 @@ def _reconciliation_json(run_id: str, reconciled: Reconciliation) -> Json:
     return {
         "run": run_id,
         "is_clean": reconciled.is_clean,
-        "fates": {str(fate): number for fate, number in reconciled.fates.items()},
+        "statuses": {str(status): number for status, number in reconciled.status_counts.items()},
         "problems": [as_text(problem) for problem in reconciled.problems],
-        "items": [_account_json(account) for account in reconciled.accounts],
+        "items": [_item_json(each) for each in reconciled.items],
     }
 
 
-def _account_json(account: Account) -> Json:
+def _item_json(reconciled: ReconciledItem) -> Json:
     return {
-        "item": account.item.id,
-        "name": as_text(account.item.output_name),
-        "source": as_text(account.item.source),
-        "fate": account.fate,
-        "reason": account.reason,
+        "item": reconciled.item.id,
+        "name": as_text(reconciled.item.output_name),
+        "source": as_text(reconciled.item.source),
+        "status": reconciled.status,
+        "reason": reconciled.reason,
     }

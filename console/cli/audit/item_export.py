@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 from rich.tree import Tree
 
-from db.schema.tables import AttemptRow, DecisionRow, EffectRow, ItemRow, ReopeningRow, ReviewRow
+from db.schema.tables import AttemptRow, DecisionRow, EffectRow, ItemRow, RetryRow, ReviewRow
 from db.state.attempt_history import chain_links, replay_rows
 from deepsound.canonical_json import Json
 from deepsound.terminal_text import as_text, speakable
@@ -20,14 +20,14 @@ def item_tree(item: ItemRow) -> Tree:
     tree.add(_line(f"settings {json.dumps(item.run.settings, ensure_ascii=False)}"))
     if item.overrides:
         tree.add(_line(f"its own {json.dumps(item.overrides, ensure_ascii=False)}"))
-    standing = {attempt.id for attempt in replay_rows(item.attempts, item.reopenings).attempts}
-    for link in chain_links(item.attempts, item.reopenings):
-        if isinstance(link, ReopeningRow):
+    standing = {attempt.id for attempt in replay_rows(item.attempts, item.retries).attempts}
+    for link in chain_links(item.attempts, item.retries):
+        if isinstance(link, RetryRow):
             tree.add(_taken_back(link))
         else:
             _add_attempt(tree, link, stands=link.id in standing)
     for review in item.reviews:
-        tree.add(_line(_ruled(review)))
+        tree.add(_line(_reviewed(review)))
     return tree
 
 
@@ -40,19 +40,19 @@ def _quoted(words: str) -> str:
     return "\n    ".join(map(speakable, words.splitlines()))
 
 
-def _ruled(review: ReviewRow) -> str:
+def _reviewed(review: ReviewRow) -> str:
     when = f"{review.created_at:%Y-%m-%d %H:%M:%S} UTC"
     what = f"review {review.seq} of attempt {review.attempt_id} by {review.reviewer} at {when}"
     return f"{what}: {review.verdict}, {review.reason}"
 
 
-def _taken_back(reopening: ReopeningRow) -> Text:
-    again = f", round {reopening.round}" if reopening.round > 1 else ""
-    how = "to be really done again" if reopening.anew else "to be tried again"
-    why = f": {reopening.reason}" if reopening.reason else ""
-    who = f"by {reopening.by} at {reopening.at:%Y-%m-%d %H:%M:%S} UTC"
+def _taken_back(retry: RetryRow) -> Text:
+    again = f", round {retry.round}" if retry.round > 1 else ""
+    how = "to be really done again" if retry.anew else "to be tried again"
+    why = f": {retry.reason}" if retry.reason else ""
+    who = f"by {retry.by} at {retry.at:%Y-%m-%d %H:%M:%S} UTC"
     said = speakable(f"  taken back with all that followed, {how}, {who}{why}")
-    return Text.assemble((reopening.step, "bold"), again, (said, "yellow"))
+    return Text.assemble((retry.step, "bold"), again, (said, "yellow"))
 
 
 def _add_attempt(tree: Tree, attempt: AttemptRow, *, stands: bool) -> None:
@@ -126,7 +126,7 @@ def _change(what: str, before: float | None, after: float | None, unit: str) -> 
 
 def item_json(item: ItemRow) -> Json:
     """The same for programs."""
-    standing = {attempt.id for attempt in replay_rows(item.attempts, item.reopenings).attempts}
+    standing = {attempt.id for attempt in replay_rows(item.attempts, item.retries).attempts}
     return {
         "item": item.id,
         "run": item.run_id,
@@ -136,10 +136,7 @@ def item_json(item: ItemRow) -> Json:
         "settings": item.run.settings,
         "overrides": item.overrides,
         "attempts": [{**_attempt_json(attempt), "stands": attempt.id in standing} for attempt in item.attempts],
-        "reopenings": [
-            {**_columns(reopening, _REOPENING_COLUMNS), "at": reopening.at.isoformat()}
-            for reopening in item.reopenings
-        ],
+        "retries": [{**_columns(retry, _RETRY_COLUMNS), "at": retry.at.isoformat()} for retry in item.retries],
         "reviews": [
             {**_columns(review, _REVIEW_COLUMNS), "created_at": review.created_at.isoformat()}
             for review in item.reviews
@@ -185,7 +182,7 @@ _ATTEMPT_COLUMNS = (
     *("backend", "seed", "parser_version", "probability", "host", "device", "prefect_flow_run_id"),
     *("prefect_task_run_id", "error_code", "error_message", "is_retryable", "previous_hash", "hash"),
 )
-_REOPENING_COLUMNS = ("seq", "after", "step", "round", "anew", "by", "reason", "previous_hash", "hash")
+_RETRY_COLUMNS = ("seq", "after", "step", "round", "anew", "by", "reason", "previous_hash", "hash")
 _REVIEW_COLUMNS = ("seq", "attempt_id", "reviewer", "verdict", "reason", "previous_hash", "hash")
 _THOUGHT_COLUMNS = ("stage", "text", "span_start", "span_end")
 _DECISION_COLUMNS = ("key", "value", "confidence", "span_start", "span_end", "parser_version")

@@ -7,7 +7,7 @@ from console.cli.run.prefect_client import ask, reach_server
 from console.cli.run_summary import show_errors, summary_table
 from console.cli.settings import Settings
 from console.cli.terminal import EXIT_SOME_FAILED, out, say
-from db.write.run_events import find_order
+from db.write.run_events import find_submission
 from flows.local_run import drive_run
 from tasks.operations.run_registration import held_back, unfinished_items
 from tasks.operations.run_results import read_results
@@ -24,7 +24,7 @@ def go_on(worker: Worker, settings: Settings, run_id: str) -> None:
         say(why)
         raise typer.Exit(EXIT_SOME_FAILED)
     with worker.ledger.read() as session:
-        submitted = find_order(session, run_id) is not None
+        submitted = find_submission(session, run_id) is not None
     if not submitted:
         _drive(worker, settings, run_id)
         return

@@ -4,7 +4,7 @@ from console.cli import options
 from console.cli.run.continue_run import go_on
 from console.cli.run.run_lookup import look_up_run, place_of
 from console.cli.terminal import out, say
-from db.write.run_events import EventKind, note_event, run_state
+from db.write.run_events import EventKind, record_event, run_state
 from tasks.runtime.actor import current_actor
 from tasks.runtime.worker import Worker
 
@@ -35,6 +35,6 @@ def resume(
 
 def _note(worker: Worker, run_id: str, kind: EventKind, reason: str | None) -> None:
     with worker.ledger.write() as session:
-        note_event(session, run_id, kind, by=current_actor(), reason=reason)
+        record_event(session, run_id, kind, by=current_actor(), reason=reason)
         state = run_state(session, run_id)
     out.print(f"run {run_id} is {state}", markup=False)

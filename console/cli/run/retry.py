@@ -8,7 +8,7 @@ from console.cli import options
 from console.cli.run.continue_run import go_on
 from console.cli.run.run_lookup import look_up_run, place_of
 from console.cli.terminal import EXIT_DONE, out
-from db.write.retries import reopen_items
+from db.write.retries import retry_items
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import Step
 from tasks.runtime.actor import current_actor
@@ -29,7 +29,7 @@ def retry(
     settings, worker = place_of(db, store)
     run_id = look_up_run(worker, run)
     with worker.ledger.write() as session:
-        items = reopen_items(
+        items = retry_items(
             session,
             run_id,
             step=step,

@@ -12,7 +12,7 @@ from rich.text import Text
 from console.cli import options
 from console.cli.run.run_lookup import look_up_run, place_of
 from console.cli.terminal import out
-from db.read.run_progress import LATELY_MINUTES, RunLine, RunProgress, run_list, run_progress
+from db.read.run_progress import RECENT_MINUTES, RunProgress, RunSummary, run_list, run_progress
 from db.schema.records import WorkState
 from db.write.run_events import RunEvent, RunState, run_events, run_state
 from db.write.worker_sessions import LiveWorkerSession, live_worker_sessions, worker_seconds
@@ -45,7 +45,7 @@ class RunStatus:
     @property
     def videos_an_hour(self) -> float:
         """The present pace."""
-        return self.progress.ended_lately * 60.0 / LATELY_MINUTES
+        return self.progress.ended_recently * 60.0 / RECENT_MINUTES
 
     @property
     def minutes_left(self) -> float | None:
@@ -144,7 +144,7 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _line_json(line: RunLine) -> Json:
+def _line_json(line: RunSummary) -> Json:
     return {
         "run": line.run_id,
         "name": line.name,

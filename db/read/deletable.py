@@ -13,7 +13,7 @@ from db.write.expiry import last_used
 from deepsound.pipeline import OutcomeKind, Step
 
 
-def expendable(session: Session, before: datetime, limit: int) -> list[str]:
+def deletable_artifacts(session: Session, before: datetime, limit: int) -> list[str]:
     """SHA-256 of artifacts that were made before a time, that no result consists of, and that no item needs which
     is open, waits for a person, or ended since; not those whose bytes are gone already. At most `limit`.
     """
@@ -22,7 +22,7 @@ def expendable(session: Session, before: datetime, limit: int) -> list[str]:
     return list(session.scalars(spare.order_by(ArtifactRow.sha256).limit(limit)))
 
 
-def written_off(session: Session, before: datetime, number: int) -> Sequence[str]:
+def recently_expired(session: Session, before: datetime, number: int) -> Sequence[str]:
     """What was written down as deleted last and is not needed again: its writer may have been killed before it
     deleted it.
     """
@@ -31,7 +31,7 @@ def written_off(session: Session, before: datetime, number: int) -> Sequence[str
     return session.scalars(spare.order_by(ExpiryRow.id.desc()).limit(number)).all()
 
 
-def spare_sources(session: Session, before: datetime, limit: int, after: str = "") -> list[str]:
+def deletable_sources(session: Session, before: datetime, limit: int, after: str = "") -> list[str]:
     """SHA-256 of videos whose items have all ended before a time, in order, from the one behind `after` on.
 
     Their bytes in the store are copies of files that their owner has.
@@ -50,7 +50,7 @@ def spare_sources(session: Session, before: datetime, limit: int, after: str = "
     return list(session.scalars(asked.limit(limit)))
 
 
-def unknown(session: Session, hashes: Sequence[str]) -> set[str]:
+def unreferenced(session: Session, hashes: Sequence[str]) -> set[str]:
     """Those of some hashes by which no row knows an artifact or a video."""
     artifacts = session.scalars(select(ArtifactRow.sha256).where(ArtifactRow.sha256.in_(hashes)))
     videos = session.scalars(select(VideoRow.sha256).where(VideoRow.sha256.in_(hashes)))
