@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import tasks.runtime.item
+import tasks.runtime.item_footage
 from benchmarks.cost_meters import Cost, Stopwatch, cost_of
 from console.cli.settings import settings_from
 from deepsound import cot
@@ -39,9 +39,9 @@ from flows.prefect_server import PrivateServer, use_server
 from tasks.operations.manifest import collect
 from tasks.operations.run_registration import begin_run
 from tasks.operations.run_results import read_results
-from tasks.runtime.item import ItemInProgress
+from tasks.runtime.item import Item
 from tasks.runtime.stores import StoreUrls
-from tasks.runtime.worker import worker_at
+from tasks.runtime.worker import Worker, open_worker
 from tests.count_opens import counted_opens
 from tests.made_clips import bouncing_ball, write_clip
 
@@ -134,14 +134,14 @@ def watched_machinery() -> Stopwatch:
     watch = Stopwatch()
 
     def by_step(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(job: ItemInProgress, action: Action, *more: Any) -> Any:
+        def call(worker: Worker, item: Item, action: Action, *more: Any) -> Any:
             with watch.timed(part, action.step):
-                return function(job, action, *more)
+                return function(worker, item, action, *more)
 
         return call
 
-    flows.shard.perform = by_step("step", flows.shard.perform)
-    flows.shard.reuse = by_step("look-up", flows.shard.reuse)
+    flows.shard.run_step = by_step("step", flows.shard.run_step)
+    flows.shard.reuse_step = by_step("look-up", flows.shard.reuse_step)
     for owner, name, part in (
         (Ledger, "write", "ledger"),
         (FolderStore, "put", "store"),
@@ -179,7 +179,7 @@ def by_engine(clip: Path, folder: Path, watch: Stopwatch) -> None:
 def run(clips: Sequence[Path], folder: Path) -> Cost:
     """A run of these videos on an open ledger and store, from its registration to the delivered results."""
     place = StoreUrls(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store"))
-    worker = worker_at(place)
+    worker = open_worker(place)
     settings = settings_from(out=str(folder / "out"), generator=GENERATOR, reasoner=REASONER, seed=SEED)
     begun: list[str] = []
 
@@ -198,8 +198,10 @@ def run(clips: Sequence[Path], folder: Path) -> Cost:
 def one_video(clip: Path, folder: Path) -> dict[str, float]:
     """Wall time of one video with everything warm, and how often its file is opened and decoded."""
     decoded: list[Path] = []
-    decode_video = tasks.runtime.item.decode_video
-    tasks.runtime.item.decode_video = lambda path, observers: decoded.append(path) or decode_video(path, observers)
+    decode_once = tasks.runtime.item_footage.decode_video
+    tasks.runtime.item_footage.decode_video = lambda path, observers: (
+        decoded.append(path) or decode_once(path, observers)
+    )
     with counted_opens(clip) as opens:
         warm = run([clip], folder / "one")
         opened = opens()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
@@ -13,7 +13,9 @@ from typing import ParamSpec, TypeVar
 from deepsound.backends import load_reasoner
 from deepsound.errors import DeepSoundError
 from deepsound.reasoning.protocol import AnswersTogether
-from tasks.runtime.item import ItemInProgress
+from tasks.runtime.backend_choice import choose_generator
+from tasks.runtime.item import Item
+from tasks.runtime.run_settings import RunSettings
 
 CPU_BOUND_VIDEOS = max(2, os.cpu_count() or 1)
 """On the processor: what one waits for on a disk or a network, another computes."""
@@ -27,23 +29,23 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-def concurrent_videos(jobs: Sequence[ItemInProgress]) -> int:
+def concurrent_videos(items: Iterable[Item]) -> int:
     """Of these: those that keep the processor busy, and beside them those that a generator or a reasoner of theirs
     works on together. Those wait for a device, not for the processor, which meanwhile reads the next and finishes
     the last.
     """
-    of_each_pair = {(job.settings.generator, job.settings.reasoner): job for job in jobs}.values()
-    together = max((at_once for job in of_each_pair for at_once in _together(job)), default=1)
+    backends = {(item.settings.generator, item.settings.reasoner): item.settings for item in items}.values()
+    together = max((at_once for settings in backends for at_once in _together(settings)), default=1)
     return CPU_BOUND_VIDEOS + (together if together > 1 else 0)
 
 
-def _together(job: ItemInProgress) -> Iterator[int]:
+def _together(settings: RunSettings) -> Iterator[int]:
     """What cannot be loaded is left out: the step that needs it says why."""
     for number in (1, 2):
         with suppress(DeepSoundError):
-            yield job.generator(number).at_once
+            yield choose_generator(settings, number).at_once
     with suppress(DeepSoundError):
-        reasoner = load_reasoner(job.settings.reasoner)
+        reasoner = load_reasoner(settings.reasoner)
         if isinstance(reasoner, AnswersTogether):
             yield reasoner.at_once
 

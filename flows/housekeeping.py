@@ -14,7 +14,7 @@ from prefect.exceptions import ObjectNotFound
 from deepsound.errors import BadSettingsError
 from tasks.operations.retention import prune, sweep_unfinished
 from tasks.runtime.stores import current_store_urls
-from tasks.runtime.worker import worker_at
+from tasks.runtime.worker import open_worker
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ async def housekeeping() -> None:
     """Delete intermediates older than DEEPSOUND_RETENTION_DAYS (unset: none), Prefect's old flow runs, and what
     killed workers left half-written.
     """
-    worker = await asyncio.to_thread(worker_at, current_store_urls())
+    worker = await asyncio.to_thread(open_worker, current_store_urls())
     if (days := _days("DEEPSOUND_RETENTION_DAYS")) is not None:
         pruned = await asyncio.to_thread(prune, worker, timedelta(days=days))
         log.info("%d intermediates and %d copies of sources deleted", pruned.intermediates, pruned.sources)

@@ -7,17 +7,18 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 
-from deepsound.pipeline import OutcomeKind
 from flows.outage_retry import without_outage_retry
 from flows.prefect_server import PrivateServer, check_server, configured_server, use_server
 from flows.progress_events import ProgressEvent, emit
-from tasks.operations.run_registration import load_jobs, may_go_on, unfinished_items
+from tasks.operations.item_loading import load_items
+from tasks.operations.run_activity import is_active, unfinished_items
 from tasks.operations.sealing import seal_if_closed, seal_key
 from tasks.runtime.heartbeat import worker_session
-from tasks.runtime.item import ItemInProgress
+from tasks.runtime.item import Item
+from tasks.runtime.item_footage import decode_footage
 from tasks.runtime.stores import StoreUrls, using_stores
 from tasks.runtime.worker import Worker
-from tasks.steps.runner import reuse
+from tasks.steps.runner import reuse_step
 
 SERVER_STARTS = "starting the workflow engine (Prefect) for this command; the first videos are decoded meanwhile"
 
@@ -27,7 +28,7 @@ def drive_run(worker: Worker, place: StoreUrls, run_id: str, say: Callable[[str]
 
     Raises DeepSoundError where nothing can run at all.
     """
-    if not may_go_on(worker, run_id):
+    if not is_active(worker, run_id):
         return
     seal_key()  # Before hours of work: one that is none would otherwise be found out after them.
     _drive(worker, place, run_id, say)
@@ -35,26 +36,29 @@ def drive_run(worker: Worker, place: StoreUrls, run_id: str, say: Callable[[str]
 
 
 def _drive(worker: Worker, place: StoreUrls, run_id: str, say: Callable[[str], None]) -> None:
-    jobs = load_jobs(worker, run_id, unfinished_items(worker, run_id))
-    if not jobs:
+    items = load_items(worker, run_id, unfinished_items(worker, run_id))
+    if not items:
         return
     with worker_session(worker, run_id):
-        left = [job for job in jobs if not _settle(job)]
-    if left:
-        _drive_with_prefect(left, place, run_id, say)
+        reused = [_reuse_steps(worker, item) for item in items]
+    unfinished = [item for item in reused if item.outcome is None]
+    if unfinished:
+        _drive_with_prefect(worker, unfinished, place, run_id, say)
 
 
-def _settle(job: ItemInProgress) -> bool:
-    """Take finished steps of earlier runs for this item; True if that brings it to its end."""
-    while (action := job.next_action()) is not None:
-        if not reuse(job, action):
-            return False
-    emit(ProgressEvent(job.name, outcome=job.outcome or OutcomeKind.FAILED))
-    return True
+def _reuse_steps(worker: Worker, item: Item) -> Item:
+    """Reuse finished attempts with the same step keys for as many steps as there are."""
+    while (action := item.next_action()) is not None:
+        reused = reuse_step(worker, item, action)
+        if reused is None:
+            return item
+        item = reused
+    emit(ProgressEvent(item.name, outcome=item.outcome))
+    return item
 
 
 def _drive_with_prefect(
-    jobs: Sequence[ItemInProgress], place: StoreUrls, run_id: str, say: Callable[[str], None]
+    worker: Worker, items: Sequence[Item], place: StoreUrls, run_id: str, say: Callable[[str], None]
 ) -> None:
     api_url = configured_server()
     if api_url is not None:
@@ -65,7 +69,7 @@ def _drive_with_prefect(
     say(SERVER_STARTS)
     ready = threading.Event()
     with PrivateServer() as server:
-        threading.Thread(target=_look_ahead, args=(jobs, ready), daemon=True).start()
+        threading.Thread(target=_decode_ahead, args=(worker, items, ready), daemon=True).start()
         use_server(server.api_url, private=True)
 
         def until_ready() -> None:
@@ -89,12 +93,12 @@ def _run_archive(
             say(line)
 
 
-def _look_ahead(jobs: Sequence[ItemInProgress], ready: threading.Event) -> None:
+def _decode_ahead(worker: Worker, items: Sequence[Item], ready: threading.Event) -> None:
     """Decode until the server is ready. What fails here fails again in its step, which says so."""
-    for job in jobs:
+    for item in items:
         if ready.is_set():
             return
         try:
-            job.look()
+            decode_footage(item, worker.store, worker.footage)
         except Exception:  # noqa: BLE001, S112 - the step that needs it fails the same way and says so
             continue

@@ -17,7 +17,7 @@ from deepsound.errors import DeepSoundError
 from deepsound.pipeline import Step
 from tasks.report.report_delivery import deliver_report
 from tasks.runtime.stores import current_store_urls
-from tasks.runtime.worker import worker_at
+from tasks.runtime.worker import open_worker
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class RunArtifacts:
     async def _link(self, progress: RunProgress) -> None:
         """The videos have ended whether or not their report can be written."""
         try:
-            worker = await asyncio.to_thread(worker_at, current_store_urls())
+            worker = await asyncio.to_thread(open_worker, current_store_urls())
             url = await asyncio.to_thread(deliver_report, worker, self._run)
         except DeepSoundError as error:
             log.warning("run %s has no report: %s; `deepsound audit report` makes one", self._run, error)

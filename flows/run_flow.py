@@ -28,12 +28,12 @@ from flows.prefect_artifacts import RunArtifacts
 from flows.scheduler import Shard, ShardState, next_shard_actions, shard_size
 from flows.shard import LOCAL_SHARD_SIZE, current_flow_run_id, dub_shard
 from flows.supervisor import WorkerLiveness, pause_stalled_run, read_liveness
-from tasks.operations.run_registration import no_such_run, unfinished_items
+from tasks.operations.run_activity import no_such_run, unfinished_items
 from tasks.operations.sealing import seal_if_closed
 from tasks.operations.submission import Priority
 from tasks.runtime.heartbeat import worker_session
 from tasks.runtime.stores import current_store_urls
-from tasks.runtime.worker import Worker, worker_at
+from tasks.runtime.worker import Worker, open_worker
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ async def dub_archive(run: str) -> list[str]:
     Returns what went wrong with shards in this process outside of steps, a line each; their videos stay open.
     Raises DeepSoundError where nothing can run at all.
     """
-    worker = await retry_through_outage(worker_at, current_store_urls())
+    worker = await retry_through_outage(open_worker, current_store_urls())
     order = await retry_through_outage(_order, worker, run)
     if order is not None:
         await _follow(worker, run, order)

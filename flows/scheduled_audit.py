@@ -12,7 +12,7 @@ from deepsound.errors import ArtifactDamagedError
 from tasks.operations.run_audit import verify_books, verify_seals
 from tasks.operations.sealing import seal_if_closed
 from tasks.runtime.stores import current_store_urls
-from tasks.runtime.worker import Worker, worker_at
+from tasks.runtime.worker import Worker, open_worker
 
 AUDITED_PERIOD = timedelta(days=7)
 
@@ -24,7 +24,7 @@ async def audit(run: str | None = None) -> None:
 
     Raises DeepSoundError (ARTIFACT_DAMAGED) then. Videos that are still open are counted and no fault.
     """
-    worker = await asyncio.to_thread(worker_at, current_store_urls())
+    worker = await asyncio.to_thread(open_worker, current_store_urls())
     runs = [run] if run is not None else await asyncio.to_thread(_runs_of_late, worker)
     problems: list[str] = []
     for each in runs:

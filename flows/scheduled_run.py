@@ -7,10 +7,10 @@ from typing import Any
 from prefect import flow
 
 from flows.supervisor import ensure_followed
-from tasks.operations.run_registration import held_back
+from tasks.operations.run_activity import stop_reason
 from tasks.operations.submission import Submission, submit, take_stock
 from tasks.runtime.stores import current_store_urls
-from tasks.runtime.worker import worker_at
+from tasks.runtime.worker import open_worker
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +21,11 @@ async def dub_on_schedule(submission: dict[str, Any]) -> str:
 
     What is there may be the list of a run that was paused or cancelled: that one stays so, with a warning.
     """
-    worker = await asyncio.to_thread(worker_at, current_store_urls())
+    worker = await asyncio.to_thread(open_worker, current_store_urls())
     submitted = Submission.from_json(submission)
     sources = await asyncio.to_thread(take_stock, submitted)
     run, _ = await asyncio.to_thread(submit, worker, submitted, sources, lambda _: None, by_hand=False)
-    if (why := await asyncio.to_thread(held_back, worker, run)) is not None:
+    if (why := await asyncio.to_thread(stop_reason, worker, run)) is not None:
         log.warning("%s", why)
         return run
     await ensure_followed(worker, run)

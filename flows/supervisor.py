@@ -20,7 +20,7 @@ from flows import deployments
 from flows.deployments import ARCHIVE_FLOW, FOLLOWERS_POOL, OpenFlowRun
 from tasks.operations.submission import Priority
 from tasks.runtime.stores import current_store_urls
-from tasks.runtime.worker import Worker, worker_at
+from tasks.runtime.worker import Worker, open_worker
 
 STARTUP_GRACE = timedelta(seconds=90)
 """How long a flow run may be at work without a first sign of life: its process imports for a while."""
@@ -87,7 +87,7 @@ def pause_stalled_run(worker: Worker, run: str, fruitless: int) -> DeepSoundErro
 @flow(name="sweep", flow_run_name="sweep", validate_parameters=False)
 async def sweep() -> None:
     """Start what should go on and is followed by nobody."""
-    worker = await asyncio.to_thread(worker_at, current_store_urls())
+    worker = await asyncio.to_thread(open_worker, current_store_urls())
     await sweep_runs(worker)
 
 

@@ -22,13 +22,18 @@ from db.schema.tables import ItemRow
 from deepsound.errors import DeepSoundError
 from flows.local_run import drive_run
 from flows.prefect_server import PrivateServer, use_server
+from tasks.operations.item_loading import load_items
 from tasks.operations.manifest import collect
-from tasks.operations.run_registration import begin_run, load_jobs, unfinished_items
+from tasks.operations.run_activity import unfinished_items
+from tasks.operations.run_registration import begin_run
 from tasks.operations.run_results import ItemResult, read_results
 from tasks.operations.submission import Submission, submit, take_stock
+from tasks.runtime.item import Item
+from tasks.runtime.item_footage import evict_footage
 from tasks.runtime.stores import StoreUrls
-from tasks.runtime.worker import Worker, worker_at
-from tasks.steps.runner import LAST_TRY, perform, reuse
+from tasks.runtime.worker import Worker, open_worker
+from tasks.steps.recording import LAST_TRY
+from tasks.steps.runner import reuse_step, run_step
 
 DEEPSOUND = str(Path(sys.executable).with_name("deepsound"))
 
@@ -47,7 +52,7 @@ class Archive:
 
     @property
     def worker(self) -> Worker:
-        return worker_at(self.place)
+        return open_worker(self.place)
 
     def dub(self, *inputs: Path, **flags: Any) -> list[ItemResult]:
         """What `deepsound dub` does, in this process."""
@@ -71,13 +76,24 @@ class Archive:
 
     def work_through(self, run_id: str) -> list[ItemResult]:
         """What a worker does, which has nothing but ledger and store; failures are in the results."""
-        for job in load_jobs(self.worker, run_id, unfinished_items(self.worker, run_id)):
+        for item in self.unfinished(run_id):
             with suppress(DeepSoundError):
-                while (action := job.next_action()) is not None:
-                    if not reuse(job, action):
-                        perform(job, action, LAST_TRY)
-            job.let_go()
+                state: Item | None = item
+                while state is not None:
+                    state = self.step(state)
+            evict_footage(item, self.worker.footage)
         return read_results(self.worker, run_id)
+
+    def unfinished(self, run_id: str) -> list[Item]:
+        """The items of a run that have not ended, as a worker loads them."""
+        return load_items(self.worker, run_id, unfinished_items(self.worker, run_id))
+
+    def step(self, item: Item) -> Item | None:
+        """Reuse or do the next step of an item; None where it has ended. Raises DeepSoundError."""
+        action = item.next_action()
+        if action is None:
+            return None
+        return reuse_step(self.worker, item, action) or run_step(self.worker, item, action, LAST_TRY)
 
     def command(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
         """The command as a user types it; its output is text."""

@@ -11,7 +11,7 @@ from deepsound.reasoning.protocol import Reasoner
 from deepsound.separation.protocol import Separator
 from tasks.runtime.licence_policy import asked_for
 from tasks.runtime.run_settings import SilenceJudge, Source
-from tasks.steps.check_silence import hearing
+from tasks.steps.check_silence import as_silence_listener
 
 _LOAD: Mapping[str, Callable[[str], Generator | Reasoner | Separator]] = {
     GENERATORS: load_generator,
@@ -35,7 +35,7 @@ def check_backends(settings: Settings, sources: Sequence[Source] = ()) -> None:
         asked.refuse(settings.licence, terms)
         used += terms
     if settings.silence is not SilenceJudge.MEASURED:
-        hearing(load_reasoner(settings.reasoner))
+        as_silence_listener(load_reasoner(settings.reasoner))
     _say_restrictions(used)
 
 

@@ -17,10 +17,11 @@ from deepsound.storage.location import location
 from deepsound.terminal_text import speakable
 from flows.local_run import drive_run
 from tasks.operations.manifest import collect, refuse_overwriting_sources
-from tasks.operations.run_registration import begin_run, held_back, unfinished_items
+from tasks.operations.run_activity import stop_reason, unfinished_items
+from tasks.operations.run_registration import begin_run
 from tasks.operations.run_results import ItemResult, read_results
 from tasks.runtime.run_settings import Source
-from tasks.runtime.worker import Worker, worker_at
+from tasks.runtime.worker import Worker, open_worker
 
 
 def dub(
@@ -68,7 +69,7 @@ def dub(
     check_backends(settings, intake.sources)
     if intake.left_out:
         say(f"left out {len(intake.left_out)} files that are no videos, such as {speakable(intake.left_out[0])}")
-    worker = worker_at(settings.place)
+    worker = open_worker(settings.place)
     run_id = _begin(worker, settings, intake.sources)
     with showing_progress(len(unfinished_items(worker, run_id))):
         drive_run(worker, settings.place, run_id, say)
@@ -82,7 +83,7 @@ def _begin(worker: Worker, settings: Settings, sources: tuple[Source, ...]) -> s
         reading = progress.add_task("reading", total=len(sources))
         run_id, resumed = begin_run(worker, settings.for_run(), sources, lambda _: progress.advance(reading))
     if resumed:
-        say(held_back(worker, run_id) or f"going on with run {run_id}, which was not finished")
+        say(stop_reason(worker, run_id) or f"going on with run {run_id}, which was not finished")
     return run_id
 
 

@@ -10,10 +10,11 @@ from db.schema.records import FinishedStep
 from deepsound.canonical_json import Json
 from deepsound.errors import DeepSoundError, OutputNotWritableError
 from deepsound.storage.location import InBucket, Location
-from deepsound.storage.protocol import Artifact
+from deepsound.storage.protocol import Artifact, ArtifactStore
 from tasks.delivery.output_target import Found, find, put, read, remove
 from tasks.delivery.sidecar import NamedFile, NotOursError, named_file, named_in, sidecar_of, unfinished_sidecar
-from tasks.runtime.item import ItemInProgress
+from tasks.runtime.item import Item
+from tasks.runtime.scratch_folder import scratch_folder
 
 
 def delivered_places(out: Location, name: str, published: FinishedStep) -> dict[str, Location]:
@@ -23,7 +24,7 @@ def delivered_places(out: Location, name: str, published: FinishedStep) -> dict[
     return {role: out / f"{name}{suffixes.get(role, f'.{role}.wav')}" for role in roles}
 
 
-def deliver(job: ItemInProgress, published: FinishedStep) -> None:
+def deliver(item: Item, published: FinishedStep, store: ArtifactStore) -> None:
     """Bring every published file to its place; what already lies there with the right bytes stays.
 
     Nothing is replaced but results of the same video or of the same file (and of the same part of it), as the
@@ -32,20 +33,20 @@ def deliver(job: ItemInProgress, published: FinishedStep) -> None:
     delivery knows its files by that.
     Raises DeepSoundError (OUTPUT_NOT_WRITABLE, DISK_FULL, STORE_*, ARTIFACT_*).
     """
-    targets = delivered_places(job.settings.out, job.name, published)
-    said = sidecar_of(job, published, targets)
+    targets = delivered_places(item.settings.out, item.name, published)
+    said = sidecar_of(item, published, targets)
     earlier = _named_before(targets["sidecar"], said)
     due = _due(published.outputs, targets, {named.file for named in earlier})
     withdrawn = _withdrawn(earlier, targets)
     with ExitStack() as held:
-        kept = {role: held.enter_context(job.worker.store.local(made.sha256)) for role, made in due.items()}
+        kept = {role: held.enter_context(store.local(made.sha256)) for role, made in due.items()}
         if due or withdrawn:
-            _write(job, unfinished_sidecar(said, earlier), targets["sidecar"])
+            _write(unfinished_sidecar(said, earlier), targets["sidecar"])
         for role, made in due.items():
             put(kept[role], targets[role], made)
     for named in withdrawn:
         remove(_beside(targets["sidecar"], named.file), named.sha256)
-    _write(job, said, targets["sidecar"])
+    _write(said, targets["sidecar"])
 
 
 def _named_before(sidecar: Location, said: Mapping[str, Json]) -> frozenset[NamedFile]:
@@ -97,8 +98,8 @@ def _taken(target: Location, what: str) -> DeepSoundError:
     )
 
 
-def _write(job: ItemInProgress, sidecar: Mapping[str, Json], target: Location) -> None:
+def _write(sidecar: Mapping[str, Json], target: Location) -> None:
     body = (json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n").encode()
-    with job.worker.scratch() as scratch:
+    with scratch_folder() as scratch:
         (scratch / "sidecar").write_bytes(body)
         put(scratch / "sidecar", target, Artifact(sha256(body).hexdigest(), len(body), "application/json"))

@@ -10,7 +10,8 @@ from deepsound.canonical_json import Json
 from deepsound.pipeline import Step
 from deepsound.storage.location import Location
 from deepsound.terminal_text import as_text
-from tasks.runtime.item import EXCERPT, PLAN, ItemInProgress
+from tasks.runtime.item import PLAN, Item
+from tasks.runtime.source_access import EXCERPT
 
 _EARLIER = "earlier"
 """Key of an unfinished sidecar: the files that the one before it named."""
@@ -28,14 +29,14 @@ class NotOursError(Exception):
     """What lies where the sidecar should is another's; says whose."""
 
 
-def sidecar_of(job: ItemInProgress, published: FinishedStep, targets: Mapping[str, Location]) -> dict[str, Json]:
+def sidecar_of(item: Item, published: FinishedStep, targets: Mapping[str, Location]) -> dict[str, Json]:
     """What the sidecar says once every published file lies at its target (by role)."""
-    judged = job.done.get(StepRef(Step.JUDGE, 2)) or job.done.get(StepRef(Step.JUDGE, 1))
-    review = None if judged is None else job.review(judged.at.round)
+    judged = item.done.get(StepRef(Step.JUDGE, 2)) or item.done.get(StepRef(Step.JUDGE, 1))
+    review = None if judged is None else item.review(judged.at.round)
     return {
-        "run": job.run_id,
-        "item": job.item_id,
-        "source": {"path": as_text(job.source), "sha256": job.video_sha256, **_cut(job)},
+        "run": item.run_id,
+        "item": item.id,
+        "source": {"path": as_text(item.source), "sha256": item.video_sha256, **_cut(item)},
         "outcome": published.result["outcome"],
         "why": published.result["why"],
         "judgement": None if judged is None else dict(judged.result),
@@ -45,7 +46,7 @@ def sidecar_of(job: ItemInProgress, published: FinishedStep, targets: Mapping[st
             role: asdict(named_file(targets[role], artifact.sha256))
             for role, artifact in published.outputs.items()
         },
-        "attempts": {f"{at.step}/{at.round}": finished.attempt_id for at, finished in job.done.items()},
+        "attempts": {f"{at.step}/{at.round}": finished.attempt_id for at, finished in item.done.items()},
     }
 
 
@@ -82,7 +83,7 @@ def named_in(body: bytes, sidecar: Mapping[str, Json]) -> frozenset[NamedFile]:
     return named
 
 
-def _cut(job: ItemInProgress) -> dict[str, Json]:
+def _cut(item: Item) -> dict[str, Json]:
     """From when to when the result is of the source, in seconds; nothing where it is all of it."""
-    excerpt = job.done[PLAN].result.get(EXCERPT) if job.part is not None else None
+    excerpt = item.done[PLAN].result.get(EXCERPT) if item.part is not None else None
     return {"start": excerpt["start"], "end": excerpt["end"]} if isinstance(excerpt, dict) else {}

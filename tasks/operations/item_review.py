@@ -11,7 +11,7 @@ from db.write.reviews import JudgementRef, NewReview, current_reviews, find_judg
 from deepsound.cot import Verdict
 from deepsound.errors import ArtifactMissingError
 from deepsound.pipeline import Step, next_action
-from tasks.operations.run_registration import no_such_run
+from tasks.operations.run_activity import no_such_run
 from tasks.runtime.item import chain_state
 from tasks.runtime.run_settings import RunSettings
 from tasks.runtime.worker import Worker

@@ -11,7 +11,7 @@ from deepsound.pipeline import OutcomeKind, Step
 from deepsound.storage.location import Location
 from deepsound.terminal_text import speakable
 from tasks.delivery.deliver import delivered_places
-from tasks.operations.run_registration import held_back, no_such_run
+from tasks.operations.run_activity import no_such_run, stop_reason
 from tasks.runtime.run_settings import RunSettings
 from tasks.runtime.worker import Worker
 
@@ -51,7 +51,7 @@ class ItemResult:
 
 def read_results(worker: Worker, run_id: str) -> list[ItemResult]:
     """Every item of a run, in order. Raises DeepSoundError."""
-    remedy = held_back(worker, run_id) or "run the same command again"
+    remedy = stop_reason(worker, run_id) or "run the same command again"
     with worker.ledger.read() as session:
         run = find_run(session, run_id)
         if run is None:

@@ -14,7 +14,7 @@ from deepsound.canonical_json import Json
 from deepsound.storage.location import location
 from tasks.operations.capacity_check import check_room
 from tasks.operations.manifest import collect, refuse_overwriting_sources
-from tasks.operations.run_registration import keep_sources, read_sources, restore_sources, spelled
+from tasks.operations.run_sources import absolute, read_sources, restore_sources, store_sources
 from tasks.runtime.actor import current_actor
 from tasks.runtime.licence_policy import asked_for
 from tasks.runtime.run_settings import RunSettings, Source
@@ -47,7 +47,7 @@ class Submission:
     def to_json(self) -> dict[str, Json]:
         """As the ledger and a schedule keep it."""
         return {
-            "inputs": [spelled(location(given)) for given in self.inputs],
+            "inputs": [absolute(location(given)) for given in self.inputs],
             "settings": self.settings.to_json(),
             "name": self.name,
             "pool": self.pool,
@@ -94,7 +94,7 @@ def submit(
     settings = submission.settings
     run = read_sources(worker, settings, sources, on_read, name=submission.name)
     check_room(_left_to_do(worker, run), worker.store, settings.out)
-    run = keep_sources(worker, run, sources, on_read)
+    run = store_sources(worker, run, sources, on_read)
     with worker.ledger.write() as session:
         open_run = queries.find_open_run(session, run.settings_sha256, run.manifest_sha256)
         run_id = open_run or attempts.register_run(session, run)

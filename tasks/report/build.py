@@ -20,11 +20,11 @@ from deepsound.spans import Span
 from deepsound.storage.location import Location, location
 from deepsound.storage.protocol import Artifact
 from deepsound.terminal_text import speakable
-from tasks.operations.run_registration import load_jobs
+from tasks.operations.item_loading import load_items
 from tasks.operations.run_results import ItemResult, read_results
 from tasks.runtime.time_range import range_of
 from tasks.runtime.worker import Worker
-from tasks.steps.judge import unseen_voices
+from tasks.steps.judge import off_screen_spans
 
 AT_LENGTH = 200
 """A page of more is slow to open, and nobody reads it."""
@@ -101,17 +101,17 @@ def _clips(worker: Worker, run_id: str, results: Sequence[ItemResult], folder: P
     ids = [result.item for result in results]
     with worker.ledger.read() as session:
         items = item_evidence(session, ids)
-    jobs = load_jobs(worker, run_id, ids)
+    loaded = load_items(worker, run_id, ids)
     return [
         ClipShown(
             result=result,
             item=item,
             before=_link(location(result.source), folder, _part(item)),
             after=_after(result, folder),
-            sounds=_sounds(worker, job.done),
+            sounds=_sounds(worker, state.done),
             attempts=list(_attempts(item)),
         )
-        for result, item, job in zip(results, items, jobs, strict=True)
+        for result, item, state in zip(results, items, loaded, strict=True)
     ]
 
 
@@ -132,7 +132,7 @@ def _sounds(worker: Worker, done: Mapping[StepRef, FinishedStep]) -> list[SoundS
         if (generated := done.get(StepRef(Step.GENERATE, number))) is not None:
             judged = done.get(StepRef(Step.JUDGE, number))
             title = "coarse audio" if number == 1 else "coarse audio, generated again"
-            shown += _sound(worker, title, generated.outputs["coarse"], unseen_voices(judged) if judged else [])
+            shown += _sound(worker, title, generated.outputs["coarse"], off_screen_spans(judged) if judged else [])
     for finished in done.values():
         for role, title in (("voice", "voice taken out"), ("audio", "published")):
             if finished.at.step is Step.PUBLISH and role in finished.outputs:

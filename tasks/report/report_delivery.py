@@ -4,9 +4,10 @@ from db.read.items import find_run
 from deepsound.canonical_json import sha256_file
 from deepsound.storage.location import InBucket
 from tasks.delivery.output_target import writable
-from tasks.operations.run_registration import no_such_run
+from tasks.operations.run_activity import no_such_run
 from tasks.report.build import write_report
 from tasks.runtime.run_settings import RunSettings
+from tasks.runtime.scratch_folder import scratch_folder
 from tasks.runtime.worker import Worker
 
 
@@ -32,7 +33,7 @@ def _uploaded(worker: Worker, run_id: str, place: InBucket) -> str:
     # Here, since only buckets need the client and the time its import takes.
     from deepsound.storage.bucket_files import link_to, upload_file
 
-    with worker.scratch() as scratch:
+    with scratch_folder() as scratch:
         page = scratch / "report.html"
         write_report(worker, [run_id], page, done_too=False)
         upload_file(page, place, "text/html; charset=utf-8", sha256_file(page))

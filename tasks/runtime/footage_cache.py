@@ -1,4 +1,4 @@
-"""Footage in memory: each video is decoded once by a process, however many steps or threads ask for it."""
+"""Keeps footage in memory, so that each process decodes a video once for all its steps and threads."""
 
 import threading
 from collections.abc import Callable
@@ -8,31 +8,31 @@ from deepsound.media.observers import Footage
 
 
 class FootageCache:
-    """Footage by key, made on first demand and kept until it is let go."""
+    """Footage by key, made on first demand and kept until it is evicted."""
 
     def __init__(self) -> None:
         self._made: dict[str, Future[Footage]] = {}
         self._lock = threading.Lock()
 
     def get(self, key: str, make: Callable[[], Footage]) -> Footage:
-        """The footage under `key`; the first to ask makes it, others wait. A failure is not kept."""
+        """The footage under `key`. The first thread that asks makes it, the others wait. A failure is not kept."""
         with self._lock:
             future = self._made.get(key)
-            mine = future is None
+            is_first = future is None
             if future is None:
                 future = self._made[key] = Future()
-        if not mine:
+        if not is_first:
             return future.result()
         try:
             footage = make()
         except BaseException as error:
-            self.let_go(key)
+            self.evict(key)
             future.set_exception(error)
             raise
         future.set_result(footage)
         return footage
 
-    def let_go(self, key: str) -> None:
-        """Forget it; the store has what was seen."""
+    def evict(self, key: str) -> None:
+        """Drop the footage under `key`, if there is any."""
         with self._lock:
             self._made.pop(key, None)

@@ -15,11 +15,11 @@ from deepsound.backends import (
     regenerates,
 )
 from deepsound.errors import BadSettingsError, DeepSoundError
+from deepsound.models.identity import ModelIdentity
 from deepsound.models.licences import LicencePolicy, Terms, known_terms, refuse_restricted, terms_of
-from deepsound.pipeline import Action, Fallback, Step
-from tasks.runtime.item import ItemInProgress
+from deepsound.pipeline import Fallback, Step
+from tasks.runtime.backend_choice import choose_generator
 from tasks.runtime.run_settings import RunSettings, Source
-from tasks.steps.contract import StepInputs
 
 _ROWS_NAMED = 3
 
@@ -95,17 +95,17 @@ def _check(settings: RunSettings, asked: Sequence[Asked]) -> None:
         one.refuse(settings.licence, known_terms(one.name))
 
 
-def check_weights(job: ItemInProgress, action: Action, inputs: StepInputs) -> None:
-    """Raise DeepSoundError (BAD_SETTINGS) where the run's policy does not let a step use the weights it would use.
+def check_weights(settings: RunSettings, step: Step, models: Sequence[ModelIdentity]) -> None:
+    """Raise DeepSoundError (BAD_SETTINGS) where the run's policy forbids the weights that a step uses.
 
-    The names of backends tell nothing of a third party's weights, which lie on the workers' machines only.
+    Each step asks this on the worker, since the name of a third party's backend says nothing of its weights.
     """
-    if job.settings.licence is not LicencePolicy.COMMERCIAL:
+    if settings.licence is not LicencePolicy.COMMERCIAL:
         return
-    used = [*inputs.models]
-    if action.step is Step.PLAN:
-        # It looks at the video with what the generator and the reasoner look with.
-        used += [*job.generator(1).models, *load_reasoner(job.settings.reasoner).models]
-        used += job.generator(2).models if job.settings.fallback is Fallback.NEG else ()
+    used = [*models]
+    if step is Step.PLAN:
+        # Its observers are those of the generator and of the reasoner.
+        used += [*choose_generator(settings, 1).models, *load_reasoner(settings.reasoner).models]
+        used += choose_generator(settings, 2).models if settings.fallback is Fallback.NEG else ()
     remedy = "submit the video again with other backends, or with --licence any for other uses"
-    refuse_restricted(map(terms_of, used), where=f"--licence commercial: {action.step}", remedy=remedy)
+    refuse_restricted(map(terms_of, used), where=f"--licence commercial: {step}", remedy=remedy)

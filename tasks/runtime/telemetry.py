@@ -11,7 +11,7 @@ from typing import Any
 
 from db.schema.records import AttemptRecord
 from deepsound.errors import BadSettingsError, DeepSoundError
-from tasks.runtime.item import ItemInProgress
+from tasks.runtime.item import Item
 
 log = logging.getLogger("deepsound.attempts")
 
@@ -25,13 +25,13 @@ def set_up_telemetry() -> None:
     _metrics()
 
 
-def tell_attempt(job: ItemInProgress, record: AttemptRecord, attempt_id: int) -> None:
+def log_attempt(item: Item, record: AttemptRecord, attempt_id: int) -> None:
     """Log and count an attempt that is in the ledger."""
     seconds = (record.ended_at - record.started_at).total_seconds()
     about = {
-        "run": job.run_id,
-        "item": job.item_id,
-        "video": job.video_sha256,
+        "run": item.run_id,
+        "item": item.id,
+        "video": item.video_sha256,
         "step": record.at.step.value,
         "round": record.at.round,
         "attempt": attempt_id,
@@ -40,7 +40,7 @@ def tell_attempt(job: ItemInProgress, record: AttemptRecord, attempt_id: int) ->
         "seconds": round(seconds, 3),
         "backend": record.backend,
     }
-    log.info("%s of %s: %s", record.at.step, job.name, record.status, extra=about)
+    log.info("%s of %s: %s", record.at.step, item.name, record.status, extra=about)
     if (metrics := _metrics()) is not None:
         metrics.count(about, seconds)
 

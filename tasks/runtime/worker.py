@@ -6,9 +6,6 @@ import platform
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,12 +30,6 @@ class Worker:
     execution_context: ExecutionContext
     footage: FootageCache
 
-    @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """A folder for what a step makes; gone when the step has ended, however it ended."""
-        with tempfile.TemporaryDirectory(prefix="deepsound-") as folder:
-            yield Path(folder)
-
 
 def check_access(worker: Worker) -> None:
     """Raise DeepSoundError (LEDGER_*, STORE_*) where ledger or store is away, or does not let this machine in."""
@@ -48,15 +39,15 @@ def check_access(worker: Worker) -> None:
 
 
 @cache
-def worker_at(place: StoreUrls) -> Worker:
+def open_worker(place: StoreUrls) -> Worker:
     """The worker of this process for a place; opened once. Raises DeepSoundError."""
     return Worker(open_ledger(place.db), open_store(place.store), execution_context(), FootageCache())
 
 
-def reader_at(place: StoreUrls) -> Worker:
+def open_existing_worker(place: StoreUrls) -> Worker:
     """The same for what starts nothing new: raises DeepSoundError (BAD_SETTINGS) where there is no ledger yet."""
     check_ledger(place.db)
-    return worker_at(place)
+    return open_worker(place)
 
 
 @cache

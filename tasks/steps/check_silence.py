@@ -1,11 +1,9 @@
-"""Step 4: is anything left once the voice is gone? Always measured; the reasoner is asked where the run wants it.
+"""Step 4: measures whether the background is silent; asks the reasoner as well where the run wants that.
 
-What decides is the run's setting `silence`, and it is recorded beside what each of the two says. Where they
-contradict one another, that is a decision of its own in the ledger, so that nobody has to compare.
+The run's setting `silence` says which of the two decides. The ledger has both, and a flag where they disagree.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from db.schema.records import Decision, StepRef
 from deepsound import cot, silence
@@ -17,10 +15,10 @@ from deepsound.reasoning.protocol import HearsSilence, Reasoner, Reply
 from deepsound.reasoning.silence_vote import SilenceVote, silence_of, silence_votes
 from deepsound.silence import Silence
 from deepsound.storage.protocol import Artifact
-from tasks.runtime.item import ItemInProgress
+from tasks.runtime.item import Item
 from tasks.runtime.run_settings import SilenceJudge
-from tasks.steps.contract import StepInputs, StepOutput
-from tasks.steps.judge import cost
+from tasks.steps.contract import StepContext, StepInputs, StepOutput
+from tasks.steps.judge import reply_cost
 
 VERSION = "2"
 
@@ -28,40 +26,41 @@ SILENT = "silent"
 """The key of the decision this step makes."""
 
 MEASURED, HEARD = "silent-measured", "silent-heard"
-"""The keys of the two it may rest on: the measurement, and what the reasoner says."""
+"""The keys of the two decisions it may rest on: the measurement, and the reasoner's answer."""
 
 CONTRADICTION = "contradiction"
 """The key of the decision that flags a reasoner and a measurement that disagree."""
 
 
-def inputs(job: ItemInProgress, action: Action) -> StepInputs:
-    """The background stem, the thresholds, and the reasoner if it is asked."""
-    measured: dict[str, Json] = {"quiet_dbfs": silence.QUIET_DBFS, "quiet_share": silence.QUIET_SHARE}
-    artifacts = {"background": _background(job, action)}
-    if job.settings.silence is SilenceJudge.MEASURED:
-        return StepInputs(backend="rms", version=VERSION, parameters=measured, artifacts=artifacts)
-    reasoner = load_reasoner(job.settings.reasoner)
+def inputs(item: Item, action: Action) -> StepInputs:
+    """The background stem, the thresholds, and the reasoner where it is asked."""
+    thresholds: dict[str, Json] = {"quiet_dbfs": silence.QUIET_DBFS, "quiet_share": silence.QUIET_SHARE}
+    artifacts = {"background": _background(item, action)}
+    if item.settings.silence is SilenceJudge.MEASURED:
+        return StepInputs(backend="rms", version=VERSION, parameters=thresholds, artifacts=artifacts)
+    reasoner = load_reasoner(item.settings.reasoner)
     return StepInputs(
         backend=reasoner.name,
         version=f"{VERSION}/{reasoner.version}/{cot.PARSER_VERSION}",
         models=reasoner.models,
-        parameters={**measured, "prompt": cot.SILENCE_PROMPT, "decides": job.settings.silence},
+        parameters={**thresholds, "prompt": cot.SILENCE_PROMPT, "decides": item.settings.silence},
         artifacts=artifacts,
     )
 
 
-def execute(job: ItemInProgress, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
-    """Measure it, and ask."""
-    with job.worker.store.local(_background(job, action).sha256) as background:
+def execute(context: StepContext) -> StepOutput:
+    """Measure the background stem, and ask the reasoner where the run wants that."""
+    settings = context.item.settings
+    with context.store.local(_background(context.item, context.action).sha256) as background:
         measured = silence.measure_silence(background)
-        if job.settings.silence is SilenceJudge.MEASURED:
+        if settings.silence is SilenceJudge.MEASURED:
             return StepOutput(
                 result={"silent": measured.is_silent, "quiet_share": measured.quiet_share},
-                decisions=[Decision(SILENT, _word(measured.is_silent))],
+                decisions=[Decision(SILENT, _yes_or_no(measured.is_silent))],
             )
-        testimony = hearing(load_reasoner(job.settings.reasoner)).is_silent(background)
-    answer, votes = silence_of(testimony), silence_votes(testimony)
-    silent = decide(job.settings.silence, measured.is_silent, answer.silent)
+        reply = as_silence_listener(load_reasoner(settings.reasoner)).is_silent(background)
+    answer, votes = silence_of(reply), silence_votes(reply)
+    silent = decide(settings.silence, measured.is_silent, answer.silent)
     return StepOutput(
         result={
             "silent": silent,
@@ -69,30 +68,30 @@ def execute(job: ItemInProgress, action: Action, scratch: Path) -> StepOutput:  
             "measured": measured.is_silent,
             "heard": answer.silent,
             "reason": answer.reason,
-            "parameters": dict(testimony.parameters),
-            **cost(testimony),
-            **({"votes": _votes(testimony, votes)} if votes else {}),
+            "parameters": dict(reply.parameters),
+            **reply_cost(reply),
+            **({"votes": _votes(reply, votes)} if votes else {}),
         },
         template=cot.SILENCE_PROMPT,
-        prompt=testimony.prompt,
-        raw=testimony.raw,
+        prompt=reply.prompt,
+        raw=reply.raw,
         parser_version=cot.PARSER_VERSION,
         decisions=[
-            Decision(SILENT, _word(silent)),
-            Decision(MEASURED, _word(measured.is_silent)),
-            *_heard(measured, answer),
-            *(decision for vote in votes for decision in _heard(measured, vote.answer, vote.reasoner)),
+            Decision(SILENT, _yes_or_no(silent)),
+            Decision(MEASURED, _yes_or_no(measured.is_silent)),
+            *_answer_decisions(measured, answer),
+            *(decision for vote in votes for decision in _answer_decisions(measured, vote.answer, vote.reasoner)),
         ],
     )
 
 
 def decide(judge: SilenceJudge, measured: bool, heard: bool | None) -> bool:
-    """Whether it is silent. `heard`: what the reasoner says, None where its words can't be read."""
+    """Whether the background counts as silent. `heard` is the reasoner's answer, None where it can't be parsed."""
     return heard if judge is SilenceJudge.MODEL and heard is not None else measured
 
 
-def hearing(reasoner: Reasoner) -> HearsSilence:
-    """The reasoner as one that can be asked. Raises DeepSoundError (BAD_SETTINGS) where it can't."""
+def as_silence_listener(reasoner: Reasoner) -> HearsSilence:
+    """The reasoner, if it can judge silence. Raises DeepSoundError (BAD_SETTINGS) if it can't."""
     if isinstance(reasoner, HearsSilence):
         return reasoner
     raise BadSettingsError(
@@ -102,35 +101,39 @@ def hearing(reasoner: Reasoner) -> HearsSilence:
     )
 
 
-def _heard(measured: Silence, answer: cot.SilenceAnswer, voter: str | None = None) -> list[Decision]:
-    """What is said of it, and whether that agrees with the measurement. `voter`: one of several reasoners."""
+def _answer_decisions(measured: Silence, answer: cot.SilenceAnswer, voter: str | None = None) -> list[Decision]:
+    """The answer, and a flag where it contradicts the measurement. `voter` names a reasoner of an ensemble."""
     by = "" if voter is None else f" by {voter}"
-    word = "undecided" if answer.silent is None else _word(answer.silent)
-    read = {"span": answer.decided_at, "parser_version": cot.PARSER_VERSION}
-    heard = Decision(f"{HEARD}{by}", word, **read)
+    word = "undecided" if answer.silent is None else _yes_or_no(answer.silent)
+    heard = Decision(f"{HEARD}{by}", word, span=answer.decided_at, parser_version=cot.PARSER_VERSION)
     if answer.silent in (None, measured.is_silent):
         return [heard]
-    said = f"measured {_word(measured.is_silent)}, {voter or 'the reasoner'} says {word}"
-    return [heard, Decision(f"{CONTRADICTION}{by}", said, **read)]
+    contradiction = Decision(
+        f"{CONTRADICTION}{by}",
+        f"measured {_yes_or_no(measured.is_silent)}, {voter or 'the reasoner'} says {word}",
+        span=answer.decided_at,
+        parser_version=cot.PARSER_VERSION,
+    )
+    return [heard, contradiction]
 
 
-def _votes(testimony: Reply, votes: Sequence[SilenceVote]) -> list[Json]:
-    """What each of several reasoners said; `raw` are the characters of the raw output that are its words."""
+def _votes(reply: Reply, votes: Sequence[SilenceVote]) -> list[Json]:
+    """The answer of each reasoner of an ensemble. `raw` has the span of its reply within the raw output."""
     return [
         {
             "reasoner": vote.reasoner,
             "heard": vote.answer.silent,
             "reason": vote.answer.reason,
             "raw": [member.start, member.start + len(member.testimony.raw)],
-            **cost(member.testimony),
+            **reply_cost(member.testimony),
         }
-        for vote, member in zip(votes, testimony.members, strict=True)
+        for vote, member in zip(votes, reply.members, strict=True)
     ]
 
 
-def _background(job: ItemInProgress, action: Action) -> Artifact:
-    return job.made(StepRef(Step.SEPARATE, action.round), "background")
+def _background(item: Item, action: Action) -> Artifact:
+    return item.artifact(StepRef(Step.SEPARATE, action.round), "background")
 
 
-def _word(silent: bool) -> str:
+def _yes_or_no(silent: bool) -> str:
     return "yes" if silent else "no"

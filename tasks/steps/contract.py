@@ -1,7 +1,7 @@
-"""What every step module says about itself, and the key that makes work findable.
+"""The types that every step module uses, and the step key.
 
-A step module has two functions: `inputs(job, action)` names everything its result depends on, cheaply, and
-`execute(job, action, scratch)` does the work. `perform` does the rest, the same for all.
+A step module has two functions. `inputs(item, action)` is cheap, and names everything that the result depends on.
+`execute(context)` does the work. The runner does the rest for all steps.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,25 +12,31 @@ from db.schema.records import UNMEASURED, Change, Decision, DecisionRef
 from deepsound.canonical_json import Json, sha256_json
 from deepsound.cot import Thought
 from deepsound.models.identity import ModelIdentity, ShownFrame
-from deepsound.pipeline import Step
+from deepsound.pipeline import Action, Step
 from deepsound.spans import Span
-from deepsound.storage.protocol import Artifact
+from deepsound.storage.protocol import Artifact, ArtifactStore
+from tasks.runtime.footage_cache import FootageCache
+from tasks.runtime.item import Item
 
 
 @dataclass(frozen=True, slots=True)
 class StepInputs:
-    """All that a step's result depends on: what it reads by role, `video` the source's hash."""
+    """All that a step's result depends on.
+
+    `version` covers the step's own code, the backend's and the parser's. `video` is the SHA-256 of the source,
+    where the step reads it. `artifacts` has what the step reads from the store, by role.
+    """
 
     backend: str
     version: str
     models: Sequence[ModelIdentity] = ()
-    parameters: Mapping[str, Json] = field(default_factory=dict)
+    parameters: Mapping[str, Json] = field(default_factory=dict[str, Json])
     seed: int | None = None
     video: str | None = None
-    artifacts: Mapping[str, Artifact] = field(default_factory=dict)
+    artifacts: Mapping[str, Artifact] = field(default_factory=dict[str, Artifact])
 
     def key(self, step: Step) -> str:
-        """The step key: same key, same result."""
+        """The step key: steps with the same key have the same result."""
         return sha256_json(
             {
                 "step": step,
@@ -46,8 +52,19 @@ class StepInputs:
 
 
 @dataclass(frozen=True, slots=True)
+class StepContext:
+    """What a step works with: its item, its round, the store, the decoded footage, a folder for its files."""
+
+    item: Item
+    action: Action
+    store: ArtifactStore
+    footage_cache: FootageCache
+    scratch: Path
+
+
+@dataclass(frozen=True, slots=True)
 class MadeFile:
-    """A file a step made, to be kept as an artifact."""
+    """A file in the scratch folder that becomes an artifact."""
 
     path: Path
     media_type: str
@@ -55,10 +72,10 @@ class MadeFile:
 
 @dataclass(frozen=True, slots=True)
 class SoundChange:
-    """What was done to the sound, where, and by which decision; becomes a row of `effect`.
+    """A change of the sound over a time span, and the decision that caused it. The runner records it as an effect.
 
-    `before` is an artifact's SHA-256. What came after is a file this step made, by its role, or an artifact
-    put in its place, by its SHA-256; neither where nothing is put out.
+    `before` is the SHA-256 of the changed artifact. `made` is the role of this step's file that has the change.
+    `replaced_by` is the SHA-256 of an older artifact that takes its place. Both are None where there is no sound.
     """
 
     operation: str
@@ -74,10 +91,10 @@ class SoundChange:
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """What a step answers; `result` is what later steps and the decision table read."""
+    """What a step returns. Later steps and the decision table read `result`; `files` has new artifacts by role."""
 
     result: Mapping[str, Json]
-    files: Mapping[str, MadeFile] = field(default_factory=dict)
+    files: Mapping[str, MadeFile] = field(default_factory=dict[str, MadeFile])
     template: str | None = None
     prompt: str | None = None
     raw: str | None = None

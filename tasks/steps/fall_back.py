@@ -1,13 +1,12 @@
-"""Step 4's way out when nothing is left: nothing out, the coarse audio back, or generate against voices."""
-
-from pathlib import Path
+"""Records the fallback taken where removing the voice left silence: no sound, the coarse audio, or round 2."""
 
 from db.schema.records import Decision, StepRef
 from deepsound.pipeline import Action, Fallback, Step
 from deepsound.spans import Span
-from tasks.runtime.item import ItemInProgress
+from tasks.runtime.item import Item
+from tasks.runtime.item_footage import load_footage
 from tasks.steps.check_silence import SILENT
-from tasks.steps.contract import SoundChange, StepInputs, StepOutput
+from tasks.steps.contract import SoundChange, StepContext, StepInputs, StepOutput
 
 VERSION = "1"
 
@@ -18,31 +17,33 @@ _OPERATION = {
 }
 
 
-def inputs(job: ItemInProgress, action: Action) -> StepInputs:
-    """The fallback asked for, and the audio that turned out silent."""
+def inputs(item: Item, action: Action) -> StepInputs:
+    """The run's fallback, the coarse audio and the silent background."""
     return StepInputs(
-        backend=str(job.settings.fallback),
+        backend=str(item.settings.fallback),
         version=VERSION,
         artifacts={
-            "coarse": job.coarse(action.round),
-            "background": job.made(StepRef(Step.SEPARATE, action.round), "background"),
+            "coarse": item.coarse(action.round),
+            "background": item.artifact(StepRef(Step.SEPARATE, action.round), "background"),
         },
     )
 
 
-def execute(job: ItemInProgress, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
-    """Record which way is taken; the decision table sees to the rest."""
-    mode = job.settings.fallback
+def execute(context: StepContext) -> StepOutput:
+    """Record the fallback; the decision table chooses the steps that follow."""
+    item, round_number = context.item, context.action.round
+    mode = item.settings.fallback
+    footage = load_footage(item, context.store, context.footage_cache)
     return StepOutput(
         result={"mode": mode},
         decisions=[Decision("fallback", mode)],
         changes=[
             SoundChange(
                 operation=_OPERATION[mode],
-                span=Span(0.0, job.footage().info.duration),
-                before=job.made(StepRef(Step.SEPARATE, action.round), "background").sha256,
-                replaced_by=job.coarse(action.round).sha256 if mode is Fallback.REP else None,
-                because=job.decision(StepRef(Step.CHECK_SILENCE, action.round), SILENT),
+                span=Span(0.0, footage.info.duration),
+                before=item.artifact(StepRef(Step.SEPARATE, round_number), "background").sha256,
+                replaced_by=item.coarse(round_number).sha256 if mode is Fallback.REP else None,
+                because=item.decision(StepRef(Step.CHECK_SILENCE, round_number), SILENT),
             )
         ],
     )

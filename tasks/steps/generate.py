@@ -1,56 +1,58 @@
-"""Step 1: coarse audio from the video; in round 2, against human voice."""
-
-from pathlib import Path
+"""Step 1: generates the coarse audio from the video; in round 2 against "human voice"."""
 
 from deepsound.cot import HUMAN_VOICE
 from deepsound.generation.protocol import GenerationRequest
 from deepsound.pipeline import Action
-from tasks.runtime.item import PLAN, ItemInProgress
-from tasks.steps.contract import MadeFile, StepInputs, StepOutput
+from tasks.runtime.backend_choice import choose_generator
+from tasks.runtime.item import PLAN, Item
+from tasks.runtime.item_footage import load_footage
+from tasks.runtime.source_access import excerpt_input, open_video, whole_video_input
+from tasks.steps.contract import MadeFile, StepContext, StepInputs, StepOutput
 
 VERSION = "1"
 
 
-def inputs(job: ItemInProgress, action: Action) -> StepInputs:
-    """The video, what was seen of it, the prompts and the seed."""
-    generator = job.generator(action.round)
+def inputs(item: Item, action: Action) -> StepInputs:
+    """The video, its observations, the generator, the prompts and the seed."""
+    generator = choose_generator(item.settings, action.round)
     return StepInputs(
         backend=generator.name,
         version=f"{VERSION}/{generator.version}",
         models=generator.models,
-        parameters={"prompt": job.settings.prompt, "negative_prompt": _negative_prompt(job, action)},
-        seed=job.settings.seed,
-        video=job.whole,
-        artifacts={"observations": job.made(PLAN, "observations"), **job.picture},
+        parameters={"prompt": item.settings.prompt, "negative_prompt": _negative_prompt(item, action)},
+        seed=item.settings.seed,
+        video=whole_video_input(item),
+        artifacts={"observations": item.artifact(PLAN, "observations"), **excerpt_input(item)},
     )
 
 
-def execute(job: ItemInProgress, action: Action, scratch: Path) -> StepOutput:
-    """Generate, exactly as long as the picture."""
-    coarse = scratch / "coarse.wav"
-    with job.video() as video:
+def execute(context: StepContext) -> StepOutput:
+    """Generate sound that is exactly as long as the picture."""
+    item, action = context.item, context.action
+    coarse = context.scratch / "coarse.wav"
+    with open_video(item, context.store) as video:
         request = GenerationRequest(
             video=video,
-            footage=job.footage(),
-            prompt=job.settings.prompt,
-            negative_prompt=_negative_prompt(job, action),
-            seed=job.settings.seed,
+            footage=load_footage(item, context.store, context.footage_cache),
+            prompt=item.settings.prompt,
+            negative_prompt=_negative_prompt(item, action),
+            seed=item.settings.seed,
         )
-        made = job.generator(action.round).generate(request, coarse)
+        generated = choose_generator(item.settings, action.round).generate(request, coarse)
     return StepOutput(
         result={
-            "sample_rate": made.sample_rate,
-            "channels": made.channels,
-            "samples": made.samples,
-            "notes": dict(made.notes),
+            "sample_rate": generated.sample_rate,
+            "channels": generated.channels,
+            "samples": generated.samples,
+            "notes": dict(generated.notes),
         },
         files={"coarse": MadeFile(coarse, "audio/wav")},
     )
 
 
-def _negative_prompt(job: ItemInProgress, action: Action) -> str:
-    """The user's; in round 2 with "human voice" before it (the reference drops the user's there)."""
-    asked = job.settings.negative_prompt
+def _negative_prompt(item: Item, action: Action) -> str:
+    """The run's negative prompt, in round 2 after "human voice". The reference drops the run's in round 2."""
+    prompt = item.settings.negative_prompt
     if action.round == 1:
-        return asked
-    return f"{HUMAN_VOICE}, {asked}" if asked else HUMAN_VOICE
+        return prompt
+    return f"{HUMAN_VOICE}, {prompt}" if prompt else HUMAN_VOICE

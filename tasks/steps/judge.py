@@ -1,7 +1,6 @@
-"""Step 2: look and listen, reason in four stages, and decide whether there is voice-over."""
+"""Step 2: the reasoner watches and listens, reasons in four stages, and decides whether there is voice-over."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 from db.schema.records import Decision, FinishedStep
@@ -11,8 +10,10 @@ from deepsound.pipeline import Action
 from deepsound.reasoning.ensemble import SURELY, SURELY_NOT, Vote, judgement_of, votes
 from deepsound.reasoning.protocol import Reply, VoiceSpan
 from deepsound.spans import Span
-from tasks.runtime.item import PLAN, ItemInProgress
-from tasks.steps.contract import StepInputs, StepOutput
+from tasks.runtime.backend_choice import choose_judge
+from tasks.runtime.item import PLAN, Item
+from tasks.runtime.item_footage import load_footage
+from tasks.steps.contract import StepContext, StepInputs, StepOutput
 
 VERSION = "2"
 
@@ -20,53 +21,55 @@ VOICE_OVER = "voice-over"
 """The key of the decision this step makes."""
 
 CONTRADICTION = "contradiction"
-"""The key of the decision that flags a conclusion against its own reasoning; its span are the words against it."""
+"""The key of the decision that flags a conclusion that contradicts its own reasoning; its span has those words."""
 
 
-def inputs(job: ItemInProgress, action: Action) -> StepInputs:
-    """What was seen, the coarse audio, and the reasoner."""
-    reasoner = job.reasoner
+def inputs(item: Item, action: Action) -> StepInputs:
+    """The observations, the coarse audio, and the reasoner."""
+    reasoner = choose_judge(item.settings)
     return StepInputs(
         backend=reasoner.name,
         version=f"{VERSION}/{reasoner.version}/{cot.PARSER_VERSION}",
         models=reasoner.models,
         parameters={"prompt": cot.JUDGE_PROMPT},
         artifacts={
-            "observations": job.made(PLAN, "observations"),
-            "coarse": job.coarse(action.round),
+            "observations": item.artifact(PLAN, "observations"),
+            "coarse": item.coarse(action.round),
         },
     )
 
 
-def execute(job: ItemInProgress, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
-    """Ask, keep every word, and parse without guessing."""
-    with job.worker.store.local(job.coarse(action.round).sha256) as audio:
-        testimony = job.reasoner.judge(job.footage(), audio)
-    cast_votes = votes(testimony)
-    judgement = judgement_of(testimony)
-    raw, windows = windows_after(testimony)
+def execute(context: StepContext) -> StepOutput:
+    """Ask the reasoner, keep its reply as it is, and parse it without guessing."""
+    item = context.item
+    with context.store.local(item.coarse(context.action.round).sha256) as audio:
+        footage = load_footage(item, context.store, context.footage_cache)
+        reply = choose_judge(item.settings).judge(footage, audio)
+    cast_votes = votes(reply)
+    judgement = judgement_of(reply)
+    raw, windows = append_windows(reply)
     return StepOutput(
         result={
             "verdict": judgement.verdict,
             "reason": judgement.reason,
-            "form": testimony.form,
-            "probability": testimony.probability,
-            "voice_heard": testimony.voice_heard,
-            "voices": [_voice(voice) for voice in testimony.voices],
-            "parameters": dict(testimony.parameters),
-            **cost(testimony),
-            **_votes(testimony, cast_votes),
+            "form": reply.form,
+            "probability": reply.probability,
+            "voice_heard": reply.voice_heard,
+            "voices": [_voice(voice) for voice in reply.voices],
+            "parameters": dict(reply.parameters),
+            **reply_cost(reply),
+            **_votes(reply, cast_votes),
             **({"windows": windows} if windows else {}),
         },
         template=cot.JUDGE_PROMPT,
-        prompt=testimony.prompt,
+        prompt=reply.prompt,
         raw=raw,
         parser_version=cot.PARSER_VERSION,
-        probability=testimony.probability,
-        frames=testimony.frames,
+        probability=reply.probability,
+        frames=reply.frames,
         thoughts=judgement.thoughts,
         decisions=[
-            *_decisions(judgement, testimony.probability),
+            *_decisions(judgement, reply.probability),
             *(
                 decision
                 for vote in cast_votes
@@ -76,41 +79,44 @@ def execute(job: ItemInProgress, action: Action, scratch: Path) -> StepOutput:  
     )
 
 
-def cost(testimony: Reply) -> dict[str, Json]:
-    """What a testimony cost, as the ledger keeps it: tokens read and said, seconds."""
+def reply_cost(reply: Reply) -> dict[str, Json]:
+    """The cost of a reply as the ledger keeps it: tokens of prompt and reply, seconds."""
     return {
-        "prompt_tokens": testimony.prompt_tokens,
-        "reply_tokens": testimony.reply_tokens,
-        "seconds": testimony.seconds,
+        "prompt_tokens": reply.prompt_tokens,
+        "reply_tokens": reply.reply_tokens,
+        "seconds": reply.seconds,
     }
 
 
-def windows_after(testimony: Reply) -> tuple[str, list[Json]]:
-    """The raw output with the words on each window after those on the whole, and what was read from them."""
-    raw, read = testimony.raw, list[Json]()
-    for window in testimony.windows:
+def append_windows(reply: Reply) -> tuple[str, list[Json]]:
+    """The raw output of the whole followed by that of each window, and the parsed judgement of each window.
+
+    `raw` of a window has the span of its reply within the raw output.
+    """
+    raw, windows = reply.raw, list[Json]()
+    for window in reply.windows:
         raw += f"\n\n[{window.span.start:g} to {window.span.end:g} s]\n"
-        said, judgement = window.testimony, judgement_of(window.testimony)
-        read.append(
+        window_reply, judgement = window.testimony, judgement_of(window.testimony)
+        windows.append(
             {
                 "start": window.span.start,
                 "end": window.span.end,
                 "verdict": judgement.verdict,
                 "reason": judgement.reason,
-                "probability": said.probability,
-                "raw": [len(raw), len(raw) + len(said.raw)],
-                **cost(said),
+                "probability": window_reply.probability,
+                "raw": [len(raw), len(raw) + len(window_reply.raw)],
+                **reply_cost(window_reply),
             }
         )
-        raw += said.raw
-    return raw, read
+        raw += window_reply.raw
+    return raw, windows
 
 
-def _votes(testimony: Reply, cast_votes: Sequence[Vote]) -> dict[str, Json]:
-    """What each of several reasoners said; `raw` are the characters of the raw output that are its words."""
+def _votes(reply: Reply, cast_votes: Sequence[Vote]) -> dict[str, Json]:
+    """The vote of each reasoner of an ensemble. `raw` has the span of its reply within the raw output."""
     if not cast_votes:
         return {}
-    said: list[Json] = [
+    listed: list[Json] = [
         {
             "reasoner": vote.reasoner,
             "verdict": vote.judgement.verdict,
@@ -118,48 +124,47 @@ def _votes(testimony: Reply, cast_votes: Sequence[Vote]) -> dict[str, Json]:
             "probability": vote.probability,
             "form": member.testimony.form,
             "raw": [member.start, member.start + len(member.testimony.raw)],
-            **cost(member.testimony),
+            **reply_cost(member.testimony),
         }
-        for vote, member in zip(cast_votes, testimony.members, strict=True)
+        for vote, member in zip(cast_votes, reply.members, strict=True)
     ]
-    return {"votes": said, "band": [SURELY_NOT, SURELY]}
+    return {"votes": listed, "band": [SURELY_NOT, SURELY]}
 
 
 def _decisions(judgement: cot.Judgement, probability: float | None, voter: str | None = None) -> list[Decision]:
-    """The verdict, and the flag on one that goes against its own reasoning. `voter`: one of several reasoners."""
-    read_by = cot.PARSER_VERSION
+    """The verdict, and a flag where it contradicts its own reasoning. `voter` names a reasoner of an ensemble."""
     by = "" if voter is None else f" by {voter}"
     verdict = Decision(
         f"{VOICE_OVER}{by}",
         judgement.verdict,
         confidence=probability,
         span=judgement.decided_at,
-        parser_version=read_by,
+        parser_version=cot.PARSER_VERSION,
     )
     if judgement.contradicted_at is None:
         return [verdict]
     against = Decision(
-        f"{CONTRADICTION}{by}", judgement.reason, span=judgement.contradicted_at, parser_version=read_by
+        f"{CONTRADICTION}{by}", judgement.reason, span=judgement.contradicted_at, parser_version=cot.PARSER_VERSION
     )
     return [verdict, against]
 
 
 def voices_of(judged: FinishedStep) -> tuple[VoiceSpan, ...]:
-    """The spans in which somebody is heard, as a finished judgement holds them."""
+    """The time spans in which a finished judge step heard a voice."""
     voices = cast("list[dict[str, float]]", judged.result["voices"])
     return tuple(
         VoiceSpan(
             Span(voice["start"], voice["end"]),
             bool(voice["person_visible"]),
             voice["confidence"],
-            bool(voice.get("mouths_still", False)),  # judgements of earlier versions do not have it
+            bool(voice.get("mouths_still", False)),  # Judgements of earlier versions lack it.
         )
         for voice in voices
     )
 
 
-def unseen_voices(judged: FinishedStep) -> list[Span]:
-    """The spans where somebody is heard and nobody who may be speaking is in the picture."""
+def off_screen_spans(judged: FinishedStep) -> list[Span]:
+    """The time spans in which a voice is heard and nobody in the picture may be speaking."""
     return [voice.span for voice in voices_of(judged) if voice.off_screen]
 
 

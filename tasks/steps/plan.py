@@ -1,7 +1,6 @@
-"""Step 0: look at the video, once, and have a plan: the protocol's own, or the reasoner's where it is asked."""
+"""Step 0: decodes the video once, and takes the protocol's plan or asks the reasoner for one."""
 
 import mimetypes
-from pathlib import Path
 
 from db.schema.records import Decision
 from deepsound import cot
@@ -12,82 +11,87 @@ from deepsound.media.observation_files import save_observations
 from deepsound.media.observers import Footage
 from deepsound.pipeline import Action
 from deepsound.reasoning.protocol import Reply
-from tasks.runtime.item import EXCERPT, ItemInProgress
-from tasks.runtime.run_settings import PlanSource
-from tasks.steps.contract import MadeFile, StepInputs, StepOutput
-from tasks.steps.judge import cost
+from tasks.runtime.backend_choice import make_observers
+from tasks.runtime.item import Item
+from tasks.runtime.item_footage import decode_footage
+from tasks.runtime.run_settings import PlanSource, RunSettings
+from tasks.runtime.source_access import EXCERPT, cut_part, registered_sha256
+from tasks.steps.contract import MadeFile, StepContext, StepInputs, StepOutput
+from tasks.steps.judge import reply_cost
 
 VERSION = "2"
 
 
-def inputs(job: ItemInProgress, action: Action) -> StepInputs:  # noqa: ARG001 - every step module has this signature
-    """The video's bytes, what each observer would keep of the picture, and the reasoner if it is asked."""
-    looked: dict[str, Json] = {
-        "observers": tuple(sorted(f"{each.name}/{each.version}" for each in job.observers()))
+def inputs(item: Item, action: Action) -> StepInputs:  # noqa: ARG001 - every step module has this signature
+    """The video, the observers of the picture, the item's time range, and the reasoner where it is asked."""
+    parameters: dict[str, Json] = {
+        "observers": tuple(sorted(f"{each.name}/{each.version}" for each in make_observers(item.settings)))
     }
-    if job.part is not None:
-        looked[EXCERPT] = job.part.to_json()
-    if job.settings.plan is PlanSource.CONSTANT:
+    if item.part is not None:
+        parameters[EXCERPT] = item.part.to_json()
+    video = registered_sha256(item)
+    if item.settings.plan is PlanSource.CONSTANT:
         version = f"{VERSION}/{cot.PARSER_VERSION}"
-        return StepInputs(backend=PlanSource.CONSTANT, version=version, parameters=looked, video=job.registered)
-    reasoner = load_reasoner(job.settings.reasoner)
+        return StepInputs(backend=PlanSource.CONSTANT, version=version, parameters=parameters, video=video)
+    reasoner = load_reasoner(item.settings.reasoner)
     return StepInputs(
         backend=reasoner.name,
         version=f"{VERSION}/{reasoner.version}/{cot.PARSER_VERSION}",
         models=reasoner.models,
-        parameters={**looked, "prompt": cot.PLAN_PROMPT},
-        video=job.registered,
+        parameters={**parameters, "prompt": cot.PLAN_PROMPT},
+        video=video,
     )
 
 
-def execute(job: ItemInProgress, action: Action, scratch: Path) -> StepOutput:  # noqa: ARG001 - every step has it
-    """Cut the excerpt if it is one, decode, keep what the observers saw, and parse the plan."""
-    cut = scratch / EXCERPT
-    excerpt = None if job.part is None else job.cut(job.part, cut)
-    footage = job.look(None if excerpt is None else cut)
-    kept = scratch / "observations.safetensors"
-    save_observations(footage.observations, kept)
-    testimony = _testimony(job, footage)
-    plan = cot.parse_plan(testimony.raw)
+def execute(context: StepContext) -> StepOutput:
+    """Cut the excerpt if the item is a time range, decode, store the observations, and parse the plan."""
+    item, store = context.item, context.store
+    cut = context.scratch / EXCERPT
+    excerpt = None if item.part is None else cut_part(item, item.part, store, cut)
+    footage = decode_footage(item, store, context.footage_cache, None if excerpt is None else cut)
+    observations = context.scratch / "observations.safetensors"
+    save_observations(footage.observations, observations)
+    reply = _plan_reply(item.settings, footage)
+    plan = cot.parse_plan(reply.raw)
     return StepOutput(
         result={
             "accepted": plan.accepted,
             "reason": plan.reason,
-            "source": job.settings.plan,
+            "source": item.settings.plan,
             "decoder": footage.decoder,
             "frames": footage.frames,
             "damage": footage.damage,
-            "parameters": dict(testimony.parameters),
-            **cost(testimony),
-            **({} if excerpt is None else {EXCERPT: _told(excerpt)}),
+            "parameters": dict(reply.parameters),
+            **reply_cost(reply),
+            **({} if excerpt is None else {EXCERPT: _excerpt_json(excerpt)}),
         },
         files={
-            "observations": MadeFile(kept, "application/x-safetensors"),
+            "observations": MadeFile(observations, "application/x-safetensors"),
             **({} if excerpt is None else {EXCERPT: MadeFile(cut, mimetypes.types_map[excerpt.suffix])}),
         },
         template=cot.PLAN_PROMPT,
-        prompt=testimony.prompt,
-        raw=testimony.raw,
+        prompt=reply.prompt,
+        raw=reply.raw,
         parser_version=cot.PARSER_VERSION,
-        frames=testimony.frames,
+        frames=reply.frames,
         decisions=[
             Decision(
                 key="plan",
                 value="accepted" if plan.accepted else "undecided",
-                span=(0, len(testimony.raw)),
+                span=(0, len(reply.raw)),
                 parser_version=cot.PARSER_VERSION,
             )
         ],
     )
 
 
-def _told(excerpt: Excerpt) -> Json:
-    """What was cut: whole frames, so not to the last digit what was asked for."""
+def _excerpt_json(excerpt: Excerpt) -> Json:
+    """The time range that was cut: of whole frames, so it may differ from the one that was asked for."""
     return {"start": excerpt.start, "end": excerpt.end, "frames": excerpt.frames}
 
 
-def _testimony(job: ItemInProgress, footage: Footage) -> Reply:
-    """The plan in words. Decoding greedily, the released model gives the protocol's own for every video."""
-    if job.settings.plan is PlanSource.CONSTANT:
+def _plan_reply(settings: RunSettings, footage: Footage) -> Reply:
+    """The plan as text. With greedy decoding the released model gives the protocol's own for every video."""
+    if settings.plan is PlanSource.CONSTANT:
         return Reply(raw=cot.PLAN, prompt=cot.PLAN_PROMPT)
-    return load_reasoner(job.settings.reasoner).plan(footage)
+    return load_reasoner(settings.reasoner).plan(footage)

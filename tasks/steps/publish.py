@@ -1,4 +1,4 @@
-"""The last step: master the sound, put it under the untouched picture, keep what a person needs to check it."""
+"""The last step: masters the sound, puts it under the unchanged picture, and writes the stems."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,17 +13,19 @@ from deepsound.media.mux import mux
 from deepsound.pipeline import Action, Ending, OutcomeKind, Stem, Step
 from deepsound.spans import Span
 from deepsound.storage.protocol import Artifact
-from tasks.runtime.item import ItemInProgress
-from tasks.steps.contract import MadeFile, SoundChange, StepInputs, StepOutput
+from tasks.runtime.item import Item
+from tasks.runtime.item_footage import load_footage
+from tasks.runtime.source_access import excerpt_input, open_video, whole_video_input
+from tasks.steps.contract import MadeFile, SoundChange, StepContext, StepInputs, StepOutput
 
 VERSION = "1"
 
 
-def inputs(job: ItemInProgress, action: Action) -> StepInputs:
-    """The ending, the sound it puts out, the stems kept beside it, and the picture."""
+def inputs(item: Item, action: Action) -> StepInputs:
+    """The ending, its sound, the stems that are kept beside it, and the picture."""
     ending = _ending(action)
-    artifacts = {**_stems(job, ending), **job.picture}
-    if (sound := _sound(job, ending)) is not None:
+    artifacts = {**_stems(item, ending), **excerpt_input(item)}
+    if (sound := _sound(item, ending)) is not None:
         artifacts["sound"] = sound
     return StepInputs(
         backend="mux",
@@ -31,48 +33,43 @@ def inputs(job: ItemInProgress, action: Action) -> StepInputs:
         parameters={
             "outcome": ending.kind,
             "why": ending.why,
-            "loudness": job.settings.loudness,
-            **job.reviewed(ending.round),
+            "loudness": item.settings.loudness,
+            **item.review_json(ending.round),
         },
-        video=job.whole,
+        video=whole_video_input(item),
         artifacts=artifacts,
     )
 
 
-def execute(job: ItemInProgress, action: Action, scratch: Path) -> StepOutput:
-    """Master, mux, and write the stems; nothing but stems where the item is removed or needs review."""
-    ending = _ending(action)
+def execute(context: StepContext) -> StepOutput:
+    """Master, mux, and write the stems. An item that is removed or needs review gets stems alone."""
+    item, store = context.item, context.store
+    ending = _ending(context.action)
+    info = load_footage(item, store, context.footage_cache).info
     files: dict[str, MadeFile] = {}
-    for role, kept in _stems(job, ending).items():
-        files[role] = MadeFile(scratch / f"{role}.wav", "audio/wav")
-        with job.worker.store.local(kept.sha256) as stem:
-            write_bwf(stem, files[role].path, job.footage().info.duration, _notes(job, role))
+    for role, stem in _stems(item, ending).items():
+        files[role] = MadeFile(context.scratch / f"{role}.wav", "audio/wav")
+        with store.local(stem.sha256) as path:
+            write_bwf(path, files[role].path, info.duration, _notes(item, role))
     result: dict[str, Json] = {
         "outcome": ending.kind,
-        "why": _why(job, ending),
+        "why": _why(item, ending),
         "suffix": None,
         "loudness": None,
-        **job.reviewed(ending.round),
+        **item.review_json(ending.round),
     }
-    if (sound := _sound(job, ending)) is None:
+    if (sound := _sound(item, ending)) is None:
         return StepOutput(result=result, files=files)
-    info = job.footage().info
     suffix = container_for(info)
-    files["audio"] = MadeFile(scratch / "audio.wav", "audio/wav")
-    files["video"] = MadeFile(scratch / f"video{suffix}", MEDIA_TYPES[suffix])
-    with job.worker.store.local(sound.sha256) as unmastered:
-        mastered = unmastered
-        if job.settings.loudness:
-            mastered = scratch / "mastered.wav"
-            levelled = normalise(unmastered, mastered)
-            before, after = levelled.before, levelled.after
-        else:
-            before = after = measure_loudness(unmastered)
-        write_bwf(mastered, files["audio"].path, info.duration, _notes(job, "sound"))
-        with job.video() as video:
+    files["audio"] = MadeFile(context.scratch / "audio.wav", "audio/wav")
+    files["video"] = MadeFile(context.scratch / f"video{suffix}", MEDIA_TYPES[suffix])
+    with store.local(sound.sha256) as unmastered:
+        mastered, before, after = _master(unmastered, context.scratch / "mastered.wav", item.settings.loudness)
+        write_bwf(mastered, files["audio"].path, info.duration, _notes(item, "sound"))
+        with open_video(item, store) as video:
             mux(video, mastered, files["video"].path, info)
-    result |= {"suffix": suffix, "loudness": _loudness(after), "loudness_before": _loudness(before)}
-    changes = [_levelled(info, sound, before, after)] if job.settings.loudness else []
+    result |= {"suffix": suffix, "loudness": _loudness_json(after), "loudness_before": _loudness_json(before)}
+    changes = [_loudness_change(info, sound, before, after)] if item.settings.loudness else []
     return StepOutput(result=result, files=files, changes=changes)
 
 
@@ -82,32 +79,41 @@ def _ending(action: Action) -> Ending:
     return action.ending
 
 
-def _why(job: ItemInProgress, ending: Ending) -> str:
-    review = job.review(ending.round)
+def _why(item: Item, ending: Ending) -> str:
+    review = item.review(ending.round)
     return ending.why if review is None else f"{ending.why}; reviewed by {review.by}: {review.verdict}"
 
 
-def _sound(job: ItemInProgress, ending: Ending) -> Artifact | None:
+def _sound(item: Item, ending: Ending) -> Artifact | None:
     match ending.audio:
         case Stem.COARSE:
-            return job.coarse(ending.round)
+            return item.coarse(ending.round)
         case Stem.BACKGROUND:
-            return job.made(StepRef(Step.SEPARATE, ending.round), "background")
+            return item.artifact(StepRef(Step.SEPARATE, ending.round), "background")
         case None:
             return None
 
 
-def _stems(job: ItemInProgress, ending: Ending) -> dict[str, Artifact]:
-    """What is delivered beside the sound: the voice that was taken out, and the coarse audio to be reviewed."""
+def _stems(item: Item, ending: Ending) -> dict[str, Artifact]:
+    """The stems that are delivered: the removed voice, and the coarse audio where a person has to review it."""
     stems: dict[str, Artifact] = {}
-    if (separated := job.done.get(StepRef(Step.SEPARATE, ending.round))) is not None:
+    if (separated := item.done.get(StepRef(Step.SEPARATE, ending.round))) is not None:
         stems["voice"] = separated.outputs["voice"]
     if ending.kind is OutcomeKind.NEEDS_REVIEW:
-        stems["coarse"] = job.coarse(ending.round)
+        stems["coarse"] = item.coarse(ending.round)
     return stems
 
 
-def _levelled(info: VideoInfo, sound: Artifact, before: Loudness, after: Loudness) -> SoundChange:
+def _master(sound: Path, target: Path, loudness: bool) -> tuple[Path, Loudness, Loudness]:
+    """The sound to deliver, and its loudness before and after. Without loudness normalisation that is `sound`."""
+    if not loudness:
+        measured = measure_loudness(sound)
+        return sound, measured, measured
+    normalised = normalise(sound, target)
+    return target, normalised.before, normalised.after
+
+
+def _loudness_change(info: VideoInfo, sound: Artifact, before: Loudness, after: Loudness) -> SoundChange:
     return SoundChange(
         operation="normalise_loudness",
         span=Span(0.0, info.duration),
@@ -117,15 +123,15 @@ def _levelled(info: VideoInfo, sound: Artifact, before: Loudness, after: Loudnes
     )
 
 
-def _loudness(measured: Loudness) -> Json:
-    return {"lufs": measured.integrated_lufs, "true_peak_dbtp": measured.true_peak_dbtp}
+def _loudness_json(loudness: Loudness) -> Json:
+    return {"lufs": loudness.integrated_lufs, "true_peak_dbtp": loudness.true_peak_dbtp}
 
 
-def _notes(job: ItemInProgress, what: str) -> BextMetadata:
-    """Who made a delivered sound, for its bext chunk: the reference leads back to the ledger."""
+def _notes(item: Item, what: str) -> BextMetadata:
+    """The origin of a delivered sound for its bext chunk; the reference leads back to the ledger."""
     return BextMetadata(
-        description=f"{what} of {job.name}",
+        description=f"{what} of {item.name}",
         originator="DeepSound",
-        originator_reference=f"item {job.item_id}",
+        originator_reference=f"item {item.id}",
         originated=datetime.now(UTC),
     )

@@ -17,7 +17,7 @@ from db.integrity.reconcile import reconcile_run
 from db.read.run_progress import run_progress
 from tasks.operations.run_audit import verify_books
 from tasks.runtime.stores import StoreUrls
-from tasks.runtime.worker import worker_at
+from tasks.runtime.worker import open_worker
 from tests.archive_setup import Archive
 from tests.prefect_workers import until
 from tests.voiced_clips import silent_clip
@@ -57,7 +57,7 @@ class Books:
     def lose(self) -> None:
         """Everything but the backup, and what this process holds open."""
         self.archive.worker.ledger.close()
-        worker_at.cache_clear()
+        open_worker.cache_clear()
         self.lose_ledger()
         shutil.rmtree(self.environment["STORE"])
         shutil.rmtree(self.archive.out)

@@ -10,10 +10,11 @@ from db.integrity.verify import verify_run
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import audio_format
 from deepsound.media.probe import probe
-from tasks.operations.run_registration import load_jobs, unfinished_items
 from tasks.operations.run_results import ItemResult
+from tasks.runtime.item_footage import evict_footage
 from tasks.runtime.stores import StoreUrls
-from tasks.steps.runner import LAST_TRY, perform
+from tasks.steps.recording import LAST_TRY
+from tasks.steps.runner import run_step
 from tests.archive_setup import Archive
 from tests.made_clips import tone, write_clip
 from tests.s3_servers import S3Server, a_bucket_name
@@ -99,10 +100,10 @@ def test_workers_that_see_no_source_do_parts_from_the_store_and_later_steps_with
     manifest = a_list(quiet_archive.folder, "reel.mp4,part,0.2,0.6")
     run = quiet_archive.submit(manifest, str(quiet_archive.out))
     reel.unlink()
-    [job] = load_jobs(quiet_archive.worker, run, unfinished_items(quiet_archive.worker, run))
-    perform(job, job.next_action(), LAST_TRY)
-    job.let_go()
-    quiet_archive.worker.store.delete(job.video_sha256)
+    [item] = quiet_archive.unfinished(run)
+    run_step(quiet_archive.worker, item, item.next_action(), LAST_TRY)
+    evict_footage(item, quiet_archive.worker.footage)
+    quiet_archive.worker.store.delete(item.video_sha256)
     quiet_archive.work_through(run)
     assert numbers(quiet_archive.out / "part.mp4") == list(range(5, 15))
 

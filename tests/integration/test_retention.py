@@ -14,10 +14,9 @@ from deepsound.pipeline import Step
 from tasks.operations.item_review import review_item
 from tasks.operations.retention import Swept, prune, sweep_orphans, sweep_unfinished
 from tasks.operations.run_audit import verify_books
-from tasks.operations.run_registration import load_jobs, unfinished_items
 from tasks.runtime.heartbeat import worker_session
 from tasks.runtime.item import PLAN
-from tasks.steps.runner import reuse
+from tasks.steps.runner import reuse_step
 from tests.archive_setup import Archive
 from tests.voiced_clips import silent_clip
 
@@ -60,9 +59,10 @@ def test_what_an_unfinished_run_shares_stays_until_it_has_ended(archive: Archive
     first = archive.register(clip)
     archive.drive(first)
     other = archive.register(clip, prompt="rain")
-    [job] = load_jobs(archive.worker, other, unfinished_items(archive.worker, other))
-    assert reuse(job, job.next_action()), "the plan does not depend on the prompt"
-    observations = job.made(PLAN, "observations").sha256
+    [item] = archive.unfinished(other)
+    planned = reuse_step(archive.worker, item, item.next_action())
+    assert planned, "the plan does not depend on the prompt"
+    observations = planned.artifact(PLAN, "observations").sha256
     prune(archive.worker, AT_ONCE)
     assert archive.worker.store.has(observations)
     archive.drive(other)

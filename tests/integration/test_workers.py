@@ -49,7 +49,7 @@ def a_worker(archive: Archive, run_id: str, **environment: str) -> "subprocess.P
     program = (
         "import sys; from flows.local_run import drive_run;"
         "from tasks.runtime.stores import default_store_urls as here;"
-        "from tasks.runtime.worker import worker_at; drive_run(worker_at(here()), here(), sys.argv[1], print)"
+        "from tasks.runtime.worker import open_worker; drive_run(open_worker(here()), here(), sys.argv[1], print)"
     )
     command = [sys.executable, "-c", program, run_id]
     return subprocess.Popen(command, env=archive.variables(**environment), stdout=subprocess.DEVNULL)

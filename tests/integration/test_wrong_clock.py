@@ -29,7 +29,7 @@ def test_whom_the_store_refuses_spoils_no_video(
     program = (
         "import sys; from flows.local_run import drive_run;"
         "from tasks.runtime.stores import default_place as here;"
-        "from tasks.runtime.worker import worker_at; drive_run(worker_at(here()), here(), sys.argv[1], print)"
+        "from tasks.runtime.worker import open_worker; drive_run(open_worker(here()), here(), sys.argv[1], print)"
     )
     late = subprocess.run(
         [sys.executable, "-c", program, run_id],

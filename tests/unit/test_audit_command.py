@@ -16,7 +16,7 @@ from db.schema.database import open_ledger
 from deepsound.errors import DeepSoundError
 from flows.local_run import drive_run
 from tasks.runtime.stores import StoreUrls
-from tasks.runtime.worker import worker_at
+from tasks.runtime.worker import open_worker
 from tests.ledger_samples import a_run, begin, dub
 
 Typed = Callable[..., tuple[int, str, list[str]]]
@@ -142,7 +142,7 @@ class Sealing:
 
     def end_a_run(self) -> str:
         place = StoreUrls(self.url, str(self.folder / "store"))
-        worker = worker_at(place)
+        worker = open_worker(place)
         run_id, [item] = begin(worker.ledger, a_run("a.mp4"))
         dub(worker.ledger, item)
         drive_run(worker, place, run_id, print)

@@ -5,18 +5,13 @@ import os
 import subprocess
 import sys
 from contextvars import ContextVar
-from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 
 import pytest
 
-from deepsound.pipeline import Fallback, VoicePolicy
 from flows.concurrency import CPU_BOUND_VIDEOS, concurrent_videos, run_on_video_thread, video_threads
-from tasks.runtime.item import ItemInProgress
-from tasks.runtime.run_settings import RunSettings
-from tasks.runtime.stores import StoreUrls
-from tasks.runtime.worker import worker_at
+from tests.item_samples import an_item
 from tests.third_party_backends import install_plugin
 
 EIGHT_TOGETHER = """
@@ -35,46 +30,26 @@ class Plugin(Evidence):
 """
 
 
-@pytest.fixture
-def job(tmp_path: Path) -> ItemInProgress:
-    settings = RunSettings(
-        "foley", "evidence", "mix-minus", Fallback.NEG, VoicePolicy.ALL, "", "", 42, loudness=True, out=tmp_path
-    )
-    worker = worker_at(StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
-    return ItemInProgress(
-        worker, run_id="run", item_id=1, source=Path("/archive/reel.mov"), output_name="reel",
-        video_sha256=None, settings=settings, done={},
-    )  # fmt: skip
+def test_generators_that_gain_nothing_from_company_get_a_video_for_every_core(tmp_path: Path) -> None:
+    assert concurrent_videos([an_item(tmp_path)]) == CPU_BOUND_VIDEOS
 
 
-def sounded_by(job: ItemInProgress, generator: str) -> ItemInProgress:
-    job.settings = replace(job.settings, generator=generator)
-    return job
-
-
-def test_generators_that_gain_nothing_from_company_get_a_video_for_every_core(job: ItemInProgress) -> None:
-    assert concurrent_videos([job]) == CPU_BOUND_VIDEOS
-
-
-def test_what_a_generator_works_on_together_comes_on_top(
-    job: ItemInProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_generator_works_on_together_comes_on_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_plugin(tmp_path / "site", "deepsound.generators", "eight_together", EIGHT_TOGETHER)
     monkeypatch.syspath_prepend(tmp_path / "site")
-    assert concurrent_videos([sounded_by(job, "eight_together")]) == CPU_BOUND_VIDEOS + 8
+    assert concurrent_videos([an_item(tmp_path, generator="eight_together")]) == CPU_BOUND_VIDEOS + 8
 
 
 def test_what_a_reasoner_answers_together_comes_on_top_too(
-    job: ItemInProgress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install_plugin(tmp_path / "site", "deepsound.reasoners", "five_together", FIVE_TOGETHER)
     monkeypatch.syspath_prepend(tmp_path / "site")
-    job.settings = replace(job.settings, reasoner="five_together")
-    assert concurrent_videos([job]) == CPU_BOUND_VIDEOS + 5
+    assert concurrent_videos([an_item(tmp_path, reasoner="five_together")]) == CPU_BOUND_VIDEOS + 5
 
 
-def test_a_generator_that_cannot_be_loaded_is_left_to_the_step_that_needs_it(job: ItemInProgress) -> None:
-    assert concurrent_videos([sounded_by(job, "no-such-generator")]) == CPU_BOUND_VIDEOS
+def test_a_generator_that_cannot_be_loaded_is_left_to_the_step_that_needs_it(tmp_path: Path) -> None:
+    assert concurrent_videos([an_item(tmp_path, generator="no-such-generator")]) == CPU_BOUND_VIDEOS
 
 
 def test_as_many_threads_as_videos_work_at_once_each_in_its_own_context() -> None:

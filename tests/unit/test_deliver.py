@@ -6,6 +6,7 @@ import os
 import resource
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -14,15 +15,15 @@ from minio import Minio
 
 from db.schema.records import FinishedStep, StepRef
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.pipeline import Fallback, Step, VoicePolicy
+from deepsound.pipeline import Step, VoicePolicy
 from deepsound.storage.location import InBucket, Location
 from deepsound.storage.protocol import Artifact
 from tasks.delivery.deliver import deliver, delivered_places
-from tasks.runtime.item import PLAN, ItemInProgress
-from tasks.runtime.run_settings import RunSettings
+from tasks.runtime.item import PLAN, Item
 from tasks.runtime.stores import StoreUrls
 from tasks.runtime.time_range import TimeRange
-from tasks.runtime.worker import Worker, worker_at
+from tasks.runtime.worker import Worker, open_worker
+from tests.item_samples import an_item
 from tests.s3_servers import S3Server, a_bucket_name
 
 SOUND = os.urandom(200_000)
@@ -34,25 +35,18 @@ Made = Callable[[Mapping[str, bytes]], FinishedStep]
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
     folder = tmp_path_factory.mktemp("place")
-    return worker_at(StoreUrls(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store")))
+    return open_worker(StoreUrls(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store")))
 
 
 @pytest.fixture
-def job(worker: Worker, tmp_path: Path) -> ItemInProgress:
-    return a_job(worker, tmp_path / "out", "reel")
+def item(tmp_path: Path) -> Item:
+    return a_judged_item(tmp_path / "out", "reel")
 
 
-def a_job(
-    worker: Worker, out: Location, name: str, video: str = "0" * 64, folder: Path = Path("/archive")
-) -> ItemInProgress:
-    settings = RunSettings(
-        "foley", "evidence", "mix-minus", Fallback.NEG, VoicePolicy.VOICE_OVER, "", "", 42, loudness=True, out=out
-    )
+def a_judged_item(out: Location, name: str, video: str = "0" * 64, folder: Path = Path("/archive")) -> Item:
     judged = FinishedStep(StepRef(Step.JUDGE), 7, "evidence", {"verdict": "yes"}, 0.9, (), {})
-    return ItemInProgress(
-        worker, run_id="run", item_id=1, source=folder / f"{name}.mov", output_name=name,
-        video_sha256=video, settings=settings, done={judged.at: judged},
-    )  # fmt: skip
+    item = an_item(out, voice=VoicePolicy.VOICE_OVER)
+    return replace(item, name=name, source=folder / f"{name}.mov", video_sha256=video, done={judged.at: judged})
 
 
 @pytest.fixture
@@ -77,9 +71,9 @@ def published(made: Made) -> FinishedStep:
     return made({"video": SOUND[::-1], "audio": SOUND, "voice": VOICE})
 
 
-def test_every_published_file_lies_under_its_name(job: ItemInProgress, published: FinishedStep):
-    deliver(job, published)
-    found = {path.name: path.read_bytes() for path in job.settings.out.iterdir()}
+def test_every_published_file_lies_under_its_name(worker: Worker, item: Item, published: FinishedStep):
+    deliver(item, published, worker.store)
+    found = {path.name: path.read_bytes() for path in item.settings.out.iterdir()}
     sidecar = json.loads(found.pop("reel.json"))
     assert found == {"reel.mov": SOUND[::-1], "reel.wav": SOUND, "reel.voice.wav": VOICE}
     assert sidecar["judgement"] == {"verdict": "yes"}
@@ -90,7 +84,7 @@ def test_every_published_file_lies_under_its_name(job: ItemInProgress, published
 def test_a_dot_in_a_name_is_no_suffix_and_a_folder_in_it_is_made(
     worker: Worker, published: FinishedStep, tmp_path
 ):
-    deliver(a_job(worker, tmp_path, "box 3/reel.v2"), published)
+    deliver(a_judged_item(tmp_path, "box 3/reel.v2"), published, worker.store)
     assert (tmp_path / "box 3" / "reel.v2.wav").read_bytes() == SOUND
 
 
@@ -99,22 +93,24 @@ def test_where_nothing_is_put_out_there_is_no_place_for_a_picture(published: Fin
     assert set(delivered_places(Path("out"), "reel", withheld)) == {"sidecar"}
 
 
-def test_the_right_bytes_that_lie_there_are_not_touched(job: ItemInProgress, published: FinishedStep):
-    deliver(job, published)
+def test_the_right_bytes_that_lie_there_are_not_touched(worker: Worker, item: Item, published: FinishedStep):
+    deliver(item, published, worker.store)
     results = [
-        path for role, path in delivered_places(job.settings.out, "reel", published).items() if role != "sidecar"
+        path for role, path in delivered_places(item.settings.out, "reel", published).items() if role != "sidecar"
     ]
     before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in results]
-    deliver(job, published)
+    deliver(item, published, worker.store)
     assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in results] == before
 
 
 @pytest.mark.parametrize("wrong", [b"", SOUND[:-1] + b"\0", SOUND[:1000], SOUND + b"more"])
-def test_wrong_bytes_under_a_results_name_are_replaced(job: ItemInProgress, published: FinishedStep, wrong: bytes):
-    deliver(job, published)
-    (job.settings.out / "reel.wav").write_bytes(wrong)
-    deliver(job, published)
-    assert (job.settings.out / "reel.wav").read_bytes() == SOUND
+def test_wrong_bytes_under_a_results_name_are_replaced(
+    worker: Worker, item: Item, published: FinishedStep, wrong: bytes
+):
+    deliver(item, published, worker.store)
+    (item.settings.out / "reel.wav").write_bytes(wrong)
+    deliver(item, published, worker.store)
+    assert (item.settings.out / "reel.wav").read_bytes() == SOUND
 
 
 def contents(out: Location) -> dict[str, bytes]:
@@ -160,7 +156,7 @@ def test_a_file_of_somebody_else_is_left_as_it_is(
     body = b'{"source": {"sha256": 1}, "outputs": []}' if theirs == "reel.json" else b"theirs"
     put(out, theirs, body)
     with pytest.raises(DeepSoundError, match="-o") as caught:
-        deliver(a_job(worker, out, "reel"), published)
+        deliver(a_judged_item(out, "reel"), published, worker.store)
     assert caught.value.code is ErrorCode.OUTPUT_NOT_WRITABLE
     assert theirs in str(caught.value)
     assert contents(out) == {theirs: body}
@@ -169,11 +165,11 @@ def test_a_file_of_somebody_else_is_left_as_it_is(
 def test_results_of_another_video_are_left_as_they_are(
     worker: Worker, published: FinishedStep, made: Made, out: Location
 ):
-    other = a_job(worker, out, "reel", video="1" * 64, folder=Path("/elsewhere"))
-    deliver(other, made({"video": b"other", "audio": b"other sound"}))
+    other = a_judged_item(out, "reel", video="1" * 64, folder=Path("/elsewhere"))
+    deliver(other, made({"video": b"other", "audio": b"other sound"}), worker.store)
     before = contents(out)
     with pytest.raises(DeepSoundError, match=r"reel\.json.*another video, /elsewhere/reel\.mov") as caught:
-        deliver(a_job(worker, out, "reel"), published)
+        deliver(a_judged_item(out, "reel"), published, worker.store)
     assert caught.value.code is ErrorCode.OUTPUT_NOT_WRITABLE
     assert contents(out) == before
 
@@ -187,10 +183,11 @@ def test_results_of_the_same_video_and_of_the_same_file_are_replaced(
     worker: Worker, made: Made, published: FinishedStep, out: Location, folder: Path, video: str
 ):
     deliver(
-        a_job(worker, out, "reel", video, folder),
+        a_judged_item(out, "reel", video, folder),
         made({"video": b"of other settings", "audio": b"of other settings"}),
+        worker.store,
     )
-    deliver(a_job(worker, out, "reel"), published)
+    deliver(a_judged_item(out, "reel"), published, worker.store)
     told = contents(out)
     assert json.loads(told.pop("reel.json"))["outcome"] == "done"
     assert told == {"reel.mov": SOUND[::-1], "reel.wav": SOUND, "reel.voice.wav": VOICE}
@@ -201,16 +198,16 @@ def test_what_an_earlier_ending_put_out_and_this_one_does_not_is_removed(
 ):
     put(out, "reel.srt", b"somebody's subtitles")
     put(out, "reel.coarse.wav", b"somebody's sound")
-    deliver(a_job(worker, out, "reel"), published)
-    deliver(a_job(worker, out, "reel"), made({"voice": VOICE}))
+    deliver(a_judged_item(out, "reel"), published, worker.store)
+    deliver(a_judged_item(out, "reel"), made({"voice": VOICE}), worker.store)
     assert json.loads(contents(out)["reel.json"])["outputs"].keys() == {"voice"}
     assert contents(out).keys() == {"reel.json", "reel.voice.wav", "reel.srt", "reel.coarse.wav"}
 
 
 def test_a_result_that_somebody_worked_on_is_not_removed(worker: Worker, made: Made, published: FinishedStep, out):
-    deliver(a_job(worker, out, "reel"), published)
+    deliver(a_judged_item(out, "reel"), published, worker.store)
     put(out, "reel.wav", b"edited by hand")
-    deliver(a_job(worker, out, "reel"), made({}))
+    deliver(a_judged_item(out, "reel"), made({}), worker.store)
     assert contents(out).keys() == {"reel.json", "reel.wav"}
 
 
@@ -218,11 +215,11 @@ def test_what_an_interrupted_delivery_would_have_removed_is_removed_by_the_next(
     worker: Worker, made: Made, tmp_path: Path
 ):
     out, then = tmp_path / "out", made({"coarse": SOUND})
-    deliver(a_job(worker, out, "reel"), made({"video": b"picture", "audio": b"sound"}))
+    deliver(a_judged_item(out, "reel"), made({"video": b"picture", "audio": b"sound"}), worker.store)
     with room_for(100_000), pytest.raises(DeepSoundError):
-        deliver(a_job(worker, out, "reel"), then)
+        deliver(a_judged_item(out, "reel"), then, worker.store)
     assert contents(out).keys() == {"reel.json", "reel.mov", "reel.wav"}
-    deliver(a_job(worker, out, "reel"), then)
+    deliver(a_judged_item(out, "reel"), then, worker.store)
     assert contents(out).keys() == {"reel.json", "reel.coarse.wav"}
 
 
@@ -232,31 +229,29 @@ def test_a_sidecar_names_nothing_but_files_of_its_own_name(
 ):
     """Whoever may write into the folder may not have files removed elsewhere."""
     out = tmp_path / "out"
-    deliver(a_job(worker, out, "reel"), published)
+    deliver(a_judged_item(out, "reel"), published, worker.store)
     told = json.loads((out / "reel.json").read_text())
     for kept in (tmp_path / "original.mov", out / "other.mov"):
         kept.write_bytes(SOUND)
     told["outputs"] = {"video": {"file": named, "sha256": hashlib.sha256(SOUND).hexdigest()}}
     (out / "reel.json").write_text(json.dumps(told))
-    deliver(a_job(worker, out, "reel"), made({}))
+    deliver(a_judged_item(out, "reel"), made({}), worker.store)
     assert (tmp_path / "original.mov").is_file()
     assert contents(out).keys() == {"reel.json", "reel.mov", "reel.wav", "reel.voice.wav", "other.mov"}
 
 
 def test_another_part_of_the_same_video_is_another_source(worker: Worker, published: FinishedStep, tmp_path: Path):
-    deliver(a_part(worker, tmp_path, 1.0, 2.0), published)
-    deliver(a_part(worker, tmp_path, 1.0, 2.0), published)
-    for other in (a_part(worker, tmp_path, 1.0, 3.0), a_job(worker, tmp_path, "reel")):
+    deliver(a_part(tmp_path, 1.0, 2.0), published, worker.store)
+    deliver(a_part(tmp_path, 1.0, 2.0), published, worker.store)
+    for other in (a_part(tmp_path, 1.0, 3.0), a_judged_item(tmp_path, "reel")):
         with pytest.raises(DeepSoundError, match="another part of this video"):
-            deliver(other, published)
+            deliver(other, published, worker.store)
 
 
-def a_part(worker: Worker, out: Path, start: float, end: float) -> ItemInProgress:
-    job = a_job(worker, out, "reel")
-    job.part = TimeRange(start, end)
+def a_part(out: Path, start: float, end: float) -> Item:
+    item = replace(a_judged_item(out, "reel"), part=TimeRange(start, end))
     cut = {"excerpt": {"start": start, "end": end}}
-    job.done[PLAN] = FinishedStep(PLAN, 1, "constant", cut, None, (), {})
-    return job
+    return item.with_step(FinishedStep(PLAN, 1, "constant", cut, None, (), {}))
 
 
 def test_the_same_bytes_without_a_sidecar_are_taken_for_what_they_are(
@@ -264,7 +259,7 @@ def test_the_same_bytes_without_a_sidecar_are_taken_for_what_they_are(
 ):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "reel.wav").write_bytes(SOUND)
-    deliver(a_job(worker, tmp_path / "out", "reel"), published)
+    deliver(a_judged_item(tmp_path / "out", "reel"), published, worker.store)
     assert (tmp_path / "out" / "reel.json").is_file()
 
 
@@ -274,9 +269,9 @@ def test_a_delivery_that_was_interrupted_is_taken_up_by_one_with_other_bytes(
     """A killed worker's publish step is done again, and a Broadcast WAV says when it was made."""
     out, interrupted = tmp_path / "out", made({"audio": b"made at one", "video": SOUND})
     with room_for(100_000), pytest.raises(DeepSoundError):
-        deliver(a_job(worker, out, "reel"), interrupted)
+        deliver(a_judged_item(out, "reel"), interrupted, worker.store)
     assert (out / "reel.wav").read_bytes() == b"made at one"
-    deliver(a_job(worker, out, "reel"), made({"audio": b"made at two", "video": SOUND}))
+    deliver(a_judged_item(out, "reel"), made({"audio": b"made at two", "video": SOUND}), worker.store)
     assert (out / "reel.wav").read_bytes() == b"made at two"
 
 
@@ -292,27 +287,27 @@ def room_for(size: int) -> Iterator[None]:
 
 
 def test_a_result_that_could_not_be_written_whole_never_has_its_name(
-    job: ItemInProgress, published: FinishedStep, made: Made
+    worker: Worker, item: Item, published: FinishedStep, made: Made
 ):
-    deliver(job, made({"video": b"of an earlier run"}))
+    deliver(item, made({"video": b"of an earlier run"}), worker.store)
     with room_for(100_000), pytest.raises(DeepSoundError, match="file too large") as caught:
-        deliver(job, published)
+        deliver(item, published, worker.store)
     assert caught.value.code is ErrorCode.OUTPUT_NOT_WRITABLE
-    found = {path.name: path.read_bytes() for path in job.settings.out.iterdir()}
+    found = {path.name: path.read_bytes() for path in item.settings.out.iterdir()}
     told = json.loads(found.pop("reel.json"))
     assert found == {"reel.mov": b"of an earlier run"}
     assert told["outcome"] is None, "a delivery that did not end says so"
 
 
 def test_a_result_the_store_lost_is_missed_before_anything_has_its_name(
-    worker: Worker, job: ItemInProgress, published: FinishedStep
+    worker: Worker, item: Item, published: FinishedStep
 ):
     gone = Artifact("0" * 64, 1, "video/mp4")
     lost = FinishedStep(published.at, 9, "mux", published.result, None, (), {"video": gone})
     with pytest.raises(DeepSoundError) as caught:
-        deliver(job, lost)
+        deliver(item, lost, worker.store)
     assert caught.value.code is ErrorCode.ARTIFACT_MISSING
-    assert list(job.settings.out.iterdir()) == []
+    assert list(item.settings.out.iterdir()) == []
 
 
 def test_a_file_where_the_folder_should_be_is_one_clear_line(
@@ -320,14 +315,14 @@ def test_a_file_where_the_folder_should_be_is_one_clear_line(
 ):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(DeepSoundError) as caught:
-        deliver(a_job(worker, tmp_path / "out", "reel"), published)
+        deliver(a_judged_item(tmp_path / "out", "reel"), published, worker.store)
     assert caught.value.code is ErrorCode.OUTPUT_NOT_WRITABLE
     assert str(tmp_path / "out") in str(caught.value)
 
 
 def test_a_source_whose_name_is_no_text_is_spelled_in_the_sidecar(worker, published, tmp_path: Path):
-    job = a_job(worker, tmp_path / "out", "reel")
-    job.source = Path(os.fsdecode(b"/archive/bobine \xe9t\xe9.mov"))
-    deliver(job, published)
+    item = a_judged_item(tmp_path / "out", "reel")
+    source = Path(os.fsdecode(b"/archive/bobine \xe9t\xe9.mov"))
+    deliver(replace(item, source=source), published, worker.store)
     sidecar = json.loads((tmp_path / "out" / "reel.json").read_text(encoding="utf-8"))
     assert sidecar["source"]["path"] == "/archive/bobine \\xe9t\\xe9.mov"

@@ -5,31 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from deepsound.errors import ErrorCode, SourceEmptyError
-from deepsound.pipeline import Fallback, VoicePolicy
 from tasks.runtime.fault_points import fault_point
-from tasks.runtime.item import ItemInProgress
-from tasks.runtime.run_settings import RunSettings
-from tasks.runtime.stores import StoreUrls
-from tasks.runtime.worker import worker_at
 from tasks.steps.runner import as_failure
 
-
-@pytest.fixture
-def job(tmp_path: Path) -> ItemInProgress:
-    settings = RunSettings(
-        "foley", "evidence", "mix-minus", Fallback.NEG, VoicePolicy.ALL, "", "", 42, loudness=True, out=tmp_path
-    )
-    worker = worker_at(StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
-    return ItemInProgress(
-        worker, run_id="run", item_id=1, source=Path("/archive/reel.mov"), output_name="reel",
-        video_sha256=None, settings=settings, done={},
-    )  # fmt: skip
+SOURCE = "/archive/reel.mov"
 
 
 @pytest.mark.parametrize(
@@ -43,22 +27,22 @@ def job(tmp_path: Path) -> ItemInProgress:
         (ZeroDivisionError("a bug\nof ours"), ErrorCode.INTERNAL),
     ],
 )
-def test_a_failure_is_one_line_with_file_and_remedy(job: ItemInProgress, error: Exception, code: ErrorCode):
-    failure = as_failure(error, job)
+def test_a_failure_is_one_line_with_file_and_remedy(error: Exception, code: ErrorCode):
+    failure = as_failure(error, SOURCE)
     assert failure.code is code
     assert str(failure).startswith("/archive/reel.mov: ")
     assert failure.remedy
     assert "\n" not in str(failure)
 
 
-def test_a_failure_that_has_its_code_keeps_it(job: ItemInProgress):
+def test_a_failure_that_has_its_code_keeps_it():
     failure = SourceEmptyError("the file is empty")
-    assert as_failure(failure, job) is failure
+    assert as_failure(failure, SOURCE) is failure
 
 
-def test_a_source_whose_name_is_no_text_can_still_be_spoken_of(job: ItemInProgress):
-    job.source = Path(os.fsdecode(b"/archive/\xff.mov"))
-    assert "\\xff.mov" in str(as_failure(ValueError("x"), job))
+def test_a_source_whose_name_is_no_text_can_still_be_spoken_of():
+    source = os.fsdecode(b"/archive/\xff.mov")
+    assert "\\xff.mov" in str(as_failure(ValueError("x"), source))
 
 
 def test_a_fault_point_nobody_asked_for_does_nothing(monkeypatch: pytest.MonkeyPatch):

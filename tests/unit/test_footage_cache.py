@@ -21,11 +21,11 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_threads_that_ask_at_once_share_one_decode(clip: Path):
-    in_hand, started, looks = FootageCache(), threading.Barrier(THREADS), []
+    cache, started, looks = FootageCache(), threading.Barrier(THREADS), []
 
     def ask(_: int) -> Footage:
         started.wait()
-        return in_hand.get("reel", lambda: looks.append(1) or decode_video(clip, []))
+        return cache.get("reel", lambda: looks.append(1) or decode_video(clip, []))
 
     with ThreadPoolExecutor(THREADS) as pool:
         seen = list(pool.map(ask, range(THREADS)))
@@ -34,21 +34,21 @@ def test_threads_that_ask_at_once_share_one_decode(clip: Path):
 
 
 def test_videos_do_not_wait_for_each_other(clip: Path):
-    in_hand, second_done = FootageCache(), threading.Event()
+    cache, second_done = FootageCache(), threading.Event()
 
     def slow() -> Footage:
         assert second_done.wait(timeout=20)
         return decode_video(clip, [])
 
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(in_hand.get, "first", slow)
-        in_hand.get("second", lambda: decode_video(clip, []))
+        first = pool.submit(cache.get, "first", slow)
+        cache.get("second", lambda: decode_video(clip, []))
         second_done.set()
         assert first.result(timeout=20).frames == 5
 
 
 def test_a_failure_is_told_to_all_who_waited_and_is_not_kept(clip: Path, tmp_path: Path):
-    in_hand, started, looks = FootageCache(), threading.Barrier(THREADS), []
+    cache, started, looks = FootageCache(), threading.Barrier(THREADS), []
 
     def fail() -> Footage:
         looks.append(1)
@@ -58,7 +58,7 @@ def test_a_failure_is_told_to_all_who_waited_and_is_not_kept(clip: Path, tmp_pat
     def ask(_: int) -> str:
         started.wait()
         with pytest.raises(DeepSoundError) as caught:
-            in_hand.get("reel", fail)
+            cache.get("reel", fail)
         return str(caught.value)
 
     waiting = threading.Event()
@@ -67,12 +67,12 @@ def test_a_failure_is_told_to_all_who_waited_and_is_not_kept(clip: Path, tmp_pat
         waiting.set()
         assert all("missing.mp4" in line for line in told)
     assert len(looks) <= THREADS
-    assert in_hand.get("reel", lambda: decode_video(clip, [])).frames == 5
+    assert cache.get("reel", lambda: decode_video(clip, [])).frames == 5
 
 
 def test_what_was_let_go_is_seen_anew(clip: Path):
-    in_hand = FootageCache()
-    first = in_hand.get("reel", lambda: decode_video(clip, []))
-    assert in_hand.get("reel", lambda: decode_video(clip, [])) is first
-    in_hand.let_go("reel")
-    assert in_hand.get("reel", lambda: decode_video(clip, [])) is not first
+    cache = FootageCache()
+    first = cache.get("reel", lambda: decode_video(clip, []))
+    assert cache.get("reel", lambda: decode_video(clip, [])) is first
+    cache.evict("reel")
+    assert cache.get("reel", lambda: decode_video(clip, [])) is not first

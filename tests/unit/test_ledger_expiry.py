@@ -20,7 +20,7 @@ from deepsound.pipeline import OutcomeKind
 from deepsound.storage.protocol import ArtifactStore
 from tasks.operations.run_audit import RunAudit, verify_books
 from tasks.runtime.stores import StoreUrls
-from tasks.runtime.worker import worker_at
+from tasks.runtime.worker import open_worker
 from tests.ledger_samples import OWNER, PLAN_STEP, SEPARATE_STEP, a_run, begin, bytes_of, dub, record_of
 
 OBSERVATIONS = bytes_of("item 1 observations").sha256
@@ -31,7 +31,7 @@ class Emptied:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "ledger.sqlite3"
-        self.worker = worker_at(StoreUrls(f"sqlite:///{self.file}", str(folder / "store")))
+        self.worker = open_worker(StoreUrls(f"sqlite:///{self.file}", str(folder / "store")))
         self.run, [self.item] = begin(self.worker.ledger, a_run("a.mp4"))
         dub(self.worker.ledger, self.item)
 

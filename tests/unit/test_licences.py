@@ -15,13 +15,16 @@ from deepsound.models.identity import ModelIdentity
 from deepsound.models.licences import known_terms, restrictions, terms_of
 from deepsound.models.local import known_model
 from deepsound.pipeline import Step
+from tasks.operations.item_loading import load_items
 from tasks.operations.manifest import collect
-from tasks.operations.run_registration import begin_run, load_jobs, unfinished_items
+from tasks.operations.run_activity import unfinished_items
+from tasks.operations.run_registration import begin_run
 from tasks.operations.submission import Submission, submit, take_stock
-from tasks.runtime.item import ItemInProgress
+from tasks.runtime.item import Item
 from tasks.runtime.stores import StoreUrls
-from tasks.runtime.worker import worker_at
-from tasks.steps.runner import LAST_TRY, perform, reuse
+from tasks.runtime.worker import open_worker
+from tasks.steps.recording import LAST_TRY
+from tasks.steps.runner import reuse_step, run_step
 from tests.third_party_backends import install_plugin
 from tests.voiced_clips import silent_clip
 
@@ -142,12 +145,12 @@ def test_a_restricting_licence_is_said_before_use_and_stands_in_the_ledger(
     check_backends(settings)
     assert capsys.readouterr().err.splitlines() == ["licence CC-BY-NC-4.0: no commercial use (borrowed-weights)"]
 
-    worker = worker_at(place)
+    worker = open_worker(place)
     clip = silent_clip(tmp_path / "reel.mp4", seconds=0.5)
     run, _ = begin_run(worker, settings.for_run(), collect([clip], settings.out_place).sources, lambda _: None)
-    [job] = load_jobs(worker, run, unfinished_items(worker, run))
-    while (action := job.next_action()) is not None and action.step in (Step.PLAN, Step.GENERATE):
-        perform(job, action, LAST_TRY)
+    [loaded] = load_items(worker, run, unfinished_items(worker, run))
+    while (action := loaded.next_action()) is not None and action.step in (Step.PLAN, Step.GENERATE):
+        loaded = run_step(worker, loaded, action, LAST_TRY)
     with worker.ledger.read() as session:
         [item] = item_evidence(session, [item.id for run in run_ids(session) for item in run_items(session, run)])
         [generated] = [attempt for attempt in item.attempts if attempt.step == Step.GENERATE]
@@ -221,41 +224,42 @@ def test_the_generator_that_answers_the_fallback_is_asked_for_too(
 def test_weights_that_only_a_worker_sees_are_refused_before_the_video_is_looked_at(
     place: StoreUrls, borrowed: str, tmp_path: Path
 ):
-    worker = worker_at(place)
+    worker = open_worker(place)
     clip = silent_clip(tmp_path / "reel.mp4", seconds=0.5)
     settings = settings_from(licence="commercial", out=str(tmp_path / "out"))
     (tmp_path / "list.csv").write_text(f"source,generator\n{clip},{borrowed}\n", encoding="utf-8")
     order = Submission([str(tmp_path / "list.csv")], settings.for_run(), None, "cpu", "normal", None)
     run, _ = submit(worker, order, take_stock(order), lambda _: None)
-    [job] = load_jobs(worker, run, unfinished_items(worker, run))
-    action = job.next_action()
+    [item] = load_items(worker, run, unfinished_items(worker, run))
+    action = item.next_action()
     assert action is not None
     assert action.step is Step.PLAN
-    assert not reuse(job, action)
+    assert reuse_step(worker, item, action) is None
     with pytest.raises(
         DeepSoundError, match=r"licence of borrowed-weights \(CC-BY-NC-4.0\) forbids commercial use"
     ):
-        perform(job, action, LAST_TRY)
+        run_step(worker, item, action, LAST_TRY)
 
 
 def test_what_was_made_with_refused_weights_is_not_reused(place: StoreUrls, borrowed: str, tmp_path: Path):
-    worker = worker_at(place)
+    worker = open_worker(place)
     clip = silent_clip(tmp_path / "reel.mp4", seconds=0.5)
     sources = collect([clip], tmp_path / "out").sources
 
-    def job_of(licence: str, *, loudness: bool = True) -> ItemInProgress:
+    def item_of(licence: str, *, loudness: bool = True) -> Item:
         settings = settings_from(
             generator=borrowed, licence=licence, loudness=loudness, fallback="rm", out=str(tmp_path / "out")
         )
         run, _ = begin_run(worker, settings.for_run(), sources, lambda _: None)
-        [job] = load_jobs(worker, run, unfinished_items(worker, run))
-        return job
+        [item] = load_items(worker, run, unfinished_items(worker, run))
+        return item
 
-    first = job_of("any")
+    first = item_of("any")
     for _ in (Step.PLAN, Step.GENERATE):
-        perform(first, first.next_action(), LAST_TRY)
-    again = job_of("any", loudness=False)
-    assert reuse(again, again.next_action())
-    assert reuse(again, again.next_action())
-    strict = job_of("commercial")
-    assert not reuse(strict, strict.next_action())
+        first = run_step(worker, first, first.next_action(), LAST_TRY)
+    again = item_of("any", loudness=False)
+    for _ in (Step.PLAN, Step.GENERATE):
+        again = reuse_step(worker, again, again.next_action())
+        assert again
+    strict = item_of("commercial")
+    assert reuse_step(worker, strict, strict.next_action()) is None

@@ -21,10 +21,12 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
 from deepsound.storage.folder_store import FolderStore
 from deepsound.storage.protocol import Artifact
-from tasks.operations.run_registration import begin_run, load_jobs, unfinished_items
-from tasks.runtime.item import ItemInProgress
+from tasks.operations.run_registration import begin_run
+from tasks.runtime.item import Item
 from tasks.runtime.run_settings import Source
-from tasks.steps.runner import LAST_TRY, perform, reuse
+from tasks.runtime.source_access import open_original
+from tasks.steps.recording import LAST_TRY
+from tasks.steps.runner import reuse_step, run_step
 from tests.archive_setup import Archive
 from tests.third_party_backends import install_plugin
 from tests.voiced_clips import silent_clip
@@ -47,18 +49,15 @@ class Plugin(Foley):
 """
 
 
-def only_job(archive: Archive, run: str) -> ItemInProgress:
-    [job] = load_jobs(archive.worker, run, unfinished_items(archive.worker, run))
-    return job
+def only_item(archive: Archive, run: str) -> Item:
+    [item] = archive.unfinished(run)
+    return item
 
 
-def take_step(job: ItemInProgress) -> ErrorCode | None:
-    """Its next one; the code it fails with."""
-    action = job.next_action()
-    assert action is not None
+def code_of_next_step(archive: Archive, item: Item) -> ErrorCode | None:
+    """The code that the next step fails with; None where it finishes."""
     try:
-        if not reuse(job, action):
-            perform(job, action, LAST_TRY)
+        assert archive.step(item) is not None
     except DeepSoundError as error:
         return error.code
     return None
@@ -91,46 +90,47 @@ def test_a_change_that_keeps_times_and_size_is_noticed(quiet_archive: Archive, w
         file.write(b"bytes")
     for reel in (red, green):
         os.utime(reel, LONG_AGO)
-    job = only_job(quiet_archive, quiet_archive.register(red))
+    item = only_item(quiet_archive, quiet_archive.register(red))
     if way == "put in its place":
         green.replace(red)
     else:
         red.write_bytes(green.read_bytes())
         os.utime(red, LONG_AGO)
-    assert take_step(job) is ErrorCode.SOURCE_CHANGED
+    assert code_of_next_step(quiet_archive, item) is ErrorCode.SOURCE_CHANGED
 
 
 def test_a_change_while_other_videos_were_still_read_is_noticed(quiet_archive: Archive):
     reel = silent_clip(quiet_archive.folder / "reel.mp4", seconds=0.4)
-    job = only_job(quiet_archive, quiet_archive.register(reel))
+    item = only_item(quiet_archive, quiet_archive.register(reel))
     with reel.open("ab") as file:
         file.write(b"more")
     os.utime(reel, LONG_AGO)
-    assert take_step(job) is ErrorCode.SOURCE_CHANGED
+    assert code_of_next_step(quiet_archive, item) is ErrorCode.SOURCE_CHANGED
 
 
 def test_a_change_while_a_step_reads_is_noticed(quiet_archive: Archive, monkeypatch: pytest.MonkeyPatch):
     reel = silent_clip(quiet_archive.folder / "reel.mp4", seconds=0.4)
     install_plugin(quiet_archive.folder / "site", "deepsound.generators", "meanwhile", MEANWHILE)
     monkeypatch.syspath_prepend(quiet_archive.folder / "site")
-    job = only_job(quiet_archive, quiet_archive.register(reel, generator="meanwhile"))
-    assert take_step(job) is None
-    assert take_step(job) is ErrorCode.SOURCE_CHANGED
+    item = only_item(quiet_archive, quiet_archive.register(reel, generator="meanwhile"))
+    planned = quiet_archive.step(item)
+    assert planned is not None
+    assert code_of_next_step(quiet_archive, planned) is ErrorCode.SOURCE_CHANGED
 
 
 def test_what_was_submitted_is_taken_from_the_store_where_another_file_lies_in_its_place(quiet_archive: Archive):
     reel = silent_clip(quiet_archive.folder / "reel.mp4", seconds=0.4)
     listed = quiet_archive.folder / "list.csv"
     listed.write_text(f"source\n{reel}\n", encoding="utf-8")
-    job = only_job(quiet_archive, quiet_archive.submit(listed, str(quiet_archive.out)))
-    with job.original() as here:
+    item = only_item(quiet_archive, quiet_archive.submit(listed, str(quiet_archive.out)))
+    with open_original(item, quiet_archive.worker.store) as here:
         assert here == reel, "while it is the same, the store need not be asked"
     for other in (b"another video of this name", b""):
         reel.write_bytes(other)
         os.utime(reel, LONG_AGO)
-        with job.original() as taken:
-            assert sha256_file(taken) == job.video_sha256
-    assert take_step(job) is None
+        with open_original(item, quiet_archive.worker.store) as taken:
+            assert sha256_file(taken) == item.video_sha256
+    assert code_of_next_step(quiet_archive, item) is None
 
 
 def test_a_folder_in_the_place_of_a_video_says_so(quiet_archive: Archive):
@@ -138,11 +138,9 @@ def test_a_folder_in_the_place_of_a_video_says_so(quiet_archive: Archive):
     folder.mkdir()
     listed = quiet_archive.folder / "list.csv"
     listed.write_text(f"source\n{folder}\n", encoding="utf-8")
-    job = only_job(quiet_archive, quiet_archive.register(listed))
-    action = job.next_action()
-    assert action is not None
+    item = only_item(quiet_archive, quiet_archive.register(listed))
     with pytest.raises(DeepSoundError, match="a folder, and nothing in it is part of this run"):
-        perform(job, action, LAST_TRY)
+        quiet_archive.step(item)
 
 
 def test_what_the_ledger_cannot_hold_of_one_video_is_its_failure_alone(quiet_archive: Archive):
@@ -164,15 +162,17 @@ def test_a_worker_that_lost_its_lease_delivers_nothing(quiet_archive: Archive):
     quiet_archive.work_through(quiet_archive.register(reel))
     with_another_name = quiet_archive.folder / "again.mp4"
     shutil.copyfile(reel, with_another_name)
-    job = only_job(quiet_archive, quiet_archive.register(with_another_name))
-    while (action := job.next_action()) is not None and action.step is not Step.PUBLISH:
-        assert reuse(job, action)
+    item = only_item(quiet_archive, quiet_archive.register(with_another_name))
+    while (action := item.next_action()) is not None and action.step is not Step.PUBLISH:
+        reused = reuse_step(quiet_archive.worker, item, action)
+        assert reused is not None
+        item = reused
     assert action is not None
     with quiet_archive.worker.ledger.write() as session:
-        assert claim(session, job.item_id, StepRef(Step.PUBLISH), OTHER, 60)
-    assert not reuse(job, action)
+        assert claim(session, item.id, StepRef(Step.PUBLISH), OTHER, 60)
+    assert reuse_step(quiet_archive.worker, item, action) is None
     with pytest.raises(DeepSoundError) as caught:
-        perform(job, action, LAST_TRY)
+        run_step(quiet_archive.worker, item, action, LAST_TRY)
     assert caught.value.code is ErrorCode.LEASE_LOST
     assert [path.name for path in quiet_archive.out.iterdir() if path.stem == "again"] == []
 
@@ -193,14 +193,13 @@ class TakenOverMeanwhile(FolderStore):
 
 def test_a_worker_that_lost_its_lease_while_it_worked_delivers_nothing(quiet_archive: Archive):
     reel = silent_clip(quiet_archive.folder / "reel.mp4", seconds=0.4)
-    job = only_job(quiet_archive, quiet_archive.register(reel))
-    while (action := job.next_action()) is not None and action.step is not Step.PUBLISH:
-        perform(job, action, LAST_TRY)
+    item = only_item(quiet_archive, quiet_archive.register(reel))
+    while (action := item.next_action()) is not None and action.step is not Step.PUBLISH:
+        item = run_step(quiet_archive.worker, item, action, LAST_TRY)
     assert action is not None
     store = TakenOverMeanwhile(quiet_archive.folder / "store")
-    store.take_over(quiet_archive.worker.ledger, job.item_id)
-    job.worker = replace(job.worker, store=store)
+    store.take_over(quiet_archive.worker.ledger, item.id)
     with pytest.raises(DeepSoundError) as caught:
-        perform(job, action, LAST_TRY)
+        run_step(replace(quiet_archive.worker, store=store), item, action, LAST_TRY)
     assert caught.value.code is ErrorCode.LEASE_LOST
     assert not quiet_archive.out.exists()

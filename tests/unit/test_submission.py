@@ -14,11 +14,13 @@ from deepsound.storage.bucket_files import bytes_used
 from deepsound.storage.location import InBucket
 from flows.scheduled_run import dub_on_schedule
 from tasks.operations.retention import sweep_orphans
-from tasks.operations.run_registration import held_back, load_jobs, unfinished_items
+from tasks.operations.run_activity import stop_reason
 from tasks.operations.submission import Submission, submit, take_stock
 from tasks.runtime.run_settings import Source
+from tasks.runtime.source_access import registered_sha256
 from tasks.runtime.stores import StoreUrls, using_stores
-from tasks.steps.runner import LAST_TRY, perform
+from tasks.steps.recording import LAST_TRY
+from tasks.steps.runner import run_step
 from tests.archive_setup import Archive
 from tests.s3_servers import S3Server, a_bucket_name
 from tests.voiced_clips import silent_clip
@@ -64,9 +66,9 @@ def test_what_the_store_has_and_what_is_done_needs_no_room(
     run = submitted(archive, *reels)
     assert bytes_used(bucket) > 2 * MEGABYTE
     assert submitted(archive, *reels) == run, "its sources are there, so there is room for the rest"
-    first, _ = load_jobs(archive.worker, run, unfinished_items(archive.worker, run))
+    first, _ = archive.unfinished(run)
     while (action := first.next_action()) is not None:
-        perform(first, action, LAST_TRY)
+        first = run_step(archive.worker, first, action, LAST_TRY)
     left = 1.6 * MEGABYTE
     monkeypatch.setenv("DEEPSOUND_STORE_QUOTA_GB", f"{(bytes_used(bucket) + left) / 10**9:f}")
     assert submitted(archive, *reels) == run, "there is room for the one that is not done"
@@ -82,9 +84,9 @@ def test_a_standing_order_leaves_a_run_that_was_stopped_and_a_person_takes_it_up
         record_event(session, run, kind, by="kim@desk")
     with using_stores(quiet_archive.place):
         assert asyncio.run(dub_on_schedule.fn(an_order(quiet_archive, reel).to_json())) == run
-    assert held_back(quiet_archive.worker, run) is not None
+    assert stop_reason(quiet_archive.worker, run) is not None
     assert submitted(quiet_archive, reel) == run
-    assert held_back(quiet_archive.worker, run) is None
+    assert stop_reason(quiet_archive.worker, run) is None
 
 
 def test_sources_that_housekeeping_took_for_orphans_are_stored_again(quiet_archive: Archive):
@@ -101,5 +103,5 @@ def test_sources_that_housekeeping_took_for_orphans_are_stored_again(quiet_archi
 
     run = submitted(quiet_archive, *reels, on_read=clear_up)
     assert sum(swept) == 1
-    jobs = load_jobs(quiet_archive.worker, run, unfinished_items(quiet_archive.worker, run))
-    assert all(quiet_archive.worker.store.has(job.registered) for job in jobs)
+    items = quiet_archive.unfinished(run)
+    assert all(quiet_archive.worker.store.has(registered_sha256(item)) for item in items)

@@ -19,10 +19,10 @@ from db.read.items import run_ids
 from deepsound.canonical_json import Json
 from deepsound.errors import BadSettingsError
 from deepsound.terminal_text import as_text, speakable
+from tasks.operations.run_activity import no_such_run
 from tasks.operations.run_audit import RunAudit, verify_books, verify_seals
-from tasks.operations.run_registration import no_such_run
 from tasks.operations.sealing import PUBLIC, kept_seals, seal_lines, trusted_keys
-from tasks.runtime.worker import Worker, reader_at
+from tasks.runtime.worker import Worker, open_existing_worker
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -42,7 +42,7 @@ def show(
 ) -> None:
     """Show everything the ledger holds on a video."""
     settings = settings_from(db=db)
-    ledger = reader_at(settings.place).ledger
+    ledger = open_existing_worker(settings.place).ledger
     with ledger.read() as session:
         items = item_evidence(session, sorted(find_items(session, known)))
     if not items:
@@ -70,7 +70,7 @@ def report(
     from tasks.report.build import write_report
 
     settings = settings_from(db=db, store=store)
-    write_report(reader_at(settings.place), runs, target)
+    write_report(open_existing_worker(settings.place), runs, target)
     say(f"report written to {target}")
 
 
@@ -86,7 +86,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Find every row and artifact that was changed, is missing or was added. Exit code 1 if there is any."""
-    worker = reader_at(settings_from(db=db, store=store).place)
+    worker = open_existing_worker(settings_from(db=db, store=store).place)
     of_seals = verify_seals(worker, [] if seals is None else kept_seals(seals))
     known = _known_runs(worker, runs, may_be_none=bool(of_seals))
     books = {run_id: verify_books(worker, run_id, rows_only=rows) for run_id in known}
@@ -109,7 +109,7 @@ def print_seals(
     db: Annotated[str | None, typer.Option(help="URL of the ledger's database.")] = None,
 ) -> None:
     """Print every seal, a line of JSON each: kept elsewhere, they show what is taken from the ledger's end."""
-    for line in seal_lines(reader_at(settings_from(db=db).place)):
+    for line in seal_lines(open_existing_worker(settings_from(db=db).place)):
         out.file.write(line + "\n")
 
 
@@ -120,7 +120,7 @@ def reconcile(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Account for every video of a run. Exit code 1 if one is still open, or something does not add up."""
-    worker = reader_at(settings_from(db=db).place)
+    worker = open_existing_worker(settings_from(db=db).place)
     with worker.ledger.read() as session:
         known = [(run_id, reconcile_run(session, run_id)) for run_id in _known_runs(worker, runs)]
     reconciled = {run_id: each for run_id, each in known if each is not None}

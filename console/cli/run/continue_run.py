@@ -9,7 +9,7 @@ from console.cli.settings import Settings
 from console.cli.terminal import EXIT_SOME_FAILED, out, say
 from db.write.run_events import find_submission
 from flows.local_run import drive_run
-from tasks.operations.run_registration import held_back, unfinished_items
+from tasks.operations.run_activity import stop_reason, unfinished_items
 from tasks.operations.run_results import read_results
 from tasks.runtime.worker import Worker
 
@@ -20,7 +20,7 @@ def go_on(worker: Worker, settings: Settings, run_id: str) -> None:
     Ends the command with EXIT_SOME_FAILED where the run is paused or cancelled, or one of them was not brought to
     a good end here.
     """
-    if (why := held_back(worker, run_id)) is not None:
+    if (why := stop_reason(worker, run_id)) is not None:
         say(why)
         raise typer.Exit(EXIT_SOME_FAILED)
     with worker.ledger.read() as session:

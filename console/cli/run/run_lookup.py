@@ -3,13 +3,13 @@
 from console.cli.settings import Settings, settings_from
 from db.read.items import run_ids
 from deepsound.errors import BadSettingsError
-from tasks.runtime.worker import Worker, reader_at
+from tasks.runtime.worker import Worker, open_existing_worker
 
 
 def place_of(db: str | None, store: str | None = None) -> tuple[Settings, Worker]:
     """Settings and books of a command on what is there. Raises DeepSoundError (BAD_SETTINGS, LEDGER_*)."""
     settings = settings_from(db=db, store=store)
-    return settings, reader_at(settings.place)
+    return settings, open_existing_worker(settings.place)
 
 
 def look_up_run(worker: Worker, known: str) -> str:

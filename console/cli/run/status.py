@@ -19,7 +19,7 @@ from db.write.worker_sessions import LiveWorkerSession, live_worker_sessions, wo
 from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind, Step
 from deepsound.terminal_text import speakable
-from tasks.operations.run_registration import no_such_run
+from tasks.operations.run_activity import no_such_run
 from tasks.runtime.worker import Worker
 
 _WORDS = frozenset({"run", "name", "registered", "state", "step"})

@@ -16,7 +16,7 @@ from console.cli.terminal import err, out, say
 from deepsound.errors import BadSettingsError
 from tasks.operations.submission import Priority, Submission, submit, take_stock
 from tasks.runtime.run_settings import Source
-from tasks.runtime.worker import Worker, worker_at
+from tasks.runtime.worker import Worker, open_worker
 
 
 def submit_run(
@@ -90,8 +90,8 @@ def submit_run(
     if cron is not None:
         _repeat(submission, cron, len(sources), as_json)
         return
-    run_id = _register(worker_at(settings.place), submission, sources)
-    _start(worker_at(settings.place), run_id)
+    run_id = _register(open_worker(settings.place), submission, sources)
+    _start(open_worker(settings.place), run_id)
     if as_json:
         out.file.write(json.dumps({"run": run_id, "items": len(sources)}) + "\n")
         return

@@ -12,7 +12,7 @@ from console.cli.run.status import read_status, status_page
 from console.cli.terminal import EXIT_DONE, EXIT_SOME_FAILED, out, say
 from db.write.run_events import RunState
 from deepsound.pipeline import OutcomeKind
-from tasks.operations.run_registration import held_back
+from tasks.operations.run_activity import stop_reason
 
 
 def watch_run(
@@ -30,6 +30,6 @@ def watch_run(
             status = read_status(worker, run_id)
             live.update(status_page(status), refresh=True)
     if not status.has_ended:
-        say(held_back(worker, run_id) or f"run {run_id} goes on")
+        say(stop_reason(worker, run_id) or f"run {run_id} goes on")
         raise typer.Exit(EXIT_SOME_FAILED)
     raise typer.Exit(EXIT_SOME_FAILED if status.progress.outcomes.get(OutcomeKind.FAILED) else EXIT_DONE)
