@@ -1,8 +1,8 @@
 """Reads, writes, resamples and aligns audio as a stream of blocks, in memory that does not grow with its length.
 
 Blocks are float32 arrays (samples, channels), full scale at ±1. Files written here are 32-bit float WAV
-(RF64 beyond 4 GB) whose bytes depend on the samples alone. Only sound files that this program wrote are read here;
-the sound of a source is decoded in the sandbox.
+(RF64 beyond 4 GB) whose bytes depend on the samples alone. The audio of a source video is decoded in the sandbox:
+see `extract_audio`.
 """
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
@@ -32,7 +32,7 @@ _SILENT_BLOCK = 1 << 16  # samples
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """What a sound file holds: sampling rate in Hz, channels, length in samples."""
+    """Format of a sound file: sampling rate in Hz, number of channels, length in samples."""
 
     sample_rate: int
     channels: int
@@ -40,32 +40,32 @@ class AudioFormat:
 
     @property
     def duration(self) -> float:
-        """Length in seconds."""
+        """The length in seconds."""
         return self.samples / self.sample_rate
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractedAudio(AudioFormat):
-    """Format of an extracted track, and how many of the source's packets could not be decoded."""
+    """Format of an extracted audio track, and how many of the source's packets could not be decoded."""
 
     damaged_packets: int = 0
 
 
 def audio_format(path: Path) -> AudioFormat:
-    """Format of a sound file. Raises DeepSoundError (SOURCE_MISSING, SOURCE_EMPTY, SOURCE_NOT_MEDIA)."""
+    """Return the format of a sound file. Raises what `check_source` raises, and SourceNotMediaError."""
     with _opened(path) as file:
         return AudioFormat(file.samplerate, file.channels, file.frames)
 
 
 def read_blocks(path: Path, block_samples: int) -> Iterator[Block]:
-    """The sound in blocks of `block_samples`, the last one shorter. Raises what `audio_format` raises."""
+    """Yield a sound file in blocks of `block_samples`; the last may be shorter. Raises as `audio_format` does."""
     with _opened(path) as file:
         while len(block := _read(file, block_samples)):
             yield block
 
 
 def read_span(path: Path, start_sample: int, stop_sample: int) -> Block:
-    """Samples [start_sample, stop_sample) of a sound file; the end of the file cuts them short."""
+    """Return samples [start_sample, stop_sample) of a sound file, as far as the file has them."""
     with _opened(path) as file:
         start = min(max(start_sample, 0), file.frames)
         file.seek(start)
@@ -73,7 +73,7 @@ def read_span(path: Path, start_sample: int, stop_sample: int) -> Block:
 
 
 def read_mono(path: Path, sample_rate: int, block_seconds: float) -> Iterator[NDArray[np.float32]]:
-    """The mean of the channels at `sample_rate`, in blocks (n,) of `block_seconds`, the last one shorter."""
+    """Yield the mean of the channels at `sample_rate`, in blocks (n,) of `block_seconds`."""
     native = audio_format(path)
     mono = (
         block.mean(axis=1, keepdims=True)
@@ -85,44 +85,44 @@ def read_mono(path: Path, sample_rate: int, block_seconds: float) -> Iterator[ND
 
 
 def regrouped(blocks: Iterable[Block], block_samples: int) -> Iterator[Block]:
-    """The same samples in blocks of `block_samples`, the last one shorter."""
-    held: list[Block] = []
+    """Yield the same samples in blocks of `block_samples`; the last may be shorter."""
+    pending: list[Block] = []
     count = 0
     for block in blocks:
-        held.append(block)
+        pending.append(block)
         count += len(block)
         if count < block_samples:
             continue
-        joined = np.concatenate(held)
+        joined = np.concatenate(pending)
         whole = count - count % block_samples
         yield from np.split(joined[:whole], whole // block_samples)
-        held, count = [joined[whole:]], count - whole
+        pending, count = [joined[whole:]], count - whole
     if count:
-        yield np.concatenate(held)
+        yield np.concatenate(pending)
 
 
 def resampled_blocks(blocks: Iterable[Block], source_rate: int, target_rate: int) -> Iterator[Block]:
-    """`blocks` at `target_rate`, band-limited (soxr, high quality), in step with the source.
+    """Yield `blocks` resampled to `target_rate` without delay (soxr, high quality).
 
-    Of n samples in, round(n * target_rate / source_rate) come out. Equal rates pass through untouched.
+    n samples give round(n * target_rate / source_rate). At equal rates the blocks pass unchanged.
     """
     if source_rate == target_rate:
         yield from blocks
         return
     stream: soxr.ResampleStream | None = None
-    taken = given = channels = 0
+    read = written = channels = 0
     for block in blocks:
         if stream is None:
             channels = block.shape[1]
             stream = soxr.ResampleStream(source_rate, target_rate, channels, dtype="float32")
-        taken += len(block)
+        read += len(block)
         out = stream.resample_chunk(np.ascontiguousarray(block, np.float32))
-        given += len(out)
+        written += len(out)
         if len(out):
             yield out
     if stream is not None:
         tail = stream.resample_chunk(np.zeros((0, channels), np.float32), last=True)
-        yield _exactly(tail, max(round(taken * target_rate / source_rate) - given, 0))
+        yield _exactly(tail, max(round(read * target_rate / source_rate) - written, 0))
 
 
 def _exactly(block: Block, samples: int) -> Block:
@@ -132,17 +132,18 @@ def _exactly(block: Block, samples: int) -> Block:
 def place_audio(
     pieces: Iterable[tuple[int | None, Block]], samples: int, channels: int, slack: int
 ) -> Iterator[Block]:
-    """Blocks of exactly `samples` samples in all, from pieces that each begin at a sample of the same clock.
+    """Yield blocks of exactly `samples` samples in total, from pieces that each begin at a given sample.
 
-    Time before, between and after the pieces is silent; what lies before sample 0, past the end, or over an
-    earlier piece is cut. A piece at most `slack` samples off the end of the one before continues it (containers
-    round times), and so does one without a time.
+    Gaps before, between and after the pieces are silent; what lies before sample 0, past the end, or over an
+    earlier piece is cut. A piece that begins at most `slack` samples off the end of the previous one continues it
+    (containers round times), and so does a piece without a time.
     """
     written = 0
     expected = 0
     first = True
-    for at, block in pieces:
-        begin = expected if at is None or (not first and abs(at - expected) <= slack) else at
+    for start, block in pieces:
+        is_next = start is None or (not first and abs(start - expected) <= slack)
+        begin = expected if start is None or is_next else start
         first, expected = False, begin + len(block)
         kept = block[max(written - begin, 0) : max(samples - begin, 0)]
         if not len(kept):
@@ -154,23 +155,23 @@ def place_audio(
 
 
 def silence(samples: int, channels: int) -> Iterator[Block]:
-    """So many samples of silence, in blocks of bounded size."""
+    """Yield `samples` samples of silence, in blocks of bounded size."""
     for begin in range(0, samples, _SILENT_BLOCK):
         yield np.zeros((min(_SILENT_BLOCK, samples - begin), channels), np.float32)
 
 
 def write_float_wav(target: Path, sample_rate: int, channels: int, blocks: Iterable[Block]) -> int:
-    """Write blocks (samples, channels) as 32-bit float WAV, whole or not at all; returns the samples written.
+    """Write blocks (samples, channels) as 32-bit float WAV, atomically; return the number of samples written.
 
-    Raises DeepSoundError (DISK_FULL, OUTPUT_NOT_WRITABLE), ValueError for a block with other channels.
+    Raises DiskFullError, OutputNotWritableError, and ValueError for a block with another number of channels.
     """
     with replacing(target) as partial:
         return fill_float_wav(partial, sample_rate, channels, blocks)
 
 
 def fill_float_wav(path: Path, sample_rate: int, channels: int, blocks: Iterable[Block]) -> int:
-    """What `write_float_wav` does, to a file that has no reader yet. Raises OSError too."""
-    # rf64 "auto" keeps a plain RIFF header up to 4 GB; bitexact leaves out the writer's name and version.
+    """Do what `write_float_wav` does to a file that nobody reads yet. Raises OSError and ValueError."""
+    # rf64 "auto" keeps a plain RIFF header up to 4 GB; bitexact omits the writer's name and version.
     with av.open(media_url(path), "w", format="wav", container_options={"rf64": "auto"}) as container:
         container.flags |= Flags.bitexact.value
         return _encode_float(container, sample_rate, channels, blocks)
@@ -193,7 +194,7 @@ def _encode_float(container: OutputContainer, sample_rate: int, channels: int, b
 
 
 def packed_frame(block: Block, sample_rate: int, layout: str, at_sample: int) -> AudioFrame:
-    """A block as a frame whose presentation time is `at_sample` / `sample_rate`."""
+    """Return a block as a frame whose presentation time is `at_sample` / `sample_rate`."""
     samples = np.ascontiguousarray(block, np.float32).reshape(1, -1)
     frame = AudioFrame.from_ndarray(samples, format="flt", layout=layout)
     frame.sample_rate = sample_rate
@@ -202,7 +203,7 @@ def packed_frame(block: Block, sample_rate: int, layout: str, at_sample: int) ->
 
 
 def channel_layout(channels: int) -> str:
-    """FFmpeg's name of the usual layout of so many channels; an unnamed one beyond 7.1."""
+    """Return FFmpeg's name of the usual layout for a number of channels; beyond 7.1 the layouts are unnamed."""
     names = ("mono", "stereo", "2.1", "4.0", "5.0", "5.1", "6.1", "7.1")
     return names[channels - 1] if channels <= len(names) else f"{channels} channels"
 

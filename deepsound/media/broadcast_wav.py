@@ -1,4 +1,4 @@
-"""The deliverable sound file: 24-bit, 48 kHz Broadcast WAV (EBU Tech 3285)."""
+"""Writes the deliverable sound file: 24-bit, 48 kHz Broadcast WAV (EBU Tech 3285)."""
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,10 @@ _FULL_SCALE: Final = 1 << 23
 
 @dataclass(frozen=True, slots=True)
 class BextMetadata:
-    """What the bext chunk says, in ASCII, cut to 256, 32 and 32 characters; `coding_history`: a line a process."""
+    """The bext chunk's texts, stored as ASCII and cut to 256, 32 and 32 characters.
+
+    `coding_history` has one line for each process that the sound went through.
+    """
 
     description: str
     originator: str
@@ -32,11 +35,11 @@ class BextMetadata:
     coding_history: tuple[str, ...] = ()
 
 
-def write_bwf(source: Path, target: Path, duration: float, notes: BextMetadata) -> int:
-    """Write a sound file as the master, exactly round(duration * 48000) samples long, and return that length.
+def write_bwf(source: Path, target: Path, duration: float, metadata: BextMetadata) -> int:
+    """Write a sound file as Broadcast WAV of exactly round(duration * 48000) samples, and return that length.
 
-    Shorter sound is followed by silence, longer sound is cut, and samples beyond full scale are held at it. The
-    same sound and notes give the same bytes. Raises DeepSoundError as reading and writing do.
+    Shorter sound is padded with silence, longer sound is cut, and samples beyond full scale are clipped. Equal
+    sound and metadata give equal bytes. Raises what `audio_format` and `replacing` raise.
     """
     sound = audio_format(source)
     samples = round(duration * MASTER_RATE)
@@ -48,7 +51,7 @@ def write_bwf(source: Path, target: Path, duration: float, notes: BextMetadata) 
         options = {"write_bext": "1", "rf64": "auto"}
         with av.open(media_url(partial), "w", format="wav", container_options=options) as container:
             container.flags |= Flags.bitexact.value
-            container.metadata.update(_bext(notes, sound.channels))
+            container.metadata.update(_bext(metadata, sound.channels))
             stream = container.add_stream("pcm_s24le", rate=MASTER_RATE, layout=layout)
             container.start_encoding()
             for frame in _frames(blocks, layout):
@@ -68,21 +71,21 @@ def _frames(blocks: Iterable[Block], layout: str) -> Iterator[AudioFrame]:
 
 
 def _quantised(block: Block) -> NDArray[np.int32]:
-    """24-bit samples in the upper bits of 32. No dither: at 24 bits it would only put noise into silence."""
+    """Return 24-bit samples in the upper bits of 32, without dither: it would only add noise to silence."""
     scaled = np.rint(block.astype(np.float64) * _FULL_SCALE)
-    held = np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int32)
-    return np.ascontiguousarray(held << 8)
+    clipped = np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int32)
+    return np.ascontiguousarray(clipped << 8)
 
 
-def _bext(notes: BextMetadata, channels: int) -> dict[str, str]:
+def _bext(metadata: BextMetadata, channels: int) -> dict[str, str]:
     width = {1: "mono", 2: "stereo"}.get(channels, "multitrack")
-    lines = (*notes.coding_history, f"A=PCM,F={MASTER_RATE},W=24,M={width}")
+    lines = (*metadata.coding_history, f"A=PCM,F={MASTER_RATE},W=24,M={width}")
     return {
-        "description": _ascii(notes.description, 256),
-        "originator": _ascii(notes.originator, 32),
-        "originator_reference": _ascii(notes.originator_reference, 32),
-        "origination_date": f"{notes.originated:%Y-%m-%d}",
-        "origination_time": f"{notes.originated:%H:%M:%S}",
+        "description": _ascii(metadata.description, 256),
+        "originator": _ascii(metadata.originator, 32),
+        "originator_reference": _ascii(metadata.originator_reference, 32),
+        "origination_date": f"{metadata.originated:%Y-%m-%d}",
+        "origination_time": f"{metadata.originated:%H:%M:%S}",
         "time_reference": "0",
         "coding_history": "".join(f"{_ascii(line, 250)}\r\n" for line in lines),
     }

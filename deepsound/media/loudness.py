@@ -1,4 +1,4 @@
-"""Programme loudness and true peak (ITU-R BS.1770-5), and normalisation to EBU R 128."""
+"""Measures programme loudness and true peak (ITU-R BS.1770-5), and normalises them to EBU R 128."""
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 import math
@@ -30,19 +30,21 @@ R128_LUFS: Final = -23.0
 R128_PEAK_DBTP: Final = -1.0
 R128_TOLERANCE_LU: Final = 0.2
 
-_GATE_LUFS: Final = -70.0  # the absolute gate: what never rises above it has no loudness
+_GATE_LUFS: Final = -70.0  # the absolute gate of BS.1770; sound that stays below it has no loudness
 _OVERSAMPLING: Final = 4
-_TAIL_SECONDS: Final = 0.2  # of silence, so that the meter's last step covers the last sample
+_TAIL_SECONDS: Final = 0.2  # silence added so that the meter's last step covers the last sample
 _PASSES: Final = 8
-_AIM_LU: Final = 0.05
+_GOAL_LU: Final = 0.05  # deviation from the target at which the passes stop
 _MARGIN_DB: Final = 0.1
-_LEAST_EFFECT: Final = 0.25
+_LEAST_EFFECT: Final = 0.25  # share of a rise in gain that must arrive as loudness
 
 
 @dataclass(frozen=True, slots=True)
 class Loudness:
-    """`integrated_lufs` is None for sound too quiet or too short (under 0.4 s) to have one; `true_peak_dbtp` is
-    None for digital silence.
+    """Integrated loudness in LUFS and true peak in dBTP.
+
+    `integrated_lufs` is None for sound that is too quiet or too short (under 0.4 s) to have a loudness;
+    `true_peak_dbtp` is None for digital silence.
     """
 
     integrated_lufs: float | None
@@ -51,7 +53,7 @@ class Loudness:
 
 @dataclass(frozen=True, slots=True)
 class Normalised:
-    """What normalisation did: measured before and after, the gain applied, and whether peaks were limited."""
+    """Result of `normalise`: measurements before and after, the gain applied, and whether peaks were limited."""
 
     before: Loudness
     after: Loudness
@@ -60,7 +62,7 @@ class Normalised:
 
     @property
     def within_r128(self) -> bool:
-        """Whether the result has a loudness within the tolerance of R 128 and keeps under its true peak."""
+        """Whether the result's loudness and true peak are within the limits of R 128."""
         loudness, peak = self.after.integrated_lufs, self.after.true_peak_dbtp
         return (
             loudness is not None
@@ -70,7 +72,7 @@ class Normalised:
 
 
 def measure_loudness(path: Path) -> Loudness:
-    """Loudness and true peak of a sound file. Raises DeepSoundError as reading does."""
+    """Measure a sound file. Raises what `audio_format` raises."""
     sound = audio_format(path)
     integrated: float | None = None
     highest = [0.0]
@@ -88,13 +90,13 @@ def measure_loudness(path: Path) -> Loudness:
 def normalise(source: Path, target: Path) -> Normalised:
     """Write `source` at -23 LUFS with a true peak of at most -1 dBTP, as float WAV of the same length.
 
-    One gain does it where peaks allow; else a look-ahead limiter, working at four times the sampling rate, holds
-    them. Sound made of little but peaks, which a limiter takes away again, stays below -23 LUFS, and the result
-    says so. Sound without a loudness (silence) keeps its level. Raises DeepSoundError as reading and writing do.
+    Applies one gain, and where peaks would exceed the limit, a look-ahead limiter at four times the sampling rate.
+    Sound that consists mostly of peaks may stay below -23 LUFS, which the result reports. Sound without a loudness
+    keeps its level. Raises what `audio_format` and `write_float_wav` raise.
     """
     before = measure_loudness(source)
     gain = 0.0 if before.integrated_lufs is None else R128_LUFS - before.integrated_lufs
-    limit = R128_PEAK_DBTP - _MARGIN_DB if _over(before, gain) else None
+    limit = R128_PEAK_DBTP - _MARGIN_DB if _exceeds_peak(before, gain) else None
     with replacing(target) as partial:
         after = _render(source, partial, gain, limit)
         last: tuple[float, Loudness] | None = None
@@ -103,7 +105,7 @@ def normalise(source: Path, target: Path) -> Normalised:
             miss = R128_LUFS - (after.integrated_lufs or R128_LUFS)
             if excess > 0:
                 limit = R128_PEAK_DBTP - _MARGIN_DB if limit is None else limit - excess - _MARGIN_DB
-            elif abs(miss) > _AIM_LU and not _futile(last, (gain, after)):
+            elif abs(miss) > _GOAL_LU and not _is_futile(last, (gain, after)):
                 last = gain, after
                 gain += miss
             else:
@@ -112,8 +114,8 @@ def normalise(source: Path, target: Path) -> Normalised:
     return Normalised(before, after, gain, limit is not None)
 
 
-def _futile(last: tuple[float, Loudness] | None, now: tuple[float, Loudness]) -> bool:
-    """Whether the limiter took nearly all of the last rise in gain away again: more would only crush peaks."""
+def _is_futile(last: tuple[float, Loudness] | None, now: tuple[float, Loudness]) -> bool:
+    """Whether the limiter cancelled most of the last rise in gain, so that more gain would only flatten peaks."""
     if now[1].integrated_lufs is None:
         return True
     if last is None or last[1].integrated_lufs is None:
@@ -122,7 +124,7 @@ def _futile(last: tuple[float, Loudness] | None, now: tuple[float, Loudness]) ->
     return rise > 0 and now[1].integrated_lufs - last[1].integrated_lufs < _LEAST_EFFECT * rise
 
 
-def _over(before: Loudness, gain: float) -> bool:
+def _exceeds_peak(before: Loudness, gain: float) -> bool:
     return before.true_peak_dbtp is not None and before.true_peak_dbtp + gain > R128_PEAK_DBTP
 
 
@@ -137,7 +139,7 @@ def _render(source: Path, target: Path, gain_db: float, limit_dbtp: float | None
 
 
 def _limited(blocks: Iterable[Block], sound: AudioFormat, limit_dbtp: float) -> Iterator[Block]:
-    """The blocks with true peaks held under a limit, as long and in step."""
+    """Yield the blocks with true peaks kept below a limit, without delay and of the same length."""
     fast = sound.sample_rate * _OVERSAMPLING
     limit = 10 ** (limit_dbtp / 20)
     arguments = f"limit={limit:.6f}:attack=5:release=80:level=false:latency=true"
@@ -147,12 +149,13 @@ def _limited(blocks: Iterable[Block], sound: AudioFormat, limit_dbtp: float) -> 
 
 
 def _metered(path: Path, sound: AudioFormat, highest: list[float]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The meter's readings, each with the sample up to which it holds.
+    """Yield the meter's readings, each with the number of samples it covers.
 
-    The meter rounds peaks to a thousandth of full scale, so sample peaks are added to `highest` for quiet sound.
+    The meter rounds peaks to a thousandth of full scale, so the exact sample peaks are added to `highest`, for
+    quiet sound.
     """
     tail = silence(round(_TAIL_SECONDS * sound.sample_rate), sound.channels)
-    blocks = _watched(chain(read_blocks(path, sound.sample_rate), tail), highest)
+    blocks = _recording_peaks(chain(read_blocks(path, sound.sample_rate), tail), highest)
     arguments = "peak=true:metadata=1"
     for frame in _filtered(blocks, sound.sample_rate, sound.channels, "ebur128", arguments):
         if "lavfi.r128.I" in frame.metadata:
@@ -160,7 +163,7 @@ def _metered(path: Path, sound: AudioFormat, highest: list[float]) -> Iterator[t
             yield round((frame.pts or 0) * tick * sound.sample_rate) + frame.samples, frame.metadata
 
 
-def _watched(blocks: Iterable[Block], highest: list[float]) -> Iterator[Block]:
+def _recording_peaks(blocks: Iterable[Block], highest: list[float]) -> Iterator[Block]:
     for block in blocks:
         highest.append(float(np.abs(block).max(initial=0.0)))
         yield block

@@ -1,9 +1,8 @@
-"""What one pass over the picture yields.
+"""Observers: how backends say which frames they need, and what one decoding pass yields.
 
-A video is decoded once. Backends say beforehand what they need to see by handing in observers; the decoder
-feeds every observer the frames it asked for, in presentation order, in blocks, so an hour of video needs no
-more memory than a minute. What the observers keep are small arrays, stored as an artifact and shared by all
-later steps and every retry.
+A video is decoded once. Backends pass in their observers beforehand; the decoder gives every observer the frames
+of its sampling, in presentation order and in blocks, so that memory does not grow with the length of the video.
+The observations are small arrays. They are stored as an artifact, and all later steps and retries share them.
 """
 
 import math
@@ -17,34 +16,31 @@ from numpy.typing import NDArray
 
 from deepsound.media.media_info import VideoInfo
 
-_INSTANT = 1e-6  # seconds; instants and frame times this close are the same
+_TOLERANCE = 1e-6  # seconds; sampling instants and frame times this close count as equal
+_HELD_SECONDS = 1.0  # a frame shown for longer counts as a still picture
 
 Observation = Mapping[str, NDArray[np.generic]]
-"""Named arrays an observer kept, e.g. {"time": (n,), "score": (n,)}."""
-
-
-_HELD_SECONDS = 1.0
-"""A frame shown for longer stands for the time it is shown, whatever is chosen: it is a still picture."""
+"""Named arrays that an observer recorded, e.g. {"time": (n,), "score": (n,)}."""
 
 
 class FrameChoice(StrEnum):
-    """Which frame stands for an instant."""
+    """Which frame stands for a sampling instant."""
 
     CURRENT = "current"
-    """The last that began by then: what a viewer sees."""
+    """The last one that began by then: what a viewer sees."""
     NEXT = "next"
-    """The first that begins then or later, unless one is held: what networks were trained on."""
+    """The first one that begins then or later, unless a frame is held: what MMAudio's networks were trained on."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameSampling:
-    """Which frames an observer sees.
+    """Which frames an observer gets.
 
-    `rate`: frames a second of presentation time; None is every shown frame. For a rate, the frame that `choice`
-    has stand for k / rate seconds is handed over for k = 0, 1, ...; a frame that stands for several of those
-    instants is handed over once. So is a held one, if others are chosen by those that follow.
-    `long_side`: longest side in pixels, aspect kept (rotation and sample aspect ratio applied first);
-    smaller frames stay as they are; None is full size.
+    - `rate`: sampling instants per second of presentation time; None selects every shown frame. For the instants
+      k / rate (k = 0, 1, ...) the observer gets the frame that `choice` names, and a frame that stands for several
+      instants once. With `FrameChoice.NEXT` it also gets every held frame.
+    - `long_side`: longest side in pixels, after rotation and sample aspect ratio, with the aspect kept. Smaller
+      frames keep their size; None is full size.
     """
 
     rate: float | None
@@ -53,56 +49,56 @@ class FrameSampling:
 
 
 def scaled_size(info: VideoInfo, long_side: int | None) -> tuple[int, int]:
-    """(width, height) of frames whose longer side is at most `long_side`; they are never enlarged."""
+    """Return (width, height) of frames whose longest side is at most `long_side`; frames are never enlarged."""
     longest = max(info.width, info.height)
     scale = 1.0 if long_side is None else min(1.0, long_side / longest)
     return max(round(info.width * scale), 1), max(round(info.height * scale), 1)
 
 
 def is_current_at_instant(rate: float | None, time: float, until: float) -> bool:
-    """Whether a frame shown during [time, until) is the one on show at some k / rate; None is every frame."""
+    """Whether a frame shown during [time, until) is shown at some instant k / rate; always true for None."""
     if rate is None:
         return True
-    instant = np.ceil((time - _INSTANT) * rate) / rate
-    return bool(instant < until - _INSTANT)
+    instant = np.ceil((time - _TOLERANCE) * rate) / rate
+    return bool(instant < until - _TOLERANCE)
 
 
 def instants_through(rate: float, time: float) -> int:
-    """How many of the instants 0, 1 / rate, ... have come by `time`, itself included."""
-    return math.floor((time + _INSTANT) * rate) + 1
+    """Return how many of the instants 0, 1 / rate, ... are at most `time`."""
+    return math.floor((time + _TOLERANCE) * rate) + 1
 
 
 def instants_before(rate: float, time: float) -> int:
-    """How many of the instants 0, 1 / rate, ... come before `time`."""
-    return math.ceil((time - _INSTANT) * rate)
+    """Return how many of the instants 0, 1 / rate, ... are less than `time`."""
+    return math.ceil((time - _TOLERANCE) * rate)
 
 
 def is_held(time: float, until: float) -> bool:
-    """Whether a frame shown during [time, until) is a still picture, whatever is chosen."""
-    return until - time > _HELD_SECONDS + _INSTANT
+    """Whether a frame shown during [time, until) counts as a still picture, which stands for all of that time."""
+    return until - time > _HELD_SECONDS + _TOLERANCE
 
 
 def longest_step(rate: float) -> float:
-    """Seconds between two frames handed over as `NEXT` at `rate`, beyond which the former was held."""
-    return _HELD_SECONDS + 1 / rate + _INSTANT
+    """Return the largest difference in seconds of two successive `NEXT` frames at `rate` if none is held."""
+    return _HELD_SECONDS + 1 / rate + _TOLERANCE
 
 
 class Observer(Protocol):
-    """Watches one video go by. One instance sees one video."""
+    """Gets the frames of one video and records an observation. Each instance serves one decoding pass."""
 
     @property
     def name(self) -> str:
-        """Key of its observation; two observers of one pass never share it."""
+        """The key of its observation, unique within a decoding pass."""
         ...
 
     @property
     def version(self) -> str:
-        """Changes whenever the observation it would make changes; part of the step key."""
+        """Part of the step key; changes whenever the observation of the same video would change."""
         ...
 
     @property
     def sampling(self) -> FrameSampling:
-        """Which frames it wants."""
+        """Which frames it gets."""
         ...
 
     def see(self, frames: NDArray[np.uint8], times: NDArray[np.float64]) -> None:
@@ -110,25 +106,25 @@ class Observer(Protocol):
         ...
 
     def finish(self) -> Observation:
-        """What it kept, once the last frame was seen."""
+        """Return the observation. Called once, after the last block."""
         ...
 
 
 @runtime_checkable
 class EndAwareObserver(Protocol):
-    """What an observer may be besides: one for which the last frame counts for as long as it is on show."""
+    """An observer that also needs to know how long the last frame is shown."""
 
     def shown_until(self, time: float) -> None:
-        """The last frame is on show until `time`, in seconds. Called once, before `finish`."""
+        """Take the time in seconds until which the last frame is shown. Called once, before `finish`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """A video after its one pass: what it is, and what the observers kept, by observer name.
+    """A video after its decoding pass: its description, and the observations by observer name.
 
-    `decoder` names what decoded it ("decord" or "pyav"); `frames` counts the frames it gave. `damage` is None for
-    a sound file, else one line on what could not be shown.
+    `decoder` names what decoded it ("decord", "pyav", or "decord, then pyav"), `frames` counts the decoded frames,
+    and `damage` describes in one line what could not be shown, or is None.
     """
 
     info: VideoInfo

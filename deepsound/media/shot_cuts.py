@@ -1,4 +1,4 @@
-"""Where one shot ends and the next begins, found while the video is decoded."""
+"""Finds the cuts between shots while the video is decoded."""
 # PySceneDetect has annotations, but does not say so.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 
@@ -12,15 +12,15 @@ from deepsound.media.observers import FrameSampling, Observation
 
 CUTS_OBSERVATION = "cuts"
 _LONG_SIDE = 320
-_BETWEEN_FRAMES = 1.0
-"""The detector counts frames; it is told one a second, so that its times are their numbers."""
+_DETECTOR_RATE = 1.0
+"""The detector counts frames; at one frame per second its times are frame numbers."""
 
 
 class CutObserver:
-    """Keeps `time` (n,): the presentation times in seconds of the frames that open a shot, but for the first.
+    """Records `time` (n,): the presentation times in seconds of the first frames of all shots but the first.
 
-    PySceneDetect's adaptive detector: a change of content that stands out from the frames around it. Fades and
-    dissolves are no cuts.
+    Uses PySceneDetect's adaptive detector: a cut is a change of content that exceeds that of the frames around it.
+    Fades and dissolves are not cuts.
     """
 
     name = CUTS_OBSERVATION
@@ -37,12 +37,12 @@ class CutObserver:
         """Take a block: RGB (n, height, width, 3), and presentation times (n,) in seconds."""
         self._times.append(times)
         for frame in frames:
-            now = FrameTimecode(self._seen, _BETWEEN_FRAMES)
+            now = FrameTimecode(self._seen, _DETECTOR_RATE)
             cuts = self._detector.process_frame(now, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
             self._cuts.extend(int(cut.frame_num) for cut in cuts)
             self._seen += 1
 
     def finish(self) -> Observation:
-        """The cuts, in order."""
+        """Return the times of the cuts, in order."""
         times = np.concatenate(self._times) if self._times else np.zeros(0)
         return {"time": times[self._cuts]}

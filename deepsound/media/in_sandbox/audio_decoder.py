@@ -1,4 +1,4 @@
-"""A file's own sound, decoded and laid on the picture's clock."""
+"""Decodes a file's audio stream and aligns it with the picture's clock."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,22 +16,22 @@ from av.packet import Packet
 from deepsound.media.audio import Block, place_audio
 from deepsound.media.in_sandbox.demux import check_memory, demux
 
-_JITTER = 0.010  # seconds by which the times of adjoining packets may be off before they count as a gap
-_RUN_UP = 1  # second: what a decoder has heard before changes what it makes of a packet, for a tenth of it at most
+_JITTER = 0.010  # seconds by which the times of adjacent packets may differ before they count as a gap
+_RUN_UP = 1  # second; a decoder's output depends on packets up to a tenth of that earlier
 
 
 @dataclass(slots=True)
 class AudioDecoder:
-    """The decoded pieces of an audio stream, each with its presentation time; iterate once.
+    """Yields the decoded pieces of an audio stream, each with its presentation time in seconds; iterate once.
 
-    `sample_rate` and `channels` are those of the first decoded frame and known from the first piece on; a stream
-    that changes either midway is converted to them. `damaged_packets` counts what could not be decoded. Packets
-    well outside of `wanted`, a span in seconds on the container's clock, are not decoded.
+    `sample_rate` and `channels` are set from the first decoded frame; where a stream changes them midway, its
+    pieces are converted. `damaged_packets` counts packets and frames that could not be decoded. Packets far
+    outside `span` (seconds on the container's clock) are skipped.
     """
 
     container: InputContainer
     stream: AudioStream
-    wanted: tuple[Fraction, Fraction] | None = None
+    span: tuple[Fraction, Fraction] | None = None
     sample_rate: int = 0
     channels: int = 0
     damaged_packets: int = 0
@@ -40,7 +40,7 @@ class AudioDecoder:
     _shape: tuple[str, str, int] | None = field(default=None)
 
     def __iter__(self) -> Iterator[tuple[Fraction | None, Block]]:
-        packets = filter(self._is_wanted, demux(self.container, self.stream))
+        packets = filter(self._is_in_span, demux(self.container, self.stream))
         while True:
             try:
                 packet = next(packets, None)
@@ -60,11 +60,11 @@ class AudioDecoder:
                     continue
                 yield _time(frame), samples
 
-    def _is_wanted(self, packet: "Packet[AudioStream]") -> bool:
-        if self.wanted is None or packet.pts is None:
+    def _is_in_span(self, packet: "Packet[AudioStream]") -> bool:
+        if self.span is None or packet.pts is None:
             return True
         time = packet.pts * packet.time_base
-        return self.wanted[0] - _RUN_UP <= time <= self.wanted[1] + _RUN_UP
+        return self.span[0] - _RUN_UP <= time <= self.span[1] + _RUN_UP
 
     def _samples(self, frame: AudioFrame) -> Block:
         if not self.sample_rate:
@@ -85,36 +85,35 @@ def _time(frame: AudioFrame) -> Fraction | None:
 
 @dataclass(frozen=True, slots=True)
 class AlignedAudio:
-    """Sound laid on the picture's clock: `samples` in all, in `blocks` that can be taken once."""
+    """Audio that starts at a given time of the picture: `samples` in total, in `blocks` to iterate once."""
 
     rate: int
     channels: int
     samples: int
     blocks: Iterator[Block]
-    decoded: AudioDecoder
+    decoder: AudioDecoder
 
 
 def decode_between(
-    container: InputContainer, stream: AudioStream, begin: Fraction, end: Fraction, *, only: bool
+    container: InputContainer, stream: AudioStream, begin: Fraction, end: Fraction, *, skip_outside: bool
 ) -> AlignedAudio | None:
-    """What is heard between two times in seconds on the container's clock; None where none of it can be decoded.
+    """Return the audio between two times in seconds on the container's clock; None if all of it is damaged.
 
-    With `only`, packets that are heard well outside are not decoded where the container tells times to the sample;
-    where it rounds them, only what was heard from the beginning on tells which sample is which.
+    With `skip_outside`, packets far outside are not decoded if the container stores times to the sample. Where it
+    rounds them, the position of a sample follows only from all samples before it, so all packets are decoded.
     """
-    tells = stream.time_base is not None and stream.time_base * stream.codec_context.sample_rate <= 1
-    decoded = AudioDecoder(container, stream, (begin, end) if only and tells else None)
-    pieces = iter(decoded)
-    opening = next(pieces, None)
-    if opening is None and decoded.damaged_packets:
+    exact = stream.time_base is not None and stream.time_base * stream.codec_context.sample_rate <= 1
+    decoder = AudioDecoder(container, stream, (begin, end) if skip_outside and exact else None)
+    pieces = iter(decoder)
+    first = next(pieces, None)
+    if first is None and decoder.damaged_packets:
         return None
-    rate = decoded.sample_rate or stream.codec_context.sample_rate
-    channels = decoded.channels or stream.codec_context.channels
+    rate = decoder.sample_rate or stream.codec_context.sample_rate
+    channels = decoder.channels or stream.codec_context.channels
     samples = round((end - begin) * rate)
     timed = (
         (None if time is None else round((time - begin) * rate), block)
-        for time, block in chain([] if opening is None else [opening], pieces)
+        for time, block in chain([] if first is None else [first], pieces)
     )
-    return AlignedAudio(
-        rate, channels, samples, place_audio(timed, samples, channels, round(_JITTER * rate)), decoded
-    )
+    blocks = place_audio(timed, samples, channels, round(_JITTER * rate))
+    return AlignedAudio(rate, channels, samples, blocks, decoder)

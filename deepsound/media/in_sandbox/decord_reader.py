@@ -1,8 +1,7 @@
-"""decord, where it can be trusted.
+"""Reads frames with decord, for files where its result can be trusted.
 
-It counts frames that an edit list hides, ignores rotation, leaves interlaced material combed and repeats a frame
-in place of a lost one, so only plain files are given to it, and only if it counts and times their frames as the
-packets do.
+decord counts frames that an edit list hides, ignores rotation, does not deinterlace, and repeats a frame in place
+of a lost one. So it reads only plain files, and only if its frame count and times match those of the packets.
 """
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
@@ -23,7 +22,7 @@ try:
     from decord._ffi.base import DECORDError, DECORDLimitReachedError
 
     _failures = (DECORDError, DECORDLimitReachedError, RuntimeError, AssertionError)
-except ImportError:  # no wheel for this processor: PyAV decodes everything
+except ImportError:  # there is no wheel for this processor, and PyAV decodes everything
     decord = None
     _failures = ()
 
@@ -37,13 +36,13 @@ class DecordStoppedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DecordReader:
-    """Frames in order; `times` are the presentation times of all of them in seconds."""
+    """Reads frames in order; `times` are the presentation times in seconds of all frames."""
 
     reader: Any
     times: Sequence[float]
 
     def next_after(self, skipped: int) -> NDArray[np.uint8]:
-        """The frame after `skipped` more, RGB (height, width, 3). Raises DecordStoppedError."""
+        """Skip `skipped` frames and return the next, RGB (height, width, 3). Raises DecordStoppedError."""
         try:
             if skipped:
                 self.reader.skip_frames(skipped)
@@ -53,20 +52,21 @@ class DecordReader:
 
 
 def trusted_reader(path: Path, info: VideoInfo) -> DecordReader | None:
-    """A reader of the frames as coded, or None where decord can't be trusted with the file."""
+    """Return a reader of the frames as coded, or None if decord can't be trusted with the file."""
     if decord is None or not _is_plain(info):
         return None
     decord.logging.set_level(decord.logging.QUIET)
     try:
-        # fault_tol makes a repeated frame in place of a lost one an error instead of a silent lie.
+        # With fault_tol, decord raises an error where it would silently repeat a frame in place of a lost one.
         tolerance: Any = 1e-9
         reader = decord.VideoReader(media_url(path), fault_tol=tolerance)
-        told = reader.get_frame_timestamp(list(range(len(reader))))[:, 0]
-    except (*_failures, UnicodeEncodeError):  # the latter for a name that is no text
+        timestamps = reader.get_frame_timestamp(list(range(len(reader))))[:, 0]
+    except (*_failures, UnicodeEncodeError):  # the latter for a file name that is not UTF-8
         return None
-    # decord rounds times to single precision; at a constant rate the exact ones are known.
+    # decord rounds times to single precision; a constant rate gives the exact ones.
     times = np.arange(info.frames) / float(info.frame_rate)
-    if len(told) != len(times) or np.abs(told - told[0] - times).max() > 0.5 / info.frame_rate:
+    tolerance_seconds = 0.5 / info.frame_rate
+    if len(timestamps) != len(times) or np.abs(timestamps - timestamps[0] - times).max() > tolerance_seconds:
         return None
     return DecordReader(reader, times.tolist())
 

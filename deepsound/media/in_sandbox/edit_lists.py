@@ -1,7 +1,7 @@
-"""Edit lists of MP4 and QuickTime files, read from one file and put into another (ISO/IEC 14496-12, 8.6.6).
+"""Reads and writes the edit lists of MP4 and QuickTime files (ISO/IEC 14496-12, 8.6.6).
 
-FFmpeg reads edit lists but writes only the simplest, so a copied track would show frames that its source hides.
-Here a track's list is carried over entry by entry.
+FFmpeg reads edit lists but writes only the simplest, so a track that it copies would show frames that the source
+hides. This module copies a track's list entry by entry.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 PLAIN_RATE = 1 << 16
-"""As fast as it was recorded."""
+"""Normal speed, in 16.16 fixed point."""
 
 _LARGEST_HEADER = 1 << 30
 _NO_MEDIA = -1
@@ -21,9 +21,9 @@ _NO_MEDIA = -1
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Show the track for `duration` seconds from `media_time` seconds of its own clock; None shows nothing.
+    """Shows the track for `duration` seconds from `media_time` seconds on its own clock; None shows nothing.
 
-    `rate` is the 16.16 fixed-point playing rate.
+    `rate` is the playing rate in 16.16 fixed point.
     """
 
     duration: Fraction
@@ -43,45 +43,45 @@ class _Box:
 
 
 def read_edit_lists(path: Path) -> Mapping[int, EditList] | None:
-    """Edit lists by track id, empty where a track has none.
+    """Return the edit lists by track id, empty for a track without one.
 
-    None for a file without a plain movie header, or one in fragments whose edits leave their durations open.
+    Returns None for a file without a plain movie header, and for a fragmented file whose edits have no durations.
     """
     with path.open("rb") as file:
-        place = _find_header(file)
-        if place is None:
+        header = _find_movie_header(file)
+        if header is None:
             return None
-        file.seek(place.begin)
-        data = file.read(place.end - place.begin)
+        file.seek(header.begin)
+        data = file.read(header.end - header.begin)
     try:
         moov = next(_boxes(data, 0, len(data)))
         scale = _timescale(data, _child(data, moov, b"mvhd"))
         tracks = [box for box in _boxes(data, moov.body, moov.end) if box.kind == b"trak"]
         lists = {_track_id(data, track): _edits(data, track, scale) for track in tracks}
-    except (LookupError, struct.error):  # compressed or damaged: FFmpeg's own reading has to do
+    except (LookupError, struct.error):  # a compressed or damaged header, of which FFmpeg may still read something
         return None
-    whole = all(edit.duration for edits in lists.values() for edit in edits)
-    return lists if lists and whole else None
+    is_complete = all(edit.duration for edits in lists.values() for edit in edits)
+    return lists if lists and is_complete else None
 
 
 def write_edit_lists(path: Path, lists: Mapping[int, EditList]) -> None:
-    """Replace the edit lists of the given tracks of a file whose movie header comes last, as FFmpeg writes it.
+    """Replace the edit lists of the given tracks, and update the track and movie durations.
 
-    Track and movie durations follow. Raises ValueError for a file laid out otherwise.
+    The movie header must be the last box of the file, where FFmpeg writes it; raises ValueError otherwise.
     """
     with path.open("rb+") as file:
-        place = _find_header(file)
-        if place is None or place.end != file.seek(0, os.SEEK_END):
+        header = _find_movie_header(file)
+        if header is None or header.end != file.seek(0, os.SEEK_END):
             raise ValueError("the movie header is not the last box of the file")
-        file.seek(place.begin)
+        file.seek(header.begin)
         data = file.read()
         moov = next(_boxes(data, 0, len(data)))
-        file.seek(place.begin)
+        file.seek(header.begin)
         file.write(_edited_movie(data, moov, lists))
         file.truncate()
 
 
-def _find_header(file: BinaryIO) -> _Box | None:
+def _find_movie_header(file: BinaryIO) -> _Box | None:
     size = file.seek(0, os.SEEK_END)
     at = 0
     while at + 8 <= size:
@@ -97,7 +97,7 @@ def _find_header(file: BinaryIO) -> _Box | None:
 
 
 def _boxes(data: bytes, at: int, end: int, offset: int = 0) -> Iterator[_Box]:
-    """The boxes between two places of `data`; `offset` is added where `data` is a window of a larger file."""
+    """Yield the boxes of `data` from `at` to `end`; `offset` is where `data` begins in its file."""
     while at + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, at)
         head = 8
@@ -127,7 +127,7 @@ def _track_id(data: bytes, track: _Box) -> int:
 
 
 def _timescale(data: bytes, header: _Box) -> int:
-    """Units a second, of a movie header or a media header: both begin alike."""
+    """Return the units per second of a movie header or a media header, which begin alike."""
     scale = struct.unpack_from(">I", data, header.body + (20 if data[header.body] else 12))[0]
     if not scale:
         raise LookupError("timescale")
@@ -207,7 +207,7 @@ def _whole(part: bytes) -> _Box:
 
 
 def _duration(part: bytes, header: _Box, short: int, long: int) -> int:
-    """A header's duration, which stands `short` bytes into its body, or `long` if it counts in 64 bits."""
+    """Return a header's duration, `short` bytes into its body, or `long` bytes in the 64-bit version."""
     if part[header.body]:
         return struct.unpack_from(">Q", part, header.body + long)[0]
     return struct.unpack_from(">I", part, header.body + short)[0]

@@ -1,4 +1,4 @@
-"""Which frames of a video lie between two times, and which of its packets an excerpt of them is made of."""
+"""Selects the frames of a video between two times, and the packets that an excerpt of them needs."""
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from bisect import bisect_left, bisect_right
@@ -17,15 +17,18 @@ from deepsound.media.in_sandbox.packet_times import read_packets
 from deepsound.media.in_sandbox.rebuilt_times import rebuilt_times
 from deepsound.media.media_info import VideoInfo
 
-_INSTANT = 0.001  # seconds: people write times to the millisecond
+_INSTANT = 0.001  # seconds; people write times to the millisecond, so a time this close to a frame means it
 
 Times = Sequence[tuple[int, int, int]]
-"""Presentation time, decoding time and duration of each packet, in ticks."""
+"""Presentation time, decoding time and duration of each packet, in ticks of its stream's time base."""
 
 
 @dataclass(frozen=True, slots=True)
 class FrameSpan:
-    """Whole frames, shown from `begin` until `end`, in seconds on the container's clock; all begins at `zero`."""
+    """`frames` whole frames, shown from `begin` until `end`; the video's first frame is shown at `zero`.
+
+    Times are seconds on the container's clock.
+    """
 
     begin: Fraction
     end: Fraction
@@ -35,10 +38,11 @@ class FrameSpan:
 
 @dataclass(frozen=True, slots=True)
 class PacketSelection:
-    """The picture's packets by number, and what of them is shown, on the clock of the packets, as are all `times`.
+    """The packets of the picture that an excerpt copies, by number, and what it shows of them.
 
-    `edited`: they are numbered and timed as read with the source's own edit list applied. `hides`: some of them
-    are there for others to be decoded, and lie outside of what is shown.
+    - `shown`: the excerpt's edit list, and `times`: those of all packets, both on the packets' clock.
+    - `edited`: packets are numbered and timed as FFmpeg reads them with the source's edit lists applied.
+    - `hides`: some of the packets serve only to decode others, and lie outside `shown`.
     """
 
     packets: range
@@ -54,14 +58,15 @@ class PacketSelection:
 
     @property
     def end(self) -> Fraction:
-        """When the latest time shown is over."""
+        """The end of the latest time shown, in seconds on the packets' clock."""
         return max(edit.media_time + edit.duration for edit in self.shown if edit.media_time is not None)
 
 
 def frames_between(video: Path, info: VideoInfo, start: float, end: float | None) -> FrameSpan:
-    """The frames on show from `start` until before `end`, in seconds from the first shown frame.
+    """Return the frames shown from `start` until before `end` (None: until the end of the video).
 
-    Raises DeepSoundError (BAD_SETTINGS) where the video ends before, and what opening raises.
+    Times are seconds from the first shown frame. Raises BadSettingsError if the video ends before `start`, and
+    what `open_media` raises.
     """
     with open_media(video) as container:
         picture = video_stream(container, video)
@@ -74,7 +79,7 @@ def frames_between(video: Path, info: VideoInfo, start: float, end: float | None
         raise BadSettingsError(
             f"nothing is shown at {start:g} s: it ends after {float(length):.3f} s",
             where=str(video),
-            remedy="mend `start` and `end` in its list",
+            remedy="correct `start` and `end` in the manifest",
         )
     first = max(bisect_right(times, start + _INSTANT) - 1, 0)
     stop = len(times) if end is None else max(bisect_left(times, end - _INSTANT), first + 1)
@@ -84,7 +89,7 @@ def frames_between(video: Path, info: VideoInfo, start: float, end: float | None
 
 
 def select_packets(video: Path, info: VideoInfo, span: FrameSpan) -> PacketSelection:
-    """The packets from the keyframe that the span's first frame needs to the last one that is decoded for it."""
+    """Select the packets from the keyframe that the span's first frame needs to the last one it decodes."""
     lists = read_edit_lists(video)
     rebuilt = rebuilt_times(video, info.frame_rate)
     with open_media(video, edited=lists is None) as container:
@@ -95,7 +100,7 @@ def select_packets(video: Path, info: VideoInfo, span: FrameSpan) -> PacketSelec
             (_times(packet), packet.is_keyframe) for packet in demux_readable(container, picture) if packet.size
         )
         times, keys = zip(*packets, strict=True)
-    times = _decoded_in_order(times) if rebuilt is None else rebuilt
+    times = _with_decoding_times(times) if rebuilt is None else rebuilt
     shown = _clipped(edits, span, tick) or (Edit(span.end - span.begin, span.begin, PLAIN_RATE),)
     whole = PacketSelection(range(len(times)), shown, times, lists is None, hides=False)
     early, begin, end = ((time + tick / 2) / tick for time in (whole.begin, whole.begin - tick, whole.end - tick))
@@ -110,20 +115,22 @@ def _times(packet: "Packet[VideoStream]") -> tuple[int, int | None, int]:
     return shown or 0, packet.dts, packet.duration or 0
 
 
-def _decoded_in_order(told: Sequence[tuple[int, int | None, int]]) -> Times:
-    """The same with a decoding time for every packet. Where some have none, as at the head of a Matroska file, the
-    n-th is decoded when the n-th is shown, less the longest that one has to wait to be shown.
+def _with_decoding_times(times: Sequence[tuple[int, int | None, int]]) -> Times:
+    """Give every packet a decoding time.
+
+    Where some have none, as at the start of a Matroska file, the n-th packet in decoding order gets the n-th
+    presentation time, minus the longest delay that keeps every frame from being shown before it is decoded.
     """
-    known = [(shown, decoded, length) for shown, decoded, length in told if decoded is not None]
-    if len(known) == len(told):
-        return known
-    ranked = sorted(shown for shown, _, _ in told)
-    late = max(rank - shown for rank, (shown, _, _) in zip(ranked, told, strict=True))
-    return [(shown, rank - late, length) for rank, (shown, _, length) in zip(ranked, told, strict=True)]
+    complete = [(shown, decoded, length) for shown, decoded, length in times if decoded is not None]
+    if len(complete) == len(times):
+        return complete
+    ranked = sorted(shown for shown, _, _ in times)
+    delay = max(rank - shown for rank, (shown, _, _) in zip(ranked, times, strict=True))
+    return [(shown, rank - delay, length) for rank, (shown, _, length) in zip(ranked, times, strict=True)]
 
 
 def _clipped(edits: EditList, span: FrameSpan, tick: Fraction) -> EditList:
-    """What an edit list shows within a span of its own time. Pieces begin at whole ticks, as FFmpeg has them."""
+    """Return what an edit list shows within a span of its own time; pieces begin at whole ticks, as in FFmpeg."""
     pieces: list[Edit] = []
     at = Fraction()
     for edit in edits:

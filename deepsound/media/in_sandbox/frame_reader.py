@@ -1,4 +1,4 @@
-"""Two decoders behind one face: every shown frame of a video, in order, each with its presentation time."""
+"""Yields every shown frame of a video in order with its presentation time, from decord or PyAV."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -29,9 +29,9 @@ Wanted = Callable[[float, float], bool]
 
 @dataclass(frozen=True, slots=True)
 class DecodedFrame:
-    """A wanted frame, shown from `time` until `until` (seconds from the first shown frame).
+    """A frame that is shown from `time` until `until`, in seconds from the first shown frame.
 
-    `coded` is the frame as coded, RGB (height, width, 3); `rotation` in degrees clockwise sets it upright.
+    `coded` is the frame as coded, RGB (height, width, 3); turning it `rotation` degrees clockwise sets it upright.
     """
 
     time: float
@@ -40,17 +40,17 @@ class DecodedFrame:
     rotation: int
 
     def rgb(self, size: Size) -> Rgb:
-        """The frame upright and scaled to (width, height), which depends on nothing but the frame and the size."""
+        """Return the frame upright and scaled to (width, height), independent of all other frames and sizes."""
         width, height = size if self.rotation % 180 == 0 else size[::-1]
         return np.rot90(_scaled(self.coded, width, height), -self.rotation // 90)
 
 
 @dataclass(slots=True)
 class DecodingPass:
-    """One decoding pass over a video; iterate once.
+    """One decoding pass over a video, which yields the frames for which `wanted(time, until)` holds; iterate once.
 
-    Yields the frames for which `wanted(time, until)` holds. Afterwards `decoder`, `frames` (decoded, wanted or
-    not) and `damaged` (packets and frames lost) say how it went.
+    Afterwards, `decoder` names what decoded the video, `frames` counts all decoded frames, wanted or not, and
+    `damaged` the packets and frames that were lost.
     """
 
     path: Path
@@ -59,7 +59,7 @@ class DecodingPass:
     decoder: str = "pyav"
     frames: int = 0
     damaged: int = 0
-    _last: float = field(default=-1.0)
+    _last_time: float = field(default=-1.0)
 
     def __iter__(self) -> Iterator[DecodedFrame]:
         reader = trusted_reader(self.path, self.info)
@@ -68,7 +68,7 @@ class DecodingPass:
                 yield from self._by_decord(reader)
             except DecordStoppedError:
                 self.decoder = "decord, then pyav"
-                del reader  # and its memory
+                del reader  # frees its memory
             else:
                 return
         yield from self._by_pyav()
@@ -84,7 +84,7 @@ class DecodingPass:
             image = reader.next_after(skipped)
             self.frames += skipped + 1
             skipped = 0
-            self._last = time
+            self._last_time = time
             yield DecodedFrame(time, until, image, 0)
         self.frames += skipped
 
@@ -95,7 +95,7 @@ class DecodingPass:
                 continue
             try:
                 coded = converter.reformat(frame, format="rgb24").to_ndarray()
-            except FFmpegError as error:  # damage can make a frame claim colours that do not exist
+            except FFmpegError as error:  # damage can make a frame claim a colour space that does not exist
                 check_memory(error)
                 self.damaged += 1
                 continue
@@ -104,17 +104,17 @@ class DecodingPass:
     def _with_ends(
         self, frames: Iterator[tuple[float, VideoFrame]]
     ) -> Iterator[tuple[tuple[float, VideoFrame], float]]:
-        """Each frame with the time at which the next one, or the end of the video, takes its place."""
-        held = next(frames, None)
-        if held is None:
+        """Yield each frame with the time at which it is replaced by the next one, or the video ends."""
+        current = next(frames, None)
+        if current is None:
             return
         for following in frames:
-            yield held, following[0]
-            held = following
-        yield held, max(self.info.duration, held[0] + float(1 / self.info.frame_rate) / 2)
+            yield current, following[0]
+            current = following
+        yield current, max(self.info.duration, current[0] + float(1 / self.info.frame_rate) / 2)
 
     def _timed_frames(self) -> Iterator[tuple[float, VideoFrame]]:
-        """Frames in order with their times; those out of order, or already given by decord, are left out."""
+        """Yield frames in order with their times, without those out of order or already yielded by decord."""
         with open_media(self.path) as container:
             stream = video_stream(container, self.path)
             stream.thread_type = "AUTO"
@@ -124,22 +124,22 @@ class DecodingPass:
             for frame in frames:
                 tick = frame.time_base or stream.time_base or 0
                 time = float((frame.pts or 0) * tick) - self.info.start
-                if time <= self._last:
+                if time <= self._last_time:
                     self.damaged += self.decoder == "pyav"
                     continue
-                self._last = time
+                self._last_time = time
                 self.frames += 1
                 yield max(time, 0.0), frame
 
     def _decoded(self, packets: "Iterator[Packet[VideoStream]]", clock: FrameClock) -> Iterator[VideoFrame]:
         for packet in self._readable(packets):
-            clock.enter(packet)
+            clock.add_packet(packet)
             try:
                 frames = packet.decode()
             except FFmpegError as error:
                 check_memory(error)
                 self.damaged += 1
-                clock.lost()
+                clock.drop_packet()
                 continue
             for frame in frames:
                 self.damaged += frame.is_corrupt
@@ -149,13 +149,13 @@ class DecodingPass:
     def _readable(self, packets: "Iterator[Packet[VideoStream]]") -> "Iterator[Packet[VideoStream]]":
         try:
             yield from packets
-        except FFmpegError as error:  # the file can't be read any further: what was seen counts
+        except FFmpegError as error:  # the file can't be read any further; the frames before this are kept
             check_memory(error)
             self.damaged += 1
 
 
 def _scaled(image: Rgb, width: int, height: int) -> Rgb:
-    """The image averaged down; halving first, which is several times faster than other ratios."""
+    """Return the image averaged down, by halves where possible: several times faster than other ratios."""
     while (
         image.shape[0] >= 2 * height
         and image.shape[1] >= 2 * width
@@ -170,7 +170,7 @@ def _averaged(image: Rgb, width: int, height: int) -> Rgb:
 
 
 def _deinterlaced(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
-    """One progressive frame for each frame; those not marked interlaced pass through."""
+    """Yield one progressive frame per frame; frames that are not marked interlaced pass unchanged."""
     for (width, height, pixel_format, tick), run in groupby(frames, _shape):
         graph = Graph()
         graph.link_nodes(

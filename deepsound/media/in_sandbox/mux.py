@@ -1,4 +1,4 @@
-"""The packets of a picture copied into a new file beside new sound, in this process: see `mux`."""
+"""Copies a picture's packets into a new file with new audio: see `deepsound.media.mux`."""
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from deepsound.errors import DeepSoundError, OutputNotWritableError, is_out_of_memory
+from deepsound.errors import OutputNotWritableError, is_out_of_memory
 from deepsound.media.audio import (
     audio_format,
     channel_layout,
@@ -38,38 +38,34 @@ if TYPE_CHECKING:
     from av.container.core import Chapter
 
 _AAC_RATES: Final = frozenset({96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000})
-_AAC_BITS_A_CHANNEL: Final = 128_000
-_SECONDS_A_BLOCK: Final = 0.25
+_AAC_BITS_PER_CHANNEL: Final = 128_000
+_BLOCK_SECONDS: Final = 0.25
 _MATROSKA: Final = {"allow_raw_vfw": "1"}
-_LONGEST_LEAD: Final = 10.0  # seconds of silence before the first frame
+_LONGEST_DELAY: Final = 10.0  # seconds of silence before the first frame
 _LARGEST_CLOCK: Final = 1 << 31
 
 
 def mux(video: Path, audio: Path, target: Path, suffix: str, info: VideoInfo) -> None:
-    """Do what `mux` promises, to a file that has no reader yet and whose name will end in `suffix`.
+    """Write the result to `target`, which nobody reads yet and whose name will end in `suffix`.
 
-    Raises OSError too.
+    Also raises OSError.
     """
     container_format = FORMATS[suffix]
-    # A picture that waits long for its first frame (clocks of recorders, damage) starts at once instead.
-    carries = container_format != "matroska" and info.start < _LONGEST_LEAD
-    edits = read_edit_lists(video) if carries else None
+    # A first frame that is shown very late (recorders' clocks, damage) is shown at 0 instead.
+    keeps_edits = container_format != "matroska" and info.start < _LONGEST_DELAY
+    edits = read_edit_lists(video) if keeps_edits else None
     try:
-        carried = _written(video, audio, target, container_format, info, edits)
+        lists = _written(video, audio, target, container_format, info, edits)
     except (FFmpegError, ValueError) as error:
         if isinstance(error, OSError) or is_out_of_memory(error):
             raise
-        raise _not_carried(video, suffix, info) from error
-    if carried is not None:
-        write_edit_lists(target, carried)
-
-
-def _not_carried(video: Path, suffix: str, info: VideoInfo) -> DeepSoundError:
-    return OutputNotWritableError(
-        f"its picture ({info.codec}) can't be copied into {suffix}",
-        where=str(video),
-        remedy="convert the source to MP4, MOV or MKV first",
-    )
+        raise OutputNotWritableError(
+            f"its picture ({info.codec}) can't be copied into {suffix}",
+            where=str(video),
+            remedy="convert the source to MP4, MOV or MKV first",
+        ) from error
+    if lists is not None:
+        write_edit_lists(target, lists)
 
 
 def _written(
@@ -80,9 +76,9 @@ def _written(
     info: VideoInfo,
     edits: Mapping[int, EditList] | None,
 ) -> Mapping[int, EditList] | None:
-    """Write all of the file but the edit lists of its copied tracks, which are returned by the result's track ids.
+    """Write the file without the edit lists of its copied tracks; return those by the result's track ids.
 
-    Where there are `edits` to carry over, tracks are copied as they are stored; else as they are shown.
+    With `edits` to keep, tracks are copied as they are stored; without, as they are shown.
     """
     edited = edits is None
     with open_media(video, edited=edited) as source:
@@ -93,19 +89,19 @@ def _written(
             result.flags |= Flags.bitexact.value
             result.metadata.update(kept_metadata(source.metadata))
             tracks = add_tracks(source, result, picture, info)
-            sound = _add_sound(result, audio, container_format)
+            audio_track = _add_audio_track(result, audio, container_format)
             shift = Fraction(info.start) if edited else Fraction()
             result.set_chapters(_chapters(source, shift))
-            lead = 0.0 if edited else info.start
+            delay = 0.0 if edited else info.start
             result.start_encoding()
             copied = copied_packets(source, tracks, shift, rebuilt_times(video, info.frame_rate))
-            for packet in merge(copied, _encoded(sound, audio, lead), key=decoding_time):
+            for packet in merge(copied, _encoded(audio_track, audio, delay), key=decoding_time):
                 result.mux(packet)
             return None if edits is None else dict(track.edit_list(edits) for track in tracks)
 
 
 def clock_options(picture: VideoStream, edits: Iterable[EditList]) -> dict[str, str]:
-    """Muxer options for clocks that can state the source's times exactly."""
+    """Return the muxer's options for time bases that can represent the source's times exactly."""
     durations = [edit.duration for entries in edits for edit in entries]
     movie = lcm(1000, *(duration.denominator for duration in durations))
     return {
@@ -123,7 +119,7 @@ def _chapters(source: InputContainer, shift: Fraction) -> "list[Chapter]":
     return chapters
 
 
-def _add_sound(result: OutputContainer, audio: Path, container_format: str) -> AudioStream:
+def _add_audio_track(result: OutputContainer, audio: Path, container_format: str) -> AudioStream:
     sound = audio_format(audio)
     layout = channel_layout(sound.channels)
     if container_format == "matroska":
@@ -131,17 +127,17 @@ def _add_sound(result: OutputContainer, audio: Path, container_format: str) -> A
     else:
         rate = sound.sample_rate if sound.sample_rate in _AAC_RATES else 48_000
         track = result.add_stream("aac", rate=rate, layout=layout)
-        track.bit_rate = _AAC_BITS_A_CHANNEL * sound.channels
+        track.bit_rate = _AAC_BITS_PER_CHANNEL * sound.channels
     track.disposition = Disposition.default
     return track
 
 
-def _encoded(track: AudioStream, audio: Path, lead: float) -> "Iterator[Packet[AudioStream]]":
-    """The sound's packets, after `lead` seconds of silence."""
+def _encoded(track: AudioStream, audio: Path, delay: float) -> "Iterator[Packet[AudioStream]]":
+    """Yield the packets of the audio, after `delay` seconds of silence."""
     sound = audio_format(audio)
     rate = track.codec_context.sample_rate
-    native = read_blocks(audio, round(_SECONDS_A_BLOCK * sound.sample_rate))
-    blocks = chain(silence(round(lead * rate), sound.channels), resampled_blocks(native, sound.sample_rate, rate))
+    native = read_blocks(audio, round(_BLOCK_SECONDS * sound.sample_rate))
+    blocks = chain(silence(round(delay * rate), sound.channels), resampled_blocks(native, sound.sample_rate, rate))
     written = 0
     for block in blocks:
         yield from track.encode(packed_frame(block, rate, track.layout.name, written))

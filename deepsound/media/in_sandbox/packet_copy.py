@@ -1,4 +1,4 @@
-"""Streams on their way from one file to another, packet by packet, as they are."""
+"""Copies streams from one file to another, packet by packet, without decoding."""
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,42 +23,42 @@ _CONTAINER_TAGS: Final = frozenset({"major_brand", "minor_version", "compatible_
 
 @dataclass(slots=True)
 class Track:
-    """A stream on its way from one file to the other, and when its packets began and ended, in seconds."""
+    """A stream that is copied to another file, and when its packets begin and end there, in seconds."""
 
     source: Stream
     result: Stream
-    began: Fraction | None = None
-    ended: Fraction = Fraction()
-    decoded_last: int | None = None
+    begin: Fraction | None = None
+    end: Fraction = Fraction()
+    last_decoding_time: int | None = None
 
-    def mend(self, packet: "Packet[Any]") -> None:
-        """Give a packet whose time a damaged file lost, or set back, the next time that can be written."""
+    def repair_times(self, packet: "Packet[Any]") -> None:
+        """Give a packet whose times a damaged file lost or set back the next ones that can be written."""
         if packet.dts is None:
             return
-        if self.decoded_last is not None and packet.dts <= self.decoded_last:
-            packet.dts = self.decoded_last + 1
+        if self.last_decoding_time is not None and packet.dts <= self.last_decoding_time:
+            packet.dts = self.last_decoding_time + 1
         packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
-        self.decoded_last = packet.dts
+        self.last_decoding_time = packet.dts
 
-    def note(self, packet: "Packet[Any]") -> None:
-        """Remember a packet's time."""
-        if self.began is None:
-            self.began = _order(packet) * packet.time_base
+    def extend(self, packet: "Packet[Any]") -> None:
+        """Extend `begin` and `end` to include a packet."""
+        if self.begin is None:
+            self.begin = _decoding_ticks(packet) * packet.time_base
         end = (packet.pts or 0) + (packet.duration or 0)
-        self.ended = max(self.ended, end * packet.time_base)
+        self.end = max(self.end, end * packet.time_base)
 
     def edit_list(self, sources: Mapping[int, EditList]) -> tuple[int, EditList]:
-        """The result's track id and the source's list, on the clock of the result.
+        """Return the result's track id and the source's edit list, on the result's clock.
 
-        A written track's own clock starts with its first decoding time, which is below 0 where the source's
-        composition offsets are.
+        The clock of a written track starts with its first decoding time, which is negative where the source has
+        negative composition offsets.
         """
-        began = self.began or Fraction()
+        begin = self.begin or Fraction()
         edits = sources.get(self.source.id, ())
-        if not edits and began:
-            edits = (Edit(self.ended, Fraction(), PLAIN_RATE),)
+        if not edits and begin:
+            edits = (Edit(self.end, Fraction(), PLAIN_RATE),)
         moved = tuple(
-            replace(edit, media_time=None if edit.media_time is None else edit.media_time - began)
+            replace(edit, media_time=None if edit.media_time is None else edit.media_time - begin)
             for edit in edits
         )
         return self.result.index + 1, moved
@@ -67,14 +67,14 @@ class Track:
 def add_tracks(
     source: InputContainer, result: OutputContainer, picture: VideoStream, info: VideoInfo
 ) -> list[Track]:
-    """A track for the picture, which comes first, and for every subtitle and attachment that can come along."""
+    """Add a track for the picture, which comes first, and for every subtitle and attachment that can be copied."""
     tracks = [picture_track(picture, result, info)]
     for stream in source.streams:
         if not isinstance(stream, SubtitleStream | AttachmentStream):
             continue
         try:
             track = result.add_stream_from_template(stream)
-        except (ValueError, LookupError):  # not for this container, or no codec is known for it
+        except (ValueError, LookupError):  # the container can't carry it, or FFmpeg has no codec for it
             continue
         track.metadata.update(stream.metadata)
         tracks.append(Track(stream, track))
@@ -82,20 +82,20 @@ def add_tracks(
 
 
 def picture_track(picture: VideoStream, result: OutputContainer, info: VideoInfo) -> Track:
-    """A track for the picture alone."""
-    track = _like(picture, result, info)
+    """Add a track for the picture."""
+    track = _add_picture_stream(picture, result, info)
     track.metadata.update(kept_metadata(picture.metadata))
     track.disposition = Disposition.default
     return Track(picture, track)
 
 
-def _like(picture: VideoStream, result: OutputContainer, info: VideoInfo) -> Stream:
-    if info.codec == "rawvideo":  # its layout is told by the tag alone
-        return _foreign_track(picture, result, info)
+def _add_picture_stream(picture: VideoStream, result: OutputContainer, info: VideoInfo) -> Stream:
+    if info.codec == "rawvideo":  # only the tag says how its pixels are laid out
+        return _add_foreign_stream(picture, result, info)
     try:
         track = result.add_stream_from_template(picture, opaque=True)
     except ValueError:
-        return _foreign_track(picture, result, info)
+        return _add_foreign_stream(picture, result, info)
     context = track.codec_context
     if picture.sample_aspect_ratio:
         context.sample_aspect_ratio = picture.sample_aspect_ratio
@@ -108,11 +108,10 @@ def _like(picture: VideoStream, result: OutputContainer, info: VideoInfo) -> Str
     return track
 
 
-def _foreign_track(picture: VideoStream, result: OutputContainer, info: VideoInfo) -> Stream:
-    """A track for a codec that Matroska carries under the name another system gave it (huffyuv, wmv2, flv1, ...).
+def _add_foreign_stream(picture: VideoStream, result: OutputContainer, info: VideoInfo) -> Stream:
+    """Add a stream for a codec that Matroska stores under another system's name (huffyuv, wmv2, flv1, ...).
 
-    PyAV refuses to make one, so one of another codec is made, and a filter that changes nothing gives it the
-    source's parameters.
+    PyAV refuses to add one, so this adds one of another codec, and a null filter copies the source's parameters.
     """
     rate = None if info.variable_frame_rate else info.frame_rate
     track = result.add_mux_stream("mpeg4", rate=rate, time_base=picture.time_base)
@@ -128,7 +127,7 @@ def _tag(picture: VideoStream) -> str:
 
 
 def kept_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Metadata that still holds for the new file."""
+    """Return the metadata that still holds for the new file."""
     return {key: value for key, value in metadata.items() if key.lower() not in _CONTAINER_TAGS}
 
 
@@ -137,38 +136,39 @@ def copied_packets(
     tracks: list[Track],
     shift: Fraction,
     times: Sequence[tuple[int, int, int]] | None,
-    wanted: range | None = None,
+    selected: range | None = None,
 ) -> "Iterator[Packet[Any]]":
-    """The source's packets on the result's tracks, `shift` seconds earlier; `times` replace the picture's own.
+    """Yield the source's packets on the result's tracks, `shift` seconds earlier.
 
-    Of the picture's packets only those that are `wanted`, by number.
+    `tracks[0]` is the picture: `selected` chooses among its packets by number, and `times` (presentation time,
+    decoding time and duration in ticks, by number) replace the stored ones.
     """
     by_index = {track.source.index: track for track in tracks}
     ticks = {track.source.index: round(shift / (track.source.time_base or 1)) for track in tracks}
-    seen = 0
+    read = 0
     for packet in demux_readable(source, *(track.source for track in tracks)):
         if not packet.size:
             continue
         track = by_index[packet.stream_index]
         if track is tracks[0]:
-            number, seen = seen, seen + 1
-            if wanted is not None and number not in wanted:
+            number, read = read, read + 1
+            if selected is not None and number not in selected:
                 continue
             if times is not None:
                 packet.pts, packet.dts, packet.duration = times[number]
-        ahead = ticks[packet.stream_index]
-        packet.pts = None if packet.pts is None else packet.pts - ahead
-        packet.dts = None if packet.dts is None else packet.dts - ahead
-        track.mend(packet)
-        track.note(packet)
+        earlier = ticks[packet.stream_index]
+        packet.pts = None if packet.pts is None else packet.pts - earlier
+        packet.dts = None if packet.dts is None else packet.dts - earlier
+        track.repair_times(packet)
+        track.extend(packet)
         packet.stream = track.result
         yield packet
 
 
-def _order(packet: "Packet[Any]") -> int:
+def _decoding_ticks(packet: "Packet[Any]") -> int:
     return packet.dts if packet.dts is not None else packet.pts or 0
 
 
 def decoding_time(packet: "Packet[Any]") -> Fraction:
-    """When a packet is decoded, for interleaving."""
-    return _order(packet) * packet.time_base
+    """Return when a packet is decoded, in seconds: the order in which packets are interleaved."""
+    return _decoding_ticks(packet) * packet.time_base

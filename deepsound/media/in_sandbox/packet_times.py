@@ -1,4 +1,4 @@
-"""Times of packets and frames, gathered by reading a file once without decoding it."""
+"""Reads the times of packets and frames in one pass over a file, without decoding it."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from deepsound.media.in_sandbox.demux import check_memory, demux
 
 
 def stores_times(container: InputContainer) -> bool:
-    """Whether a container stores presentation times. AVI does not, and FFmpeg's guesses for it are wrong."""
+    """Whether a container stores presentation times. AVI does not, and what FFmpeg guesses for it is wrong."""
     return container.format.name != "avi"
 
 
@@ -23,29 +23,29 @@ def stores_times(container: InputContainer) -> bool:
 class FrameClock:
     """Presentation times of decoded frames, in ticks of the stream's time base.
 
-    Where a container stores none, frames leave the decoder in the order in which they are shown, so each takes the
-    earliest decoding time not yet taken.
+    A decoder returns frames in the order in which they are shown. So where a container stores no presentation
+    times (`stored` False), each frame takes the earliest decoding time not yet taken.
     """
 
     stored: bool
     _decoding_times: deque[int] = field(default_factory=deque[int])
 
     def packet_time(self, packet: "Packet[Any]") -> int | None:
-        """When the packet's frame is shown, or one of its group is where times are not stored."""
+        """Return when the packet's frame is shown, or, where times are not stored, when it is decoded."""
         return packet.pts if self.stored and packet.pts is not None else packet.dts
 
-    def enter(self, packet: "Packet[Any]") -> None:
-        """Note a packet on its way into the decoder."""
+    def add_packet(self, packet: "Packet[Any]") -> None:
+        """Register a packet that is passed to the decoder."""
         if not self.stored and packet.dts is not None:
             self._decoding_times.append(packet.dts)
 
-    def lost(self) -> None:
-        """Note that a packet gave no frame."""
+    def drop_packet(self) -> None:
+        """Register that a packet gave no frame."""
         if self._decoding_times:
             self._decoding_times.popleft()
 
     def frame_time(self, frame: VideoFrame) -> int:
-        """When the frame, the next to leave the decoder, is shown."""
+        """Return when a frame is shown; call it for every frame in the decoder's order."""
         if self._decoding_times:
             return self._decoding_times.popleft()
         return frame.pts if frame.pts is not None else frame.dts or 0
@@ -53,12 +53,13 @@ class FrameClock:
 
 @dataclass(slots=True)
 class PacketReading:
-    """What one pass over the packets gathers; times in ticks of each stream's time base.
+    """What one pass over the packets finds; times in ticks of each stream's time base.
 
-    `first` is the first shown frame and `start` its time; `times` and `durations` are those of the shown frames,
-    in the order of the packets; `hidden` counts frames that an edit list hides. Sound is heard from `heard_from`,
-    of which decoders drop the first `skipped_samples`, until `heard_until`. `broke_off` is True where the file
-    can't be read to its end.
+    - `first`: the first shown frame; `start`: its time.
+    - `times`, `durations`: those of the shown frames, in the order of the packets.
+    - `hidden`: how many frames an edit list hides.
+    - `audio_start`, `audio_end`: of the audio packets; decoders drop the first `skipped_samples`.
+    - `broke_off`: the file can't be read to its end.
     """
 
     clock: FrameClock
@@ -67,15 +68,15 @@ class PacketReading:
     times: list[int] = field(default_factory=list[int])
     durations: list[int] = field(default_factory=list[int])
     hidden: int = 0
-    heard_from: int | None = None
-    heard_until: int = 0
+    audio_start: int | None = None
+    audio_end: int = 0
     skipped_samples: int = 0
     broke_off: bool = False
 
-    def see(self, packet: "Packet[Any]") -> None:
-        """Take a packet of the picture."""
+    def add_video_packet(self, packet: "Packet[Any]") -> None:
+        """Take a packet of the video stream."""
         if self.first is None:
-            self.clock.enter(packet)
+            self.clock.add_packet(packet)
             self.first = _first_frame(packet)
             self.start = 0 if self.first is None else self.clock.frame_time(self.first)
         time = self.clock.packet_time(packet)
@@ -85,27 +86,27 @@ class PacketReading:
             self.times.append(time)
             self.durations.append(packet.duration or 0)
 
-    def hear(self, packet: "Packet[Any]") -> None:
-        """Take a packet of the sound."""
+    def add_audio_packet(self, packet: "Packet[Any]") -> None:
+        """Take a packet of the audio stream."""
         time = packet.pts if packet.pts is not None else packet.dts
         if time is None:
             return
-        if self.heard_from is None:
-            self.heard_from = time
+        if self.audio_start is None:
+            self.audio_start = time
             self.skipped_samples = _leading_skip(packet)
-        self.heard_until = max(self.heard_until, time + (packet.duration or 0))
+        self.audio_end = max(self.audio_end, time + (packet.duration or 0))
 
 
 def read_packets(container: InputContainer, video: VideoStream, audio: AudioStream | None) -> PacketReading:
-    """Demux a file to its end, or as far as it can be read, decoding up to the first frame."""
+    """Demux a file to its end, or as far as it can be read, and decode up to the first frame."""
     reading = PacketReading(FrameClock(stores_times(container)))
     wanted = (video,) if audio is None else (video, audio)
     try:
         for packet in demux(container, *wanted):
             if packet.stream_index == video.index:
-                reading.see(packet)
+                reading.add_video_packet(packet)
             else:
-                reading.hear(packet)
+                reading.add_audio_packet(packet)
     except (FFmpegError, OSError) as error:
         check_memory(error)
         reading.broke_off = True
@@ -115,13 +116,13 @@ def read_packets(container: InputContainer, video: VideoStream, audio: AudioStre
 def _first_frame(packet: "Packet[Any]") -> VideoFrame | None:
     try:
         return next((frame for frame in packet.decode() if isinstance(frame, VideoFrame)), None)
-    except FFmpegError as error:  # an undecodable packet: a later one may do
+    except FFmpegError as error:  # a later packet may decode
         check_memory(error)
         return None
 
 
 def _leading_skip(packet: "Packet[Any]") -> int:
-    """Samples of encoder priming that decoders drop: the first word of the packet's side data."""
+    """Return how many samples of encoder priming a decoder drops: the first word of the packet's side data."""
     if not packet.has_sidedata("skip_samples"):
         return 0
     return int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[:4], "little")

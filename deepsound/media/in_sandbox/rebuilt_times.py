@@ -1,4 +1,4 @@
-"""Presentation times for containers that store none."""
+"""Computes presentation times for containers that store none."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -13,11 +13,11 @@ from deepsound.media.in_sandbox.packet_times import stores_times
 
 
 def rebuilt_times(path: Path, rate: Fraction) -> Sequence[tuple[int, int, int]] | None:
-    """Presentation and decoding time and duration of each video packet, in ticks; None where packets hold them.
+    """Return presentation time, decoding time and duration of each video packet in ticks; None if stored.
 
-    AVI stores decoding times alone. Frames leave a decoder in the order in which they are shown, so the n-th
-    frame takes the n-th decoding time; where they may be coded in another order they are decoded here to learn
-    it. Decoding times move ahead far enough that no frame is shown before it is decoded.
+    AVI stores decoding times only. A decoder returns frames in the order in which they are shown, so the n-th
+    frame takes the n-th decoding time; where a codec may reorder frames, they are decoded here to learn the order.
+    Decoding times move earlier, far enough that no frame is shown before it is decoded.
     """
     with open_media(path) as container:
         stream = video_stream(container, path)
@@ -33,13 +33,13 @@ def rebuilt_times(path: Path, rate: Fraction) -> Sequence[tuple[int, int, int]] 
                 packet.opaque = len(times)
                 times.append(packet.dts if packet.dts is not None else len(times))
             shown.extend(_numbers(packet) if not context.codec.intra_only else ())
-    told = _in_shown_order(times, shown)
-    late = max((time - presented for time, presented in zip(times, told, strict=True)), default=0)
-    return [(presented, time - late, step) for presented, time in zip(told, times, strict=True)]
+    presented = _in_shown_order(times, shown)
+    delay = max((decoded - shown_at for decoded, shown_at in zip(times, presented, strict=True)), default=0)
+    return [(shown_at, decoded - delay, step) for shown_at, decoded in zip(presented, times, strict=True)]
 
 
 def _numbers(packet: "Packet[Any]") -> Iterator[int]:
-    """The numbers of the packets whose frames the decoder gives out now."""
+    """Yield the numbers of the packets whose frames the decoder returns for this packet."""
     try:
         frames = packet.decode()
     except FFmpegError as error:
@@ -52,9 +52,9 @@ def _numbers(packet: "Packet[Any]") -> Iterator[int]:
 
 
 def _in_shown_order(times: Sequence[int], shown: Sequence[int]) -> Sequence[int]:
-    """Give the packets in `shown` each other's times in order; the rest keep their own."""
-    told = list(times)
+    """Sort the times of the packets in `shown` into their order; the other packets keep theirs."""
+    presented = list(times)
     ranked = sorted(times[number] for number in shown)
     for number, time in zip(shown, ranked, strict=True):
-        told[number] = time
-    return told
+        presented[number] = time
+    return presented
