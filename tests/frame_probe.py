@@ -1,4 +1,4 @@
-"""What a file shows and holds: the numbers that `write_clip` drew into its frames, and its picture's packets."""
+"""Reads the numbers that `write_clip` drew into a file's frames, and its picture's packets."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from deepsound.media.observers import FrameSampling
 from tests.made_clips import read_number
 
 
-class Reader:
-    """Notes the number of every frame and when it was shown."""
+class NumberObserver:
+    """Records the number and the time of every frame."""
 
-    name = "reader"
+    name = "numbers"
     version = "1"
     sampling = FrameSampling(None, 160)
 
@@ -29,12 +29,13 @@ class Reader:
 
 
 def shown(path: Path) -> list[tuple[float, int]]:
-    reader = Reader()
-    decode_video(path, [reader])
-    return reader.shown
+    """Return the time and the number of every shown frame."""
+    observer = NumberObserver()
+    decode_video(path, [observer])
+    return observer.shown
 
 
 def stored_packets(path: Path) -> list[bytes]:
-    """The picture's packets as the file stores them, hidden ones too."""
+    """Return the picture's packets as the file stores them, including hidden ones."""
     with open_media(path, edited=False) as container:
         return [bytes(packet) for packet in container.demux(video_stream(container, path)) if packet.size]

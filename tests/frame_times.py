@@ -1,4 +1,4 @@
-"""Times of frames, and which of them the reference would give its networks."""
+"""Frame times, and which frames the reference implementation selects for its networks."""
 
 import os
 from collections.abc import Sequence
@@ -20,21 +20,21 @@ frame_times = st.one_of(
         lambda steps: list(accumulate((Fraction(step, _TICKS) for step in steps), initial=Fraction()))
     ),
 )
-"""Of steady and of varying rates, no frame shown for more than a second."""
+"""Times at constant and variable rates, with no frame shown for more than a second."""
 
 
 def chosen_by_the_reference(times: Sequence[Fraction], rate: int) -> list[int]:
-    """The number of the frame for each instant: its loop over decoded frames, in exact numbers."""
-    chosen, following = list[int](), Fraction()
+    """Return the number of the frame for each instant: the reference's loop, in exact numbers."""
+    chosen, instant = list[int](), Fraction()
     for number, time in enumerate(times):
-        while time >= following:
+        while time >= instant:
             chosen.append(number)
-            following += Fraction(1, rate)
+            instant += Fraction(1, rate)
     return chosen
 
 
-class _Viewer:
-    """Remembers the times of the frames it is handed."""
+class _Sink:
+    """Records the times of the frames that it is sent."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -48,11 +48,14 @@ class _Viewer:
 
 
 def taken(times: Sequence[Fraction], rate: int, ends: float | None = None) -> list[int]:
-    """Numbers of the frames that a stream of the following frames takes. The video ends soon, or at `ends`."""
-    viewer, starts = _Viewer(), [float(time) for time in times]
-    stream = FrameStream(0, float(rate), (1, 1), viewer, FrameChoice.NEXT)
+    """Return the numbers of the frames that a stream with `FrameChoice.NEXT` takes.
+
+    The last frame is shown until `ends`, by default for 10 ms.
+    """
+    sink, starts = _Sink(), [float(time) for time in times]
+    stream = FrameStream(0, float(rate), (1, 1), sink, FrameChoice.NEXT)
     for time, until in pairwise([*starts, ends or starts[-1] + 0.01]):
         if stream.wants(time, until):
             stream.take(np.zeros((1, 1, 3), np.uint8), time)
     stream.flush()
-    return [starts.index(time) for time in viewer.times]
+    return [starts.index(time) for time in sink.times]

@@ -1,7 +1,7 @@
-"""Clips for tests, made on the spot with the encoders inside PyAV: what an archive's files do, on demand.
+"""Encodes clips for tests with PyAV, with the properties and the damage that archive files have.
 
-Pictures say what they are: `numbered` frames can be read back with `read_number`, and a `bouncing_ball` hits the
-floor at the instants it was told.
+The frames have known content: `read_number` reads the number of a `numbered` frame, and a `bouncing_ball` hits the
+floor at given times.
 """
 
 import struct
@@ -45,11 +45,12 @@ def write_clip(
 ) -> Path:
     """Write a clip and return its path; the suffix chooses the container.
 
-    `size` is (width, height) as coded. `frames` makes the frame at a time, or lists them; left out, frames are
-    numbered from 0. `times` are presentation times in seconds for a variable rate; left out, `rate` spaces them.
-    `audio` is (samples,) or (samples, channels) within ±1 and starts at `audio_start`. Frames before 0 (a negative
-    `video_start`) are hidden by an edit list in MP4 and MOV. `rotation` is in degrees clockwise; `options` are the
-    video encoder's and `container_options` the muxer's.
+    - `size`: (width, height) as coded.
+    - `frames`: a function that returns the frame at a time, or the frames; by default numbered from 0.
+    - `times`: presentation times in seconds, for a variable rate; by default `rate` spaces the frames.
+    - `audio`: (samples,) or (samples, channels) within ±1, which starts at `audio_start`.
+    - `video_start`: if negative, an edit list hides the frames before 0 in MP4 and MOV.
+    - `rotation`: degrees clockwise. `options` are the video encoder's, `container_options` the muxer's.
     """
     shown = list(times) if times is not None else _steady(seconds, rate)
     pictures = _pictures(frames, shown, size)
@@ -90,7 +91,7 @@ def _pictures(
 
 
 def _ticks(codec: str, rate: Fraction | int) -> int:
-    # Old codecs store the rate itself in 16 bits; the newer ones any clock.
+    # Old codecs store the frame rate in 16 bits; x264 and x265 accept any clock.
     return _VIDEO_TICKS if codec.startswith("libx26") else int(rate)
 
 
@@ -130,7 +131,7 @@ def _write_sound(
 
 
 def numbered(number: int, size: tuple[int, int] = (160, 120)) -> Frame:
-    """A frame that shows `number` as sixteen dark and light cells, four by four."""
+    """Return a frame that shows `number` as sixteen dark and light cells, four by four."""
     width, height = size
     bits = [(number >> bit) & 1 for bit in range(_BITS)]
     cells = np.array(bits, np.uint8).reshape(4, 4) * 160 + 48
@@ -140,7 +141,7 @@ def numbered(number: int, size: tuple[int, int] = (160, 120)) -> Frame:
 
 
 def read_number(frame: Frame) -> int:
-    """The number of a frame made by `numbered`, after coding and scaling."""
+    """Return the number of a `numbered` frame, also after coding and scaling."""
     height, width = frame.shape[:2]
     number = 0
     for bit in range(_BITS):
@@ -154,9 +155,9 @@ def read_number(frame: Frame) -> int:
 
 
 def bouncing_ball(impacts: Sequence[float], size: tuple[int, int] = (320, 180)) -> Callable[[float], Frame]:
-    """A red ball that hits the floor at the given times (seconds) and lies still after the last one.
+    """Return the frames of a red ball that hits the floor at given times in seconds and then lies still.
 
-    It falls from the top to the first impact and between two impacts flies a parabola whose height fits the time.
+    The ball falls from the top to the first impact, and follows a parabola between two impacts.
     """
     width, height = size
     radius = height // 10
@@ -180,7 +181,7 @@ def bouncing_ball(impacts: Sequence[float], size: tuple[int, int] = (320, 180)) 
 
 
 def _lift(time: float, impacts: Sequence[float], longest: float) -> float:
-    """Height above the floor, 1 at the highest: free fall, whose height goes with the square of its time."""
+    """Return the height above the floor, at most 1: in free fall it grows with the square of the time."""
     if time >= impacts[-1]:
         return 0.0
     if time <= impacts[0]:
@@ -193,7 +194,7 @@ def _lift(time: float, impacts: Sequence[float], longest: float) -> float:
 
 
 def clicks(times: Sequence[float], seconds: float, rate: int = 48_000, channels: int = 1) -> Sound:
-    """Silence with a millisecond's click at each time: (samples, channels)."""
+    """Return silence with a click of 1 ms at each time: (samples, channels)."""
     sound = np.zeros((round(seconds * rate), channels), np.float32)
     for time in times:
         begin = round(time * rate)
@@ -202,7 +203,7 @@ def clicks(times: Sequence[float], seconds: float, rate: int = 48_000, channels:
 
 
 def tone(frequency: float, seconds: float, rate: int = 48_000, level: float = 0.25, channels: int = 1) -> Sound:
-    """A sine of amplitude `level`: (samples, channels)."""
+    """Return a sine of amplitude `level`: (samples, channels)."""
     time = np.arange(round(seconds * rate)) / rate
     return np.repeat((level * np.sin(2 * np.pi * frequency * time)).astype(np.float32)[:, None], channels, axis=1)
 
@@ -226,7 +227,7 @@ def scratch(path: Path, begin: float, end: float, seed: int = 0) -> Path:
 def edit_list(path: Path, edits: Sequence[tuple[float, float | None]]) -> Path:
     """Give the first track of an MP4 or MOV file, as `write_clip` makes it, another edit list.
 
-    An edit is (duration, time in the media) in seconds; no time shows nothing. The file's own list is replaced.
+    An edit is (duration, media time) in seconds; without a media time it shows nothing.
     """
     data = path.read_bytes()
     scales = {kind: int.from_bytes(data[data.index(kind) + 16 :][:4], "big") for kind in (b"mvhd", b"mdhd")}
@@ -248,11 +249,11 @@ def _box(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(body), kind) + body
 
 
-def _replaced(data: bytes, way: Sequence[bytes], box: bytes) -> bytes:
-    """`data`, a row of boxes, with the first box at the end of the way of nested boxes replaced."""
+def _replaced(data: bytes, path: Sequence[bytes], box: bytes) -> bytes:
+    """Return `data`, a sequence of boxes, with the first box at `path` in the nested boxes replaced."""
     at = 0
-    while data[at + 4 : at + 8] != way[0]:
+    while data[at + 4 : at + 8] != path[0]:
         at += int.from_bytes(data[at : at + 4], "big")
     end = at + int.from_bytes(data[at : at + 4], "big")
-    new = box if len(way) == 1 else _box(way[0], _replaced(data[at + 8 : end], way[1:], box))
+    new = box if len(path) == 1 else _box(path[0], _replaced(data[at + 8 : end], path[1:], box))
     return data[:at] + new + data[end:]

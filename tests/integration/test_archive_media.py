@@ -1,4 +1,4 @@
-"""What archives really have, all the way through: sounded, in step, and with the picture copied bit for bit."""
+"""Archive formats through a whole run: new sound, in sync, with the picture copied bit for bit."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -22,10 +22,10 @@ KINDS = {
     "plain.mp4": {},
     "film.mov": {"rate": 24, "audio": TONE},
     "matroska.mkv": {"rate": Fraction(30_000, 1001)},
-    "turned.mp4": {"rotation": 90},
-    "uneven.mp4": {"times": [0.0, 0.04, 0.3, 0.36, 0.9]},
+    "rotated.mp4": {"rotation": 90},
+    "variable_rate.mp4": {"times": [0.0, 0.04, 0.3, 0.36, 0.9]},
     "odd.mkv": {"size": (161, 121), "pixel_format": "yuv444p"},
-    "fields.mkv": {"interlaced": True, "size": (160, 128)},
+    "interlaced.mkv": {"interlaced": True, "size": (160, 128)},
     "ten_bit.mov": {"pixel_format": "yuv422p10le"},
     "hidden_frames.mp4": {"video_start": -0.2},
     "late_sound.mp4": {"audio": TONE[:24_000], "audio_start": 0.4},
@@ -39,7 +39,7 @@ def video_packets(path: Path) -> list[bytes]:
         return [bytes(packet) for packet in container.demux(video=0) if packet.size]
 
 
-def test_every_kind_of_file_is_sounded_with_its_picture_copied_bit_for_bit(archive: Archive):
+def test_every_kind_of_file_gets_sound_and_keeps_its_picture_bit_for_bit(archive: Archive):
     reels = archive.folder / "reels"
     reels.mkdir()
     for name, kind in KINDS.items():
@@ -62,7 +62,7 @@ def test_every_kind_of_file_is_sounded_with_its_picture_copied_bit_for_bit(archi
         assert delivered.audio.start == pytest.approx(0.0, abs=0.03), name
 
 
-def test_the_whale_clip_comes_out_as_it_is_shown(archive: Archive):
+def test_the_whale_clip_keeps_its_edit_list(archive: Archive):
     clip = shared_clip("whale_edit_list.mp4")
     [result] = archive.dub(clip)
     delivered = probe(result.outputs["video"])

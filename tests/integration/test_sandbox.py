@@ -1,4 +1,4 @@
-"""Guarded processes among other processes: limits that the kernel holds, parents that die, forks; and in a run."""
+"""Sandboxed processes beside other processes: kernel limits, dying parents, forks, and a run."""
 
 import os
 import signal
@@ -34,16 +34,14 @@ def poison(tmp_path: Path) -> Path:
     return silent_clip(tmp_path / "poison.mp4", seconds=0.2)
 
 
-def gone_within(seconds: float, pid: int) -> bool:
+def has_ended_within(seconds: float, pid: int) -> bool:
     deadline = time.monotonic() + seconds
     while state(pid) not in ("", "Z") and time.monotonic() < deadline:
         time.sleep(0.01)
     return state(pid) in ("", "Z")
 
 
-def test_a_process_that_computes_for_ever_is_ended_by_the_kernel_too(
-    poison: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_kernel_ends_a_process_that_computes_for_ever(poison: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FAULT, "spin:poison")
     monkeypatch.setenv("DEEPSOUND_DECODER_SECONDS", "0.01")
     process = SandboxProcess(HANDLERS, child_environment())
@@ -54,32 +52,32 @@ def test_a_process_that_computes_for_ever_is_ended_by_the_kernel_too(
     assert caught.value.code == -signal.SIGXCPU
 
 
-def test_a_picture_too_large_for_its_memory_is_an_error_that_says_so(
+def test_a_picture_too_large_for_the_memory_limit_gives_an_error_that_names_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = (7680, 4320)
     black = np.zeros((size[1], size[0], 3), np.uint8)
-    film = write_clip(tmp_path / "8k.mp4", size=size, times=[0], frames=[black], options={"preset": "ultrafast"})
+    clip = write_clip(tmp_path / "8k.mp4", size=size, times=[0], frames=[black], options={"preset": "ultrafast"})
     monkeypatch.setenv("DEEPSOUND_DECODER_GIB", "0.2")
-    failure = failure_of(lambda: decode_video(film, []))
+    failure = failure_of(lambda: decode_video(clip, []))
     assert failure.code is ErrorCode.DECODER_OVER_LIMIT
     assert "over 0.2 GiB of memory" in str(failure)
     assert "DEEPSOUND_DECODER_GIB" in failure.remedy
     monkeypatch.delenv("DEEPSOUND_DECODER_GIB")
-    assert decode_video(film, []).frames == 1
+    assert decode_video(clip, []).frames == 1
 
 
-def test_it_dies_with_its_parent_even_in_the_middle_of_its_work(poison: Path) -> None:
+def test_the_process_dies_with_its_parent_in_the_middle_of_a_request(poison: Path) -> None:
     program = f"from pathlib import Path; from deepsound.media.probe import probe; probe(Path({str(poison)!r}))"
     parent = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, FAULT: "spin:poison"})
     while not (children := decoders(parent.pid)):
         time.sleep(0.02)
     [child] = children
-    while seconds_computed(child) < 1.5:  # its start takes a third of that
+    while seconds_computed(child) < 1.5:  # starting takes a third of that
         time.sleep(0.02)
     parent.kill()
     parent.wait()
-    assert gone_within(5, child)
+    assert has_ended_within(5, child)
 
 
 def seconds_computed(pid: int) -> float:
@@ -87,7 +85,7 @@ def seconds_computed(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_none_is_left_when_the_program_ends(poison: Path) -> None:
+def test_no_process_is_left_when_the_program_ends(poison: Path) -> None:
     program = (
         "import os, sys; from pathlib import Path; from deepsound.media.decode import decode_video\n"
         "from deepsound.media.decoder_pool import POOL\n"
@@ -100,14 +98,14 @@ def test_none_is_left_when_the_program_ends(poison: Path) -> None:
     assert [state(int(pid)) for pid in done.stdout.split()] == [""]
 
 
-def test_a_fork_has_processes_of_its_own(tmp_path: Path) -> None:
-    films = {length: silent_clip(tmp_path / f"{length}.mp4", length / 25) for length in (5, 10)}
+def test_a_fork_starts_its_own_processes(tmp_path: Path) -> None:
+    clips = {length: silent_clip(tmp_path / f"{length}.mp4", length / 25) for length in (5, 10)}
 
     def lengths(length: int) -> set[int]:
-        return {probe(films[length]).frames for _ in range(50)}
+        return {probe(clips[length]).frames for _ in range(50)}
 
-    probe(films[5])
-    mine = decoders()
+    probe(clips[5])
+    before = decoders()
     ours, theirs = socket.socketpair()
     fork = os.fork()
     if not fork:
@@ -117,11 +115,11 @@ def test_a_fork_has_processes_of_its_own(tmp_path: Path) -> None:
     assert lengths(5) == {5}
     os.waitpid(fork, 0)
     assert ours.recv(100) == b"{10}"
-    assert decoders() == mine
+    assert decoders() == before
 
 
-def test_a_result_that_was_cut_short_is_no_result(tmp_path: Path) -> None:
-    film, sound = write_clip(tmp_path / "long.mkv", seconds=120, rate=2, size=(64, 48)), tmp_path / "long.wav"
+def test_a_decoder_killed_while_writing_leaves_no_result(tmp_path: Path) -> None:
+    clip, sound = write_clip(tmp_path / "long.mkv", seconds=120, rate=2, size=(64, 48)), tmp_path / "long.wav"
     write_float_wav(sound, 48_000, 1, [tone(300, 120.0)])
 
     def kill_when_half_written() -> None:
@@ -130,10 +128,10 @@ def test_a_result_that_was_cut_short_is_no_result(tmp_path: Path) -> None:
         for pid in decoders():
             os.kill(pid, signal.SIGABRT)
 
-    info = probe(film)
+    info = probe(clip)
     killer = threading.Thread(target=kill_when_half_written)
     killer.start()
-    failure = failure_of(lambda: mux(film, sound, tmp_path / "out.mp4", info))
+    failure = failure_of(lambda: mux(clip, sound, tmp_path / "out.mp4", info))
     killer.join()
     assert failure.code is ErrorCode.DECODER_CRASHED
     assert sorted(path.name for path in tmp_path.iterdir()) == ["long.mkv", "long.wav"]

@@ -1,4 +1,4 @@
-"""Arrays put aside on disk come back as they were."""
+"""Arrays are kept on disk and come back unchanged."""
 
 import numpy as np
 from hypothesis import given
@@ -26,7 +26,7 @@ def test_arrays_come_back_in_order_with_their_types_and_shapes(put: list[np.ndar
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.sampled_from([np.uint8, np.float32, np.float64]))
-def test_alike_arrays_come_back_as_one(lengths: list[int], dtype: type[np.generic]) -> None:
+def test_arrays_of_one_type_and_shape_can_be_joined(lengths: list[int], dtype: type[np.generic]) -> None:
     put = [np.arange(length * 15).reshape(length, 3, 5).astype(dtype) for length in lengths]
     spool = ArraySpool()
     for array in put:
@@ -36,7 +36,7 @@ def test_alike_arrays_come_back_as_one(lengths: list[int], dtype: type[np.generi
     assert np.array_equal(joined, np.concatenate(put))
 
 
-def test_what_is_written_to_one_of_them_stays_there() -> None:
+def test_writing_to_one_array_changes_no_other() -> None:
     spool = ArraySpool()
     spool.put(np.zeros(8, np.uint8)[::2])
     spool.put(np.zeros(4))

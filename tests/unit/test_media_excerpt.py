@@ -1,4 +1,4 @@
-"""A part of a video as a video of its own: exact to the frame and the sample, its picture copied bit for bit."""
+"""Excerpts are exact to the frame and the sample, and their picture is copied bit for bit."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -23,8 +23,8 @@ REORDERED = {"bf": "2", "g": "12", "preset": "fast"}
 OPEN_GROUPS = {**REORDERED, "x264-params": "open-gop=1:scenecut=0:b-pyramid=normal"}
 
 
-def the_same(part: list[bytes], whole: list[bytes]) -> bool:
-    """Whether the packets of `part` follow each other in `whole`."""
+def is_run_of(part: list[bytes], whole: list[bytes]) -> bool:
+    """Whether `part` is a run of consecutive packets of `whole`."""
     return any(whole[at : at + len(part)] == part for at in range(len(whole) - len(part) + 1))
 
 
@@ -41,7 +41,7 @@ def click_times(path: Path) -> list[float]:
 
 
 def frames_of(video: list[tuple[float, int]], start: float, end: float | None) -> list[tuple[float, int]]:
-    """Those from the one on show at `start` until before `end`, on a clock that starts with the first of them."""
+    """Return the frames shown from `start` until before `end`, with times from the first of them."""
     zero = video[0][0]
     first = max(n for n, (time, _) in enumerate(video) if time - zero <= start + 0.001)
     kept = [shot for shot in video[first:] if end is None or shot[0] - zero < end - 0.001]
@@ -88,7 +88,7 @@ RANGES = [
 
 
 @pytest.mark.parametrize(("name", "start", "end"), RANGES)
-def test_an_excerpt_is_the_frames_between_and_their_packets_are_copied(
+def test_an_excerpt_holds_the_frames_of_its_span_with_their_packets_copied(
     tmp_path: Path, name: str, start: float, end: float | None
 ) -> None:
     made = write_clip(tmp_path / name, **ARCHIVE[name])
@@ -99,8 +99,8 @@ def test_an_excerpt_is_the_frames_between_and_their_packets_are_copied(
     assert [number for _, number in after] == [number for _, number in expected]
     assert [time for time, _ in after] == pytest.approx([time for time, _ in expected], abs=0.0011)
     assert excerpt.frames == len(expected)
-    # MP4 wants lengths where a transport stream has start codes.
-    assert name == "stream.ts" or the_same(stored_packets(target), stored_packets(made))
+    # MP4 stores lengths where a transport stream has start codes.
+    assert name == "stream.ts" or is_run_of(stored_packets(target), stored_packets(made))
     info, was = probe(target), probe(made)
     assert info.duration == pytest.approx(excerpt.end - excerpt.start, abs=0.0011)
     assert (info.width, info.height, info.rotation, info.codec) == (was.width, was.height, was.rotation, was.codec)
@@ -116,13 +116,13 @@ def test_an_excerpt_is_the_frames_between_and_their_packets_are_copied(
 EDITS = {
     "two pieces": [(0.4, 0.08), (0.4, 1.28)],
     "later piece first": [(0.4, 1.28), (0.4, 0.08)],
-    "shown after a wait": [(0.3, None), (1.0, 0.48)],
-    "begun between two frames": [(0.9, 0.505)],
+    "starts with an empty edit": [(0.3, None), (1.0, 0.48)],
+    "starts between two frames": [(0.9, 0.505)],
 }
 
 
 @pytest.mark.parametrize("name", list(EDITS))
-def test_an_edit_list_of_the_source_is_cut_as_it_is_shown(tmp_path: Path, name: str) -> None:
+def test_an_excerpt_follows_the_edit_list_of_the_source(tmp_path: Path, name: str) -> None:
     made = edit_list(write_clip(tmp_path / "edited.mp4", seconds=2.0, options=REORDERED), EDITS[name])
     before = shown(made)
     target, _ = cut_from(made, 0.2, 0.64)
@@ -134,7 +134,7 @@ def test_an_edit_list_of_the_source_is_cut_as_it_is_shown(tmp_path: Path, name: 
     assert abs(len(after) - len(expected)) <= 1
 
 
-def test_frames_are_meant_by_times_to_the_millisecond(tmp_path: Path) -> None:
+def test_a_time_rounded_to_the_millisecond_means_the_nearest_frame(tmp_path: Path) -> None:
     made = write_clip(tmp_path / "ntsc.mp4", rate=Fraction(30000, 1001), options=REORDERED)
     for written in (0.467, 0.468):  # frame 14 is shown at 0.467133
         target, excerpt = cut_from(made, written, 0.6)
@@ -143,7 +143,7 @@ def test_frames_are_meant_by_times_to_the_millisecond(tmp_path: Path) -> None:
         assert excerpt.frames == 4
 
 
-def test_less_than_a_frame_is_the_frame_on_show(tmp_path: Path) -> None:
+def test_a_span_shorter_than_a_frame_is_the_frame_shown_then(tmp_path: Path) -> None:
     target, excerpt = cut_from(write_clip(tmp_path / "clip.mp4", options=REORDERED), 0.41, 0.42)
     assert [number for _, number in shown(target)] == [10]
     assert excerpt.end - excerpt.start == pytest.approx(0.04)
@@ -153,7 +153,7 @@ def test_less_than_a_frame_is_the_frame_on_show(tmp_path: Path) -> None:
     ("name", "codec", "rate"),
     [("a.mov", "pcm_s16le", 44_100), ("a.mp4", "aac", 48_000), ("a.mkv", "libmp3lame", 44_100)],
 )
-def test_the_sound_of_an_excerpt_is_the_originals_to_the_sample(
+def test_the_audio_of_an_excerpt_equals_the_originals_to_the_sample(
     tmp_path: Path, name: str, codec: str, rate: int
 ) -> None:
     sound = clicks([2.61, 2.9], 4.0, rate) + tone(700, 4.0, rate, level=0.1)
@@ -162,31 +162,31 @@ def test_the_sound_of_an_excerpt_is_the_originals_to_the_sample(
     )
     _, whole = samples_of(made)
     target, _ = cut_from(made, 2.5, 3.1)
-    told, heard = samples_of(target)
-    assert told == rate
+    excerpt_rate, heard = samples_of(target)
+    assert excerpt_rate == rate
     assert len(heard) == round(0.6 * rate)
     part = whole[round(2.5 * rate) :][: len(heard)]
-    assert np.argmax(correlate(heard[:, 0], part[:, 0])) == len(heard) - 1  # no sample early or late
+    assert np.argmax(correlate(heard[:, 0], part[:, 0])) == len(heard) - 1  # not one sample early or late
     assert np.abs(heard - part)[: rate // 10].max() < 1e-4
 
 
-def test_where_the_sound_has_ended_an_excerpt_is_silent(tmp_path: Path) -> None:
+def test_an_excerpt_is_silent_after_the_end_of_the_audio(tmp_path: Path) -> None:
     made = write_clip(tmp_path / "short.mp4", seconds=3.0, rate=10, size=(64, 48), audio=tone(500, 0.5))
     rate, heard = samples_of(cut_from(made, 2.0, 2.5)[0])
     assert len(heard) == round(0.5 * rate)
     assert not heard.any()
 
 
-def test_a_silent_film_stays_one(tmp_path: Path) -> None:
+def test_an_excerpt_of_a_video_without_audio_has_no_audio(tmp_path: Path) -> None:
     assert probe(cut_from(write_clip(tmp_path / "silent.mp4"), 0.2, 0.6)[0]).audio is None
 
 
-def test_the_same_part_is_the_same_bytes(tmp_path: Path) -> None:
+def test_equal_excerpts_have_equal_bytes(tmp_path: Path) -> None:
     made = write_clip(tmp_path / "clip.mp4", options=REORDERED, audio=tone(500, 1.0))
     assert cut_from(made, 0.2, 0.6)[0].read_bytes() == cut_from(made, 0.2, 0.6)[0].read_bytes()
 
 
-def test_what_no_container_can_hide_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_codec_whose_frames_no_container_can_hide_is_refused(tmp_path: Path) -> None:
     made = write_clip(tmp_path / "web.webm", codec="libvpx", options={"cpu-used": "8", "deadline": "realtime"})
     with pytest.raises(
         DeepSoundError, match=r"web.webm: its picture \(vp8\) can't be cut between keyframes"
@@ -196,7 +196,7 @@ def test_what_no_container_can_hide_is_refused_in_one_line(tmp_path: Path) -> No
     assert [number for _, number in shown(cut_from(made, 0.0, 0.6)[0])] == list(range(15))
 
 
-def test_a_part_beyond_the_end_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_span_beyond_the_end_is_refused(tmp_path: Path) -> None:
     made = write_clip(tmp_path / "clip.mp4")
     with pytest.raises(DeepSoundError, match=r"nothing is shown at 5 s: it ends after 1.000 s") as caught:
         cut_from(made, 5.0, None)

@@ -1,10 +1,7 @@
-"""File names are data, playlists are refused, and results appear whole or not at all."""
+"""File names are data, playlists are refused, and damaged files give a result or one clear error."""
 
-import errno
 import os
 import socket
-import stat
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deepsound.atomic_write import replacing, sweep_partials
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.audio import audio_format, write_float_wav
 from deepsound.media.decode import decode_video
@@ -43,7 +39,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_name_is_a_name(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hostile_file_name_is_only_a_name(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write_clip(tmp_path / "plain.mp4", seconds=0.4, audio=clicks([0.1], 0.4)).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     clip = Path(name)
@@ -58,13 +54,13 @@ def test_a_hostile_name_is_a_name(tmp_path: Path, name: str, monkeypatch: pytest
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, name + ".wav", "out " + name])
 
 
-def test_a_name_that_is_no_text_is_a_name(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf8_is_accepted(tmp_path: Path) -> None:
     clip = tmp_path / os.fsdecode(b"latin1-\xe9\xff.mp4")
     write_clip(tmp_path / "a.mp4", seconds=0.2).rename(clip)
     assert decode_video(clip, []).frames == 5
 
 
-def test_a_file_called_minus_is_not_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_named_minus_is_not_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_float_wav(Path("-"), 8000, 1, [np.zeros((80, 1), np.float32)])
     assert audio_format(Path("-")).samples == 80
@@ -84,7 +80,7 @@ def playlists(victim: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", list(playlists("")))
-def test_a_playlist_in_disguise_opens_no_other_file(tmp_path: Path, kind: str) -> None:
+def test_a_disguised_playlist_opens_no_other_file(tmp_path: Path, kind: str) -> None:
     victim = write_clip(tmp_path / "private.mp4", seconds=0.2)
     disguised = tmp_path / "reel.mp4"
     disguised.write_text(playlists(str(victim))[kind])
@@ -95,7 +91,7 @@ def test_a_playlist_in_disguise_opens_no_other_file(tmp_path: Path, kind: str) -
     assert caught.value.code is ErrorCode.SOURCE_NOT_MEDIA
 
 
-def test_a_playlist_in_disguise_calls_nobody(tmp_path: Path) -> None:
+def test_a_disguised_playlist_opens_no_connection(tmp_path: Path) -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -110,7 +106,7 @@ def test_a_playlist_in_disguise_calls_nobody(tmp_path: Path) -> None:
             server.accept()
 
 
-def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+def test_a_named_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.mp4")
     with pytest.raises(DeepSoundError) as caught:
         open_media(tmp_path / "a.mp4")
@@ -132,7 +128,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_damage_anywhere_ends_in_a_result_or_in_one_clear_error(
+def test_any_damage_ends_in_a_result_or_one_error_that_names_the_file(
     tmp_path: Path, healthy: dict[str, bytes], data: st.DataObject
 ) -> None:
     name = data.draw(st.sampled_from(sorted(healthy)))
@@ -154,80 +150,3 @@ def test_damage_anywhere_ends_in_a_result_or_in_one_clear_error(
     assert failure is None or str(failure).startswith(f"{clip}: ")
     assert failure is None or failure.remedy
     assert not list(tmp_path.glob("*.partial"))
-
-
-# --- writing -----------------------------------------------------------------------------------------------
-
-
-def test_a_result_has_its_name_only_once_it_is_whole(tmp_path: Path) -> None:
-    target = tmp_path / "a.bin"
-    with replacing(target) as partial:
-        partial.write_bytes(b"half")
-        assert not target.exists()
-        assert partial.parent == tmp_path
-        partial.write_bytes(b"whole")
-    assert target.read_bytes() == b"whole"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_failure_leaves_the_old_result_and_nothing_else(tmp_path: Path) -> None:
-    target = tmp_path / "a.bin"
-    target.write_bytes(b"old")
-    with pytest.raises(FileNotFoundError), replacing(target) as partial:
-        partial.write_bytes((tmp_path / "absent").read_bytes())
-    assert target.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_results_are_readable_by_those_the_umask_lets(tmp_path: Path) -> None:
-    before = os.umask(0o027)
-    try:
-        with replacing(tmp_path / "a.bin") as partial:
-            partial.write_bytes(b"x")
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == 0o640
-
-
-def test_a_name_as_long_as_names_may_be_can_be_written(tmp_path: Path) -> None:
-    target = tmp_path / ("n" * 251 + ".wav")
-    with replacing(target) as partial:
-        partial.write_bytes(b"x")
-    assert target.read_bytes() == b"x"
-
-
-@pytest.mark.parametrize("folder", ["missing", "file"])
-def test_a_folder_that_can_not_be_written_is_named(tmp_path: Path, folder: str) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(DeepSoundError) as caught, replacing(tmp_path / folder / "out.wav"):
-        pass
-    assert caught.value.code is ErrorCode.OUTPUT_NOT_WRITABLE
-    assert "out.wav" in str(caught.value)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_a_full_disk_is_called_a_full_disk(tmp_path: Path) -> None:
-    with pytest.raises(DeepSoundError) as caught, replacing(tmp_path / "a.bin"):
-        Path("/dev/full").write_bytes(b"x")
-    assert caught.value.code is ErrorCode.DISK_FULL
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_another_error_of_the_system_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="no such device"), replacing(tmp_path / "a.bin"):
-        raise OSError(errno.ENODEV, "no such device")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
-    folder = tmp_path / "reels"
-    folder.mkdir()
-    theirs = [folder / ".download.partial", folder / "a.mp4"]
-    for path in theirs:
-        path.touch()
-    writer = replacing(folder / "a.wav")
-    partial = writer.__enter__()
-    assert sweep_partials(tmp_path, timedelta(hours=1)) == 0, "it may still be written"
-    assert sweep_partials(tmp_path, timedelta(seconds=-1)) == 1
-    assert not partial.exists()
-    assert sorted(folder.iterdir()) == sorted(theirs)

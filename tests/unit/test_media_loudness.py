@@ -1,4 +1,4 @@
-"""Loudness and true peak against signals whose values are known, and normalisation to EBU R 128."""
+"""Loudness and true peak of signals with known values, and normalisation to EBU R 128."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def stored(path: Path, sound: NDArray[np.floating], rate: int = 48_000) -> Path:
     return path
 
 
-def whole(path: Path) -> Sound:
+def read_all(path: Path) -> Sound:
     return np.concatenate(list(read_blocks(path, 1 << 16)))
 
 
@@ -28,21 +28,21 @@ def noise(seconds: float, channels: int = 2, level: float = 0.05, rate: int = 48
 
 @pytest.mark.parametrize("rate", [44_100, 48_000])
 @pytest.mark.parametrize("lufs", [-23.0, -33.0])
-def test_the_reference_tone_of_ebu_tech_3341_reads_its_level(tmp_path: Path, rate: int, lufs: float) -> None:
-    # Cases 1 and 2 of EBU Tech 3341: a stereo 1 kHz sine whose peak is so many dBFS reads as many LUFS.
+def test_the_reference_tones_of_ebu_tech_3341_measure_as_specified(tmp_path: Path, rate: int, lufs: float) -> None:
+    # Cases 1 and 2 of EBU Tech 3341: a stereo 1 kHz sine with a peak of n dBFS measures n LUFS.
     sine = tone(1000, 20.0, rate, level=10 ** (lufs / 20), channels=2)
     assert measure_loudness(stored(tmp_path / "a.wav", sine, rate)).integrated_lufs == pytest.approx(lufs, abs=0.1)
 
 
-def test_quiet_stretches_are_gated_out(tmp_path: Path) -> None:
-    # Case 3: -36, -23 and -36 dBFS for 10, 60 and 10 s read -23 LUFS; here at a quarter of the length.
+def test_quiet_parts_are_gated_out(tmp_path: Path) -> None:
+    # Case 3: -36, -23 and -36 dBFS for 10, 60 and 10 s measure -23 LUFS; here at a quarter of the length.
     parts = [tone(1000, s, level=10 ** (db / 20), channels=2) for s, db in ((2.5, -36), (15, -23), (2.5, -36))]
     loudness = measure_loudness(stored(tmp_path / "a.wav", np.concatenate(parts)))
     assert loudness.integrated_lufs == pytest.approx(-23.0, abs=0.1)
 
 
-def test_a_peak_between_samples_is_found(tmp_path: Path) -> None:
-    # As in case 16 of EBU Tech 3341: a quarter of the sampling rate, sampled 45 degrees off its crests.
+def test_a_peak_between_samples_is_measured(tmp_path: Path) -> None:
+    # As in case 16 of EBU Tech 3341: a quarter of the sampling rate, sampled 45 degrees off its maxima.
     phase = np.pi * np.arange(48_000) / 2 + np.pi / 4
     sound = (0.5 * np.sin(phase) * np.hanning(48_000))[:, None]
     assert np.abs(sound).max() == pytest.approx(0.3536, abs=0.001)
@@ -73,7 +73,7 @@ def test_a_peak_in_the_very_last_sample_counts(tmp_path: Path) -> None:
 
 
 def spiky(channels: int = 2) -> NDArray[np.float64]:
-    """Knocks over quiet noise, each with a sharp edge."""
+    """Return impacts over quiet noise, each with a sharp peak."""
     sound = noise(8, channels, 0.003)
     for begin in range(500, len(sound), 24_000):
         sound[begin : begin + 2400] += noise(0.05, channels, 0.08)
@@ -95,30 +95,30 @@ def spiky(channels: int = 2) -> NDArray[np.float64]:
 def test_normalised_sound_meets_r128_at_the_same_length(tmp_path: Path, make, limited: bool) -> None:
     sound = make()
     source, target = stored(tmp_path / "a.wav", sound), tmp_path / "b.wav"
-    told = normalise(source, target)
+    result = normalise(source, target)
     again = measure_loudness(target)
-    assert told.after == again
+    assert result.after == again
     assert again.integrated_lufs == pytest.approx(R128_LUFS, abs=0.2)
     assert again.true_peak_dbtp is not None
     assert again.true_peak_dbtp <= R128_PEAK_DBTP
-    assert told.limited is limited
-    assert told.within_r128
+    assert result.limited is limited
+    assert result.within_r128
     assert audio_format(target) == audio_format(source)
 
 
-def test_without_limiting_every_sample_has_the_one_gain(tmp_path: Path) -> None:
+def test_without_limiting_every_sample_gets_the_same_gain(tmp_path: Path) -> None:
     sound = noise(3)
-    told = normalise(stored(tmp_path / "a.wav", sound), tmp_path / "b.wav")
-    assert not told.limited
-    expected = sound.astype(np.float32) * np.float32(10 ** (told.gain_db / 20))
-    assert np.abs(whole(tmp_path / "b.wav") - expected).max() < 1e-6
+    result = normalise(stored(tmp_path / "a.wav", sound), tmp_path / "b.wav")
+    assert not result.limited
+    expected = sound.astype(np.float32) * np.float32(10 ** (result.gain_db / 20))
+    assert np.abs(read_all(tmp_path / "b.wav") - expected).max() < 1e-6
 
 
-def test_limited_sound_stays_in_step(tmp_path: Path) -> None:
+def test_limiting_adds_no_delay(tmp_path: Path) -> None:
     sound = spiky(1)
-    told = normalise(stored(tmp_path / "a.wav", sound), tmp_path / "b.wav")
-    assert told.limited
-    heard = whole(tmp_path / "b.wav")[:, 0]
+    result = normalise(stored(tmp_path / "a.wav", sound), tmp_path / "b.wav")
+    assert result.limited
+    heard = read_all(tmp_path / "b.wav")[:, 0]
     spectrum = np.fft.rfft(heard, 2 * len(heard)) * np.conj(np.fft.rfft(sound[:, 0], 2 * len(heard)))
     assert int(np.argmax(np.fft.irfft(spectrum))) == 0
 
@@ -131,35 +131,35 @@ def test_normalising_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_digital_silence_stays_silent(tmp_path: Path) -> None:
-    told = normalise(stored(tmp_path / "a.wav", np.zeros((48_000, 2))), tmp_path / "b.wav")
-    assert not whole(tmp_path / "b.wav").any()
-    assert told.gain_db == 0
-    assert told.after.integrated_lufs is None
+    result = normalise(stored(tmp_path / "a.wav", np.zeros((48_000, 2))), tmp_path / "b.wav")
+    assert not read_all(tmp_path / "b.wav").any()
+    assert result.gain_db == 0
+    assert result.after.integrated_lufs is None
 
 
-def test_silent_stretches_stay_silent_when_the_rest_is_raised(tmp_path: Path) -> None:
+def test_silent_parts_stay_silent_when_the_rest_is_raised(tmp_path: Path) -> None:
     sound = noise(4, 2, 0.001)
     sound[48_000:96_000] = 0
     normalise(stored(tmp_path / "a.wav", sound), tmp_path / "b.wav")
-    assert not whole(tmp_path / "b.wav")[48_000:96_000].any()
+    assert not read_all(tmp_path / "b.wav")[48_000:96_000].any()
 
 
-def test_sound_too_short_to_measure_keeps_its_level_but_not_a_peak_over_the_limit(tmp_path: Path) -> None:
-    kept = normalise(stored(tmp_path / "a.wav", tone(1000, 0.2)), tmp_path / "b.wav")
-    assert np.array_equal(whole(tmp_path / "b.wav"), tone(1000, 0.2))
-    assert not kept.limited
-    held = normalise(stored(tmp_path / "c.wav", tone(1000, 0.2, level=1.0)), tmp_path / "d.wav")
-    assert held.after.true_peak_dbtp is not None
-    assert held.after.true_peak_dbtp <= R128_PEAK_DBTP
+def test_sound_too_short_to_measure_keeps_its_level_unless_its_peak_exceeds_the_limit(tmp_path: Path) -> None:
+    quiet = normalise(stored(tmp_path / "a.wav", tone(1000, 0.2)), tmp_path / "b.wav")
+    assert np.array_equal(read_all(tmp_path / "b.wav"), tone(1000, 0.2))
+    assert not quiet.limited
+    loud = normalise(stored(tmp_path / "c.wav", tone(1000, 0.2, level=1.0)), tmp_path / "d.wav")
+    assert loud.after.true_peak_dbtp is not None
+    assert loud.after.true_peak_dbtp <= R128_PEAK_DBTP
 
 
-def test_sound_of_nothing_but_a_click_keeps_its_peak_and_says_it_is_not_at_the_target(tmp_path: Path) -> None:
+def test_a_single_click_keeps_its_peak_and_is_reported_as_off_target(tmp_path: Path) -> None:
     click = np.zeros((480_000, 1))
     click[100_000:100_048] = 0.9
-    told = normalise(stored(tmp_path / "a.wav", click), tmp_path / "b.wav")
-    assert told.after.true_peak_dbtp is not None
-    assert told.after.true_peak_dbtp <= R128_PEAK_DBTP
-    assert not told.within_r128
+    result = normalise(stored(tmp_path / "a.wav", click), tmp_path / "b.wav")
+    assert result.after.true_peak_dbtp is not None
+    assert result.after.true_peak_dbtp <= R128_PEAK_DBTP
+    assert not result.within_r128
 
 
 def test_a_file_can_be_normalised_in_place(tmp_path: Path) -> None:

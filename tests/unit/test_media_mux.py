@@ -1,4 +1,4 @@
-"""New sound under an old picture: packets untouched, frames shown when they were, sound in sync."""
+"""Muxing copies the picture's packets, keeps their presentation times, and puts the new audio in sync."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -37,7 +37,7 @@ def click_times(path: Path, info: VideoInfo) -> list[float]:
 
 
 def dubbed(clip: Path, times: list[float], rate: int = 48_000, channels: int = 2) -> tuple[Path, VideoInfo]:
-    """The clip with clicks for its sound, and what the result is."""
+    """Mux a clip with clicks for its audio; return the result and its description."""
     info = probe(clip)
     audio = sound(clip.with_suffix(".new.wav"), info.duration, times, rate, channels)
     target = clip.with_name("dubbed" + container_for(info))
@@ -80,7 +80,7 @@ ARCHIVE = {
 
 
 @pytest.mark.parametrize("name", list(ARCHIVE))
-def test_the_picture_is_copied_bit_for_bit_and_shown_as_before(tmp_path: Path, name: str) -> None:
+def test_the_picture_is_copied_bit_for_bit_and_keeps_its_times(tmp_path: Path, name: str) -> None:
     clip = _made(tmp_path, name)
     result, info = dubbed(clip, [])
     assert stored_packets(result) == stored_packets(clip)
@@ -104,7 +104,7 @@ def _made(folder: Path, name: str) -> Path:
 
 
 @pytest.mark.parametrize("name", list(ARCHIVE))
-def test_the_sound_is_in_sync_within_a_millisecond(tmp_path: Path, name: str) -> None:
+def test_the_audio_is_in_sync_within_a_millisecond(tmp_path: Path, name: str) -> None:
     clip = _made(tmp_path, name)
     duration = probe(clip).duration
     times = [time for time in (0.0, 0.1, 0.25, 0.55, 0.8) if time < duration - 0.05]
@@ -114,18 +114,16 @@ def test_the_sound_is_in_sync_within_a_millisecond(tmp_path: Path, name: str) ->
 EDITS = {
     "both ends trimmed": [(0.6, 0.4)],
     "end trimmed": [(1.0, 0.08)],
-    "begun on a frame that is no keyframe": [(0.6, 0.52)],
+    "starts on a frame that is not a keyframe": [(0.6, 0.52)],
     "two pieces": [(0.4, 0.08), (0.4, 1.28)],
     "later piece first": [(0.4, 1.28), (0.4, 0.08)],
-    "shown after a wait": [(0.3, None), (1.0, 0.48)],
-    "begun between two frames": [(0.5, 0.505)],
+    "starts with an empty edit": [(0.3, None), (1.0, 0.48)],
+    "starts between two frames": [(0.5, 0.505)],
 }
 
 
 @pytest.mark.parametrize("edits", list(EDITS.values()), ids=list(EDITS))
-def test_an_edit_list_is_carried_over_entry_by_entry(
-    tmp_path: Path, edits: list[tuple[float, float | None]]
-) -> None:
+def test_an_edit_list_is_copied_entry_by_entry(tmp_path: Path, edits: list[tuple[float, float | None]]) -> None:
     clip = edit_list(write_clip(tmp_path / "a.mp4", seconds=2, options=REORDERED), edits)
     result, _ = dubbed(clip, [0.1, 0.3])
     assert stored_packets(result) == stored_packets(clip)
@@ -151,7 +149,7 @@ def test_the_whale_clip_keeps_its_hidden_frames_hidden(tmp_path: Path) -> None:
     assert click_times(target, info) == pytest.approx([0.5, 9.5], abs=0.001)
 
 
-def test_a_picture_that_waits_long_for_its_first_frame_starts_at_once(tmp_path: Path) -> None:
+def test_a_first_frame_that_is_shown_very_late_is_shown_at_zero(tmp_path: Path) -> None:
     clip = write_clip(
         tmp_path / "recorder.mp4", video_start=86_400.0, container_options={"movflags": "frag_keyframe"}
     )
@@ -162,7 +160,7 @@ def test_a_picture_that_waits_long_for_its_first_frame_starts_at_once(tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["a.ts", "a.avi"])
-def test_start_codes_become_lengths_and_nothing_else_changes(tmp_path: Path, name: str) -> None:
+def test_only_start_codes_change_into_lengths(tmp_path: Path, name: str) -> None:
     clip = write_clip(tmp_path / name, options=REORDERED)
     result, _ = dubbed(clip, [])
     started = [units_after_start_codes(packet) for packet in stored_packets(clip)]
@@ -198,26 +196,26 @@ def units_after_lengths(packet: bytes) -> list[bytes]:
         ("asf", "wmv2", ".mkv"),
     ],
 )
-def test_the_container_follows_the_source_or_what_can_carry_it(
+def test_the_container_is_the_sources_or_one_that_can_carry_the_codec(
     tmp_path: Path, container: str, codec: str, suffix: str
 ) -> None:
     info = VideoInfo(container, codec, "yuv420p", 2, 2, 0, False, Fraction(25), False, 1, 0.0, 0.04, None)
     assert container_for(info) == suffix
 
 
-def test_every_container_of_a_result_has_a_media_type_whatever_this_machine_lists() -> None:
+def test_every_result_container_has_a_media_type() -> None:
     assert MEDIA_TYPES.keys() == FORMATS.keys()
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(44_100, 1), (48_000, 6), (96_000, 2), (37_800, 2), (192_000, 2)])
-def test_any_rate_and_number_of_channels_can_be_carried(tmp_path: Path, rate: int, channels: int) -> None:
+def test_any_sampling_rate_and_number_of_channels_is_accepted(tmp_path: Path, rate: int, channels: int) -> None:
     result, info = dubbed(write_clip(tmp_path / "a.mp4"), [0.25, 0.5], rate, channels)
     assert info.audio is not None
     assert info.audio.channels == channels
     assert click_times(result, info) == pytest.approx([0.25, 0.5], abs=0.001)
 
 
-def test_matroska_keeps_the_sound_to_24_bits(tmp_path: Path) -> None:
+def test_matroska_keeps_24_bits_of_the_audio(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mkv")
     heard = np.random.default_rng(0).uniform(-0.99, 0.99, (48_000, 2)).astype(np.float32)
     write_float_wav(tmp_path / "a.wav", 48_000, 2, [heard])
@@ -228,7 +226,7 @@ def test_matroska_keeps_the_sound_to_24_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv"])
-def test_sound_lasts_to_the_last_sample(tmp_path: Path, name: str) -> None:
+def test_the_audio_keeps_its_last_sample(tmp_path: Path, name: str) -> None:
     result, info = dubbed(write_clip(tmp_path / name, seconds=1.24), [])
     assert info.audio is not None
     assert info.audio.duration == pytest.approx(1.24, abs=0.001)
@@ -236,7 +234,7 @@ def test_sound_lasts_to_the_last_sample(tmp_path: Path, name: str) -> None:
     assert audio_format(tmp_path / "back.wav").samples == round(1.24 * 48_000)
 
 
-def test_the_old_sound_is_gone(tmp_path: Path) -> None:
+def test_the_old_audio_is_dropped(tmp_path: Path) -> None:
     result, _ = dubbed(write_clip(tmp_path / "a.mp4", audio=tone(300, 1.0)), [])
     with open_media(result) as container:
         assert [stream.type for stream in container.streams] == ["video", "audio"]
@@ -245,7 +243,7 @@ def test_the_old_sound_is_gone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "mov_text"), ("a.mov", "mov_text"), ("a.mkv", "subrip")])
-def test_subtitles_come_along_at_their_times(tmp_path: Path, name: str, codec: str) -> None:
+def test_subtitles_are_copied_with_their_times(tmp_path: Path, name: str, codec: str) -> None:
     clip = with_subtitles(write_clip(tmp_path / "plain.mp4"), tmp_path / name, codec)
     result, _ = dubbed(clip, [])
     assert subtitles(result) == subtitles(clip) != []
@@ -279,7 +277,7 @@ def subtitles(path: Path) -> list[tuple[float, bytes]]:
 
 
 @pytest.mark.parametrize("name", ["a.mov", "a.mp4", "a.mkv"])
-def test_title_chapters_and_timecode_come_along(tmp_path: Path, name: str) -> None:
+def test_title_chapters_and_timecode_are_copied(tmp_path: Path, name: str) -> None:
     clip = tmp_path / name
     with av.open(str(write_clip(tmp_path / "plain.mp4"))) as source, av.open(str(clip), "w") as result:
         video = result.add_stream_from_template(source.streams.video[0], opaque=True)
@@ -298,8 +296,8 @@ def test_title_chapters_and_timecode_come_along(tmp_path: Path, name: str) -> No
     with open_media(result_path) as container:
         assert container.metadata.get("title") == "Reel 41"
         assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["Departure"]
-        told = {**container.metadata, **container.streams.video[0].metadata}
-        assert {value for key, value in told.items() if key.lower() == "timecode"} == {"10:00:00:00"}
+        metadata = {**container.metadata, **container.streams.video[0].metadata}
+        assert {value for key, value in metadata.items() if key.lower() == "timecode"} == {"10:00:00:00"}
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
@@ -316,7 +314,7 @@ def test_colour_tags_are_kept(tmp_path: Path, suffix: str) -> None:
     assert tags(result) == tags(clip) == (1, 1, 1, 2)
 
 
-def test_the_same_sound_and_picture_give_the_same_bytes(tmp_path: Path) -> None:
+def test_equal_audio_and_picture_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("a.mp4", "a.mkv"):
         clip = write_clip(tmp_path / name)
         audio = sound(tmp_path / "a.wav", 1.0, [0.5])
@@ -326,7 +324,7 @@ def test_the_same_sound_and_picture_give_the_same_bytes(tmp_path: Path) -> None:
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_a_file_cut_off_in_the_middle_gets_sound_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_a_truncated_file_gets_audio_as_far_as_it_can_be_read(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", seconds=4, container_options={"movflags": "faststart"})
     info = probe(cut_off(clip, 0.6))
     audio = sound(tmp_path / "a.wav", info.duration, [0.5])
@@ -344,7 +342,7 @@ def test_another_suffix_is_refused_before_anything_is_written(tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "a.wav"]
 
 
-def test_a_codec_the_container_can_not_carry_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_codec_that_the_container_can_not_carry_is_named_and_no_file_is_left(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.wmv", codec="wmv2")
     audio = sound(tmp_path / "a.wav", 1.0, [])
     with pytest.raises(DeepSoundError, match=r"a\.wmv: its picture \(wmv2\).*\.mp4") as caught:
@@ -353,7 +351,7 @@ def test_a_codec_the_container_can_not_carry_is_named_and_nothing_is_left(tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "a.wmv"]
 
 
-def test_missing_sound_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_missing_audio_file_leaves_no_result(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4")
     with pytest.raises(DeepSoundError) as caught:
         mux(clip, tmp_path / "absent.wav", tmp_path / "b.mp4")

@@ -1,4 +1,4 @@
-"""What a file is said to be, without decoding it."""
+"""A media file is described without decoding more than one frame."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.made_clips import clicks, cut_off, edit_list, scratch, write_clip
 WHALE = Path(__file__).parents[3] / "shared/media/whale_edit_list.mp4"
 
 
-def test_a_plain_clip_is_described_as_it_was_made(tmp_path: Path) -> None:
+def test_a_plain_clip_is_described_completely(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", seconds=1, audio=clicks([0.2], 1.0, channels=2))
     info = probe(clip)
     assert (info.container, info.codec, info.pixel_format) == ("mp4", "h264", "yuv420p")
@@ -27,7 +27,7 @@ def test_a_plain_clip_is_described_as_it_was_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not WHALE.exists(), reason="the whale clip is not beside this checkout")
-def test_frames_that_an_edit_list_hides_do_not_count() -> None:
+def test_frames_that_an_edit_list_hides_are_not_counted() -> None:
     info = probe(WHALE)
     assert (info.frames, info.hidden_frames) == (251, 55)
     assert info.duration == pytest.approx(10.04)
@@ -41,11 +41,11 @@ def test_an_edit_list_that_trims_both_ends_gives_the_shown_frames_and_time(tmp_p
     assert info.duration == pytest.approx(0.6)
 
 
-def test_a_clip_without_sound_has_no_audio(tmp_path: Path) -> None:
+def test_a_clip_without_an_audio_track_has_no_audio(tmp_path: Path) -> None:
     assert probe(write_clip(tmp_path / "a.mp4")).audio is None
 
 
-def test_sound_that_starts_late_or_ends_early_is_timed_against_the_first_frame(tmp_path: Path) -> None:
+def test_audio_times_count_from_the_first_frame(tmp_path: Path) -> None:
     clip = write_clip(
         tmp_path / "a.mov", audio=clicks([], 0.3), audio_codec="pcm_s16le", audio_start=0.4, video_start=0.1
     )
@@ -56,7 +56,7 @@ def test_sound_that_starts_late_or_ends_early_is_timed_against_the_first_frame(t
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_a_variable_frame_rate_is_seen_and_the_rate_is_the_mean(tmp_path: Path, suffix: str) -> None:
+def test_a_variable_frame_rate_is_detected_and_its_mean_reported(tmp_path: Path, suffix: str) -> None:
     clip = write_clip(tmp_path / f"a.{suffix}", times=[0, 0.04, 0.1, 0.2, 0.21, 0.5, 0.9])
     info = probe(clip)
     assert info.variable_frame_rate
@@ -67,7 +67,7 @@ def test_a_variable_frame_rate_is_seen_and_the_rate_is_the_mean(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("suffix", "rate"), [("mp4", Fraction(30000, 1001)), ("mkv", Fraction(24000, 1001)), ("mkv", Fraction(60))]
 )
-def test_a_steady_rate_is_told_exactly_though_the_container_rounds_times(
+def test_a_constant_rate_is_exact_although_the_container_rounds_times(
     tmp_path: Path, suffix: str, rate: Fraction
 ) -> None:
     info = probe(write_clip(tmp_path / f"a.{suffix}", seconds=2, rate=rate))
@@ -76,19 +76,19 @@ def test_a_steady_rate_is_told_exactly_though_the_container_rounds_times(
 
 
 @pytest.mark.parametrize(("rotation", "size"), [(90, (120, 160)), (180, (160, 120)), (270, (120, 160))])
-def test_rotation_turns_the_shown_size(tmp_path: Path, rotation: int, size: tuple[int, int]) -> None:
+def test_rotation_swaps_width_and_height(tmp_path: Path, rotation: int, size: tuple[int, int]) -> None:
     info = probe(write_clip(tmp_path / "a.mp4", rotation=rotation))
     assert info.rotation == rotation
     assert (info.width, info.height) == size
 
 
-def test_pixels_that_are_not_square_widen_the_shown_size(tmp_path: Path) -> None:
+def test_pixels_that_are_not_square_change_the_width(tmp_path: Path) -> None:
     info = probe(write_clip(tmp_path / "a.mp4", size=(180, 144), aspect=Fraction(16, 15)))
     assert (info.width, info.height) == (192, 144)
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mpg", "mpeg2video")])
-def test_interlaced_material_is_seen(tmp_path: Path, name: str, codec: str) -> None:
+def test_interlaced_video_is_detected(tmp_path: Path, name: str, codec: str) -> None:
     assert probe(write_clip(tmp_path / name, codec=codec, interlaced=True)).interlaced
 
 
@@ -103,7 +103,7 @@ def test_one_frame_is_a_video(tmp_path: Path) -> None:
     assert info.duration == pytest.approx(0.04)
 
 
-def test_frames_reordered_in_avi_which_stores_no_presentation_times_are_still_steady(tmp_path: Path) -> None:
+def test_avi_with_reordered_frames_has_a_constant_rate(tmp_path: Path) -> None:
     info = probe(write_clip(tmp_path / "a.avi", codec="mpeg4", options={"bf": "2"}))
     assert (info.frames, info.frame_rate, info.variable_frame_rate) == (25, 25, False)
     assert info.duration == pytest.approx(1.0)
@@ -140,7 +140,7 @@ def test_a_sound_file_has_no_video_stream(tmp_path: Path) -> None:
     assert caught.value.code is ErrorCode.NO_VIDEO_STREAM
 
 
-def test_a_file_cut_off_in_the_middle_is_said_to_be_truncated(tmp_path: Path) -> None:
+def test_a_file_that_ends_early_is_truncated(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", seconds=4, container_options={"movflags": "faststart"})
     assert not probe(clip).truncated
     info = probe(cut_off(clip, 0.6))
@@ -153,14 +153,16 @@ def test_a_file_cut_off_in_the_middle_is_said_to_be_truncated(tmp_path: Path) ->
     [
         (ErrorCode.SOURCE_MISSING, lambda path: path.unlink(missing_ok=True)),
         (ErrorCode.SOURCE_EMPTY, lambda path: path.write_bytes(b"")),
-        (ErrorCode.SOURCE_NOT_MEDIA, lambda path: path.write_text("dear diary\n" * 200)),
+        (ErrorCode.SOURCE_NOT_MEDIA, lambda path: path.write_text("dear reader\n" * 200)),
         (ErrorCode.SOURCE_NOT_MEDIA, lambda path: path.mkdir()),
         (ErrorCode.SOURCE_CORRUPT, lambda path: cut_off(write_clip(path, seconds=2), 0.5)),
         (ErrorCode.SOURCE_CORRUPT, lambda path: path.write_bytes(b"\x1aE\xdf\xa3" + b"\xff" * 500)),
     ],
-    ids=["missing", "empty", "a diary", "a folder", "header lost", "damaged header"],
+    ids=["missing", "empty", "a text", "a folder", "header lost", "damaged header"],
 )
-def test_what_is_no_video_is_refused_in_one_line_that_names_it(tmp_path: Path, code: ErrorCode, make) -> None:
+def test_a_file_that_is_not_a_video_is_refused_in_one_line_that_names_it(
+    tmp_path: Path, code: ErrorCode, make
+) -> None:
     path = tmp_path / "reel 041.mp4"
     make(path)
     with pytest.raises(DeepSoundError) as caught:
@@ -171,7 +173,7 @@ def test_what_is_no_video_is_refused_in_one_line_that_names_it(tmp_path: Path, c
     assert caught.value.remedy
 
 
-def test_a_file_whose_pictures_are_all_noise_is_corrupt(tmp_path: Path) -> None:
+def test_a_file_whose_packets_are_all_noise_is_corrupt(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", seconds=1, container_options={"movflags": "faststart"})
     size = clip.stat().st_size
     begin = clip.read_bytes().index(b"mdat") / size

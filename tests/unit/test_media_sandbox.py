@@ -1,4 +1,4 @@
-"""Media that break what reads them: the process that does it goes, this one stays, and so do the other videos."""
+"""A file that breaks its decoder ends only the sandboxed process: this one and the other videos go on."""
 
 import os
 import signal
@@ -25,17 +25,17 @@ from tests.made_clips import clicks, read_number, write_clip
 from tests.sandbox_checks import FAULT, decoders, failure_of, zombies
 
 
-class Watcher:
-    """Does something with every block it sees."""
+class CallingObserver:
+    """Calls a function with every block of frames."""
 
-    name, version = "watcher", "1"
+    name, version = "calling", "1"
 
-    def __init__(self, then: Callable[[np.ndarray], None], rate: float | None = None) -> None:
+    def __init__(self, on_block: Callable[[np.ndarray], None], rate: float | None = None) -> None:
         self.sampling = FrameSampling(rate, None)
-        self.then = then
+        self.on_block = on_block
 
-    def see(self, frames, times) -> None:  # noqa: ARG002 - every observer gets them
-        self.then(frames)
+    def see(self, frames, times) -> None:  # noqa: ARG002 - the protocol has it
+        self.on_block(frames)
 
     def finish(self):
         return {}
@@ -55,16 +55,16 @@ def poison(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def ends_clean() -> Iterator[None]:
-    """Only processes that wait for the next file are left, and no zombies."""
+    """Check that only idle processes are left, and no zombies."""
     yield
     assert decoders() == {process.pid for process in POOL.idle()}
     assert not zombies()
 
 
-# --- what may happen to it -----------------------------------------------------------------------------------
+# --- crashes, hangs and limits -------------------------------------------------------------------------------
 
 
-def test_a_file_that_crashes_what_reads_it_is_one_error_and_the_next_file_is_read(
+def test_a_file_that_crashes_its_decoder_gives_one_error_and_the_next_file_is_read(
     clip: Path, poison: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(FAULT, "crash:poison")
@@ -75,22 +75,22 @@ def test_a_file_that_crashes_what_reads_it_is_one_error_and_the_next_file_is_rea
     assert probe(clip).frames == 100
 
 
-def test_every_way_into_a_file_is_guarded(poison: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_operation_on_a_source_runs_in_the_sandbox(poison: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = probe(poison)
     sound = poison.with_name("new.wav")
     write_float_wav(sound, 8000, 1, [np.zeros((800, 1), np.float32)])
     monkeypatch.setenv(FAULT, "leave:poison")
-    made = {"own": poison.with_name("own.wav"), "video": poison.with_name("out.mp4")}
-    for work in (
+    targets = {"own": poison.with_name("own.wav"), "video": poison.with_name("out.mp4")}
+    for operation in (
         lambda: decode_video(poison, [], info),
-        lambda: extract_audio(poison, info, made["own"]),
-        lambda: mux(poison, sound, made["video"], info),
+        lambda: extract_audio(poison, info, targets["own"]),
+        lambda: mux(poison, sound, targets["video"], info),
     ):
-        assert "ended with exit code 3" in str(failure_of(work))
+        assert "ended with exit code 3" in str(failure_of(operation))
     assert sorted(path.name for path in poison.parent.iterdir()) == ["new.wav", "poison.mp4"]
 
 
-def test_a_file_that_hangs_is_given_up(poison: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_whose_decoder_hangs_times_out(poison: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probe(clip)
     under_other_limits = decoders()
     monkeypatch.setenv(FAULT, "hang:poison")
@@ -102,8 +102,8 @@ def test_a_file_that_hangs_is_given_up(poison: Path, clip: Path, monkeypatch: py
     assert not decoders() & under_other_limits
 
 
-def test_one_that_is_killed_from_outside_may_be_tried_again(clip: Path) -> None:
-    failure = failure_of(lambda: decode_video(clip, [Watcher(lambda _: kill(signal.SIGKILL))]))
+def test_a_decoder_killed_from_outside_gives_a_retryable_error(clip: Path) -> None:
+    failure = failure_of(lambda: decode_video(clip, [CallingObserver(lambda _: kill(signal.SIGKILL))]))
     assert (failure.code, failure.is_retryable) == (ErrorCode.OUT_OF_MEMORY, True)
 
 
@@ -112,33 +112,35 @@ def kill(signal_number: int) -> None:
         os.kill(pid, signal_number)
 
 
-def test_a_crash_in_the_middle_of_a_film_is_an_error_and_not_a_short_film(clip: Path) -> None:
+def test_a_crash_in_the_middle_of_a_video_is_an_error_and_not_a_short_video(clip: Path) -> None:
     seen: list[int] = []
 
     def crash_it(frames: np.ndarray) -> None:
         seen.extend(read_number(frame) for frame in frames)
         kill(signal.SIGSEGV)
 
-    assert failure_of(lambda: decode_video(clip, [Watcher(crash_it)])).code is ErrorCode.DECODER_CRASHED
+    assert failure_of(lambda: decode_video(clip, [CallingObserver(crash_it)])).code is ErrorCode.DECODER_CRASHED
     assert seen == list(range(len(seen)))
     assert 32 <= len(seen) < 100
 
 
-@pytest.mark.parametrize("own", [TimeoutError("the model"), KeyboardInterrupt()])
-def test_what_an_observer_raises_is_its_own_and_the_next_film_is_seen(clip: Path, own: BaseException) -> None:
-    def stumble(frames: np.ndarray) -> None:
-        raise own
+@pytest.mark.parametrize("error", [TimeoutError("the model"), KeyboardInterrupt()])
+def test_an_observers_exception_is_passed_on_and_the_next_video_is_decoded(
+    clip: Path, error: BaseException
+) -> None:
+    def fail(frames: np.ndarray) -> None:
+        raise error
 
-    with pytest.raises(type(own)) as caught:
-        decode_video(clip, [Watcher(stumble)])
-    assert caught.value is own
+    with pytest.raises(type(error)) as caught:
+        decode_video(clip, [CallingObserver(fail)])
+    assert caught.value is error
     assert decode_video(clip, []).frames == 100
 
 
-# --- what it is given, and what it gives back ------------------------------------------------------------------
+# --- processes, environment and frames -----------------------------------------------------------------------
 
 
-def test_one_process_does_file_after_file(clip: Path, poison: Path) -> None:
+def test_one_process_serves_file_after_file(clip: Path, poison: Path) -> None:
     probe(clip)
     first = decoders()
     assert failure_of(lambda: probe(clip.with_name("absent.mp4"))).code is ErrorCode.SOURCE_MISSING
@@ -146,13 +148,13 @@ def test_one_process_does_file_after_file(clip: Path, poison: Path) -> None:
     assert decoders() == first
 
 
-def test_threads_do_not_get_in_each_others_way(clip: Path, poison: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_decode_independently(clip: Path, poison: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FAULT, "crash:poison")
 
     def numbers(path: Path) -> list[int] | ErrorCode:
         seen: list[int] = []
         try:
-            decode_video(path, [Watcher(lambda frames: seen.extend(map(read_number, frames)))])
+            decode_video(path, [CallingObserver(lambda frames: seen.extend(map(read_number, frames)))])
         except DeepSoundError as error:
             return error.code
         return seen
@@ -162,7 +164,7 @@ def test_threads_do_not_get_in_each_others_way(clip: Path, poison: Path, monkeyp
     assert results == [list(range(100)), ErrorCode.DECODER_CRASHED, list(range(100))] * 2
 
 
-def test_it_is_told_no_secrets_and_kept_within_bounds(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_gets_no_secrets_and_has_limits(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DEEPSOUND_S3_SECRET_KEY", "AWS_SECRET_ACCESS_KEY", "DEEPSOUND_SERVED_API_KEY", "DEEPSOUND_DB"):
         monkeypatch.setenv(name, "swordfish")
     monkeypatch.setenv("DEEPSOUND_DECODER_GIB", "1.5")
@@ -175,38 +177,38 @@ def test_it_is_told_no_secrets_and_kept_within_bounds(clip: Path, monkeypatch: p
     assert bounds["Max core file size"] == ["1", "1"]
     assert bounds["Max cpu time"][0] != "unlimited"
     assert (about / "oom_score_adj").read_text().strip() == "1000"
-    assert os.getsid(process.pid) != os.getsid(0), "Ctrl-C at the terminal is for the program, not for it"
+    assert os.getsid(process.pid) != os.getsid(0), "Ctrl-C at the terminal must not reach it"
 
 
-def test_frames_belong_to_whom_they_were_shown(clip: Path) -> None:
+def test_an_observer_may_keep_and_change_its_frames(clip: Path) -> None:
     kept: list[np.ndarray] = []
 
-    def spoil(frames: np.ndarray) -> None:
+    def overwrite(frames: np.ndarray) -> None:
         kept.append(frames)
         if len(kept) % 2:
             frames[:] = 0
 
-    first, second = Watcher(spoil), Watcher(spoil)
+    first, second = CallingObserver(overwrite), CallingObserver(overwrite)
     second.name = "second"
     decode_video(clip, [first, second])
     assert all(not frames.any() for frames in kept[::2])
     assert [read_number(frame) for frames in kept[1::2] for frame in frames] == list(range(100))
 
 
-def test_files_are_called_as_the_caller_called_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_name_files_as_the_caller_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert str(failure_of(lambda: probe(Path("absent.mp4")))).startswith("absent.mp4: ")
 
 
-def test_no_more_blocks_are_made_than_are_looked_at() -> None:
+def test_the_child_waits_while_two_blocks_are_unreleased() -> None:
     here, there = ipc.pair()
-    line = ChildChannel(there, SandboxLimits(8, 300))
-    made: list[int] = []
+    channel = ChildChannel(there, SandboxLimits(8, 300))
+    sent: list[int] = []
 
     def decode() -> None:
         for number in range(BLOCKS_AHEAD + 1):
-            line.send_block(line.memory(), [0, [1, 1, 1, 3], [0.0]])
-            made.append(number)
+            channel.send_block(channel.memory(), [0, [1, 1, 1, 3], [0.0]])
+            sent.append(number)
 
     with here, there:
         thread = threading.Thread(target=decode)
@@ -216,7 +218,7 @@ def test_no_more_blocks_are_made_than_are_looked_at() -> None:
         here.settimeout(0.1)
         with pytest.raises(TimeoutError):
             ipc.receive(here)
-        assert len(made) == BLOCKS_AHEAD
+        assert len(sent) == BLOCKS_AHEAD
         ipc.send(here, {"free": True})
         os.close(ipc.receive(here)[1] or -1)
         thread.join()
@@ -225,16 +227,16 @@ def test_no_more_blocks_are_made_than_are_looked_at() -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("DEEPSOUND_DECODER_GIB", "-1"), ("DEEPSOUND_DECODER_SECONDS", "soon")]
 )
-def test_limits_that_are_none_are_refused(
-    clip: Path, name: str, value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_invalid_limits_are_refused(clip: Path, name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     failure = failure_of(lambda: probe(clip))
     assert failure.code is ErrorCode.BAD_SETTINGS
     assert name in str(failure)
 
 
-def test_warming_up_starts_the_one_that_is_used_then(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warming_up_starts_the_process_that_serves_the_next_file(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LANG", "C.UTF-8")
     warm_up()
     before = decoders()
