@@ -1,5 +1,6 @@
 """A file that breaks its decoder ends only the sandboxed process: this one and the other videos go on."""
 
+import errno
 import os
 import signal
 import threading
@@ -21,6 +22,7 @@ from deepsound.media.probe import probe
 from deepsound.media.sandbox import ipc
 from deepsound.media.sandbox.child_channel import BLOCKS_AHEAD, ChildChannel
 from deepsound.media.sandbox.limits import SandboxLimits
+from deepsound.media.sandbox.process import MemoryLimitError, SandboxProcess, child_environment
 from tests.made_clips import clicks, read_number, write_clip
 from tests.sandbox_checks import FAULT, decoders, failure_of, zombies
 
@@ -146,6 +148,19 @@ def test_one_process_serves_file_after_file(clip: Path, poison: Path) -> None:
     assert failure_of(lambda: probe(clip.with_name("absent.mp4"))).code is ErrorCode.SOURCE_MISSING
     assert decode_video(poison, []).frames == 5
     assert decoders() == first
+
+
+def test_the_sandbox_runs_the_handlers_of_any_module() -> None:
+    process = SandboxProcess("tests.sandbox_handlers", child_environment())
+
+    def reply_to(handler: str) -> ipc.Message:
+        return process.run({"handler": handler, "paths": {}, "number": 21}, 60, lambda _: None)
+
+    assert reply_to("double") == {"result": {"number": 42}}
+    assert reply_to("fill_disk") == {"os_error": [errno.ENOSPC, os.strerror(errno.ENOSPC)]}
+    with pytest.raises(MemoryLimitError):
+        reply_to("exhaust_memory")
+    process.end()
 
 
 def test_threads_decode_independently(clip: Path, poison: Path, monkeypatch: pytest.MonkeyPatch) -> None:
