@@ -160,14 +160,14 @@ def _check_item(item: ItemRow) -> Iterator[IntegrityFinding]:
 
 
 def _check_chain(item: ItemRow) -> Iterator[IntegrityFinding]:
-    attempts = reopenings = 0
+    attempts = retries = 0
     previous: str | None = item.hash
     between = {(review.previous_hash, review.hash) for review in item.reviews}
     for link in chain_links(item.attempts, item.retries):
         if isinstance(link, RetryRow):
-            name, gap = f"reopening {link.seq} ({link.step}, round {link.round})", "reopening"
-            before, reopenings = reopenings, link.seq
-            found = _check_reopening(link)
+            name, gap = f"retry {link.seq} ({link.step}, round {link.round})", "retry"
+            before, retries = retries, link.seq
+            found = _check_retry(link)
         else:
             name, gap = f"attempt {link.seq} ({link.step}, round {link.round})", "attempt"
             before, attempts = attempts, link.seq
@@ -184,9 +184,9 @@ def _check_chain(item: ItemRow) -> Iterator[IntegrityFinding]:
 
 
 def _check_reviews(item: ItemRow) -> Iterator[IntegrityFinding]:
-    """Reviews are links too: each is followed by the reopening it led to, and named by attempts after that."""
+    """Reviews are links too: each is followed by the retry it led to, and named by attempts after that."""
     hashes = {attempt.id: attempt.hash for attempt in item.attempts}
-    led_to = {reopening.previous_hash for reopening in item.retries}
+    led_to = {retry.previous_hash for retry in item.retries}
     present = {review.seq for review in item.reviews}
     named = {seq for attempt in item.attempts for seq in _reviews_named(attempt)}
     for seq in sorted((named | set(range(1, max(present, default=0)))) - present):
@@ -204,8 +204,8 @@ def _reviews_named(attempt: AttemptRow) -> Iterator[int]:
         yield seq
 
 
-def _check_reopening(reopening: RetryRow) -> Iterator[tuple[str, Problem, str]]:
-    if hashing.retry_hash(row_values(reopening)) != reopening.hash:
+def _check_retry(retry: RetryRow) -> Iterator[tuple[str, Problem, str]]:
+    if hashing.retry_hash(row_values(retry)) != retry.hash:
         yield "", Problem.CHANGED, "it does not match its hash"
 
 
@@ -267,7 +267,7 @@ def _content_sha256(row: Base) -> str:
 
 
 def _check_work(item: ItemRow, work: Sequence[WorkRow]) -> Iterator[IntegrityFinding]:
-    """The to-do list as a witness of attempts and reopenings cut off the end of the chain."""
+    """The to-do list as a witness of attempts and retries cut off the end of the chain."""
     present = {StepRef(Step(row.step), row.round): WorkState(row.state) for row in work}
     expected = replay_rows(item.attempts, item.retries).states
     for at, state in present.items():
@@ -276,7 +276,7 @@ def _check_work(item: ItemRow, work: Sequence[WorkRow]) -> Iterator[IntegrityFin
             row = f"attempt at {at.step}, round {at.round}"
             yield IntegrityFinding(item.id, row, Problem.MISSING, f"the to-do list says {state}, no attempt does")
         if is_open and expected.get(at) in (WorkState.DONE, WorkState.FAILED):
-            row = f"reopening of {at.step}, round {at.round}"
+            row = f"retry of {at.step}, round {at.round}"
             yield IntegrityFinding(
                 item.id, row, Problem.MISSING, f"the to-do list says {state}, the attempts do not"
             )

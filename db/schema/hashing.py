@@ -66,9 +66,12 @@ def attempt_hash(attempt: Row, reused_hash: str | None) -> str:
     return sha256_json(content if reused_hash is None else {**content, "reused": reused_hash})
 
 
-def retry_hash(reopening: Row) -> str:
-    """The link of a reopening: its columns, `previous_hash` among them, which stands for the item."""
-    return sha256_json(_content(reopening, "item_id", "hash"))
+def retry_hash(retry: Row) -> str:
+    """The link of a retry: its columns, `previous_hash` among them, which stands for the item.
+
+    `recompute` is hashed under its name in the first releases, `anew`.
+    """
+    return sha256_json({**_content(retry, "item_id", "hash", "recompute"), "anew": retry["recompute"]})
 
 
 def review_hash(review: Row, judged_hash: str | None) -> str:

@@ -1,6 +1,6 @@
 """The tables of the ledger; docs/reference/ledger.md explains them to auditors.
 
-All are append-only but `work`, and the heartbeat of `shift`.
+All are append-only but `work`, and the heartbeat of `worker_session`.
 
 Rows that many attempts share (documents, models, code versions, environments, artifacts, videos) are known by
 the SHA-256 of what they hold, so each is stored once and a changed one gives itself away.
@@ -194,7 +194,7 @@ class ItemRow(Base):
 
 class AttemptRow(Base):
     """One execution of a step, written when it ended. Rows of one item form a hash chain in order of `seq`;
-    a reopening is the link after attempt number `after`.
+    a retry is the link after attempt number `after`.
 
     `number` counts tries of the same step and round. What follows is either `next_step` with `next_round`, or
     `outcome`, which ends the item. A reused attempt has no words, effects or outputs of its own: they are
@@ -378,18 +378,18 @@ class AttemptModelRow(Base):
 class RetryRow(Base):
     """A step taken back to be done once more, and with it every attempt from its first one on; see `standing`.
 
-    A link in the item's chain, between the attempt whose `seq` is `after` and the next. `anew`: the step is
-    really done again, not found by its step key.
+    A link in the item's chain, between the attempt whose `seq` is `after` and the next. `recompute`: the step is
+    computed again; without it, an attempt with the same step key may be reused.
     """
 
-    __tablename__ = "reopening"
+    __tablename__ = "retry"
 
     item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), primary_key=True)
     seq: Mapped[int] = mapped_column(Integer, primary_key=True)
     after: Mapped[int] = mapped_column(Integer)
     step: Mapped[str] = mapped_column(Text)
     round: Mapped[int] = mapped_column(SmallInteger)
-    anew: Mapped[bool]
+    recompute: Mapped[bool]
     at: Mapped[datetime] = mapped_column(UtcDateTime)
     by: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
@@ -412,7 +412,7 @@ class ExpiryRow(Base):
 class ReviewRow(Base):
     """A person's ruling on a judgement; a later one overrides an earlier one.
 
-    A link in the item's chain: the next is the reopening whose `previous_hash` is this `hash`.
+    A link in the item's chain: the next is the retry whose `previous_hash` is this `hash`.
     """
 
     __tablename__ = "review"
@@ -452,7 +452,7 @@ class SealRow(Base):
 class WorkerSessionRow(Base):
     """One worker process at work on one run. Times are the database's; `seen_at` is its latest heartbeat."""
 
-    __tablename__ = "shift"
+    __tablename__ = "worker_session"
 
     id: Mapped[int] = mapped_column(ROW_ID, primary_key=True)
     run_id: Mapped[str] = mapped_column(ForeignKey("run.id"), index=True)

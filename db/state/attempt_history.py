@@ -40,7 +40,7 @@ class RetrySummary(NamedTuple):
     after: int
     step: str
     round: int
-    anew: bool
+    recompute: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def replay_attempts(attempts: Iterable[AttemptSummary], retries: Iterable[RetryS
             at = StepRef(Step(link.step), link.round)
             standing = _before(link, standing)
             states = {**_settled(standing), at: WorkState.PENDING}
-            if link.anew:
+            if link.recompute:
                 recompute.add(at)
         else:
             standing.append(link)

@@ -95,7 +95,7 @@ def _row(end: ChainEnd, item_id: int, at: StepRef, request: RetryRequest) -> Val
             "after": end.attempts,
             "step": at.step,
             "round": at.round,
-            "anew": request.recompute,
+            "recompute": request.recompute,
             "at": datetime.now(UTC),
             "by": request.by,
             "reason": request.reason,

@@ -84,10 +84,10 @@ def test_a_ledger_that_is_away_for_a_while_stops_no_heart(
     run_id, (item_id,) = begin(worker.ledger, a_run("a.mp4"))
     with worker_session(worker, run_id):
         assert take(worker, item_id, this_owner())
-        rename(worker, "shift", "shift_elsewhere")
+        rename(worker, "worker_session", "worker_session_elsewhere")
         with caplog.at_level(logging.WARNING):
             time.sleep(0.6)
-        rename(worker, "shift_elsewhere", "shift")
+        rename(worker, "worker_session_elsewhere", "worker_session")
         time.sleep(1.2)
         assert not take(worker, item_id, OTHER)
     assert "no heartbeat: sqlite:///" in caplog.text

@@ -187,7 +187,13 @@ def test_an_auditor_sees_what_was_taken_back_by_whom_and_why(ledger: Ledger) -> 
     with ledger.read() as session:
         (item,) = item_evidence(session, [item_id])
     [back] = item.retries
-    assert (back.after, back.step, back.anew, back.by, back.reason) == (6, "judge", True, KIM, "a child speaks")
+    assert (back.after, back.step, back.recompute, back.by, back.reason) == (
+        6,
+        "judge",
+        True,
+        KIM,
+        "a child speaks",
+    )
     assert back.previous_hash == item.attempts[-1].hash
 
 

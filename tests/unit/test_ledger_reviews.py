@@ -179,8 +179,8 @@ def test_reviewed_items_verify(reviewed: Ledger) -> None:
         ("UPDATE review SET hash = previous_hash WHERE seq = 2", ("review 2", Problem.CHANGED)),
         ("DELETE FROM review WHERE seq = 1", ("review 1", Problem.MISSING)),
         ("DELETE FROM review WHERE seq = 2", ("review 2", Problem.MISSING)),
-        ("DELETE FROM review WHERE seq = 2", ("reopening 3 (publish, round 1)", Problem.CHANGED)),
-        ("DELETE FROM reopening WHERE seq = 3", ("review 2", Problem.ADDED)),
+        ("DELETE FROM review WHERE seq = 2", ("retry 3 (publish, round 1)", Problem.CHANGED)),
+        ("DELETE FROM retry WHERE seq = 3", ("review 2", Problem.ADDED)),
         ("UPDATE review SET item_id = 1, seq = 1 WHERE seq = 2", ("review 2", Problem.MISSING)),
     ],
 )

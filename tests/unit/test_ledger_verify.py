@@ -268,46 +268,46 @@ def test_steps_taken_back_and_done_again_verify_too(retried: Ledger) -> None:
         assert verify_run(session, run_of(session)) == []
 
 
-CHECK_BACK, PUBLISH_BACK = "reopening 1 (check_silence, round 1)", "reopening 2 (publish, round 1)"
+CHECK_BACK, PUBLISH_BACK = "retry 1 (check_silence, round 1)", "retry 2 (publish, round 1)"
 
 
 @pytest.mark.parametrize(
     ("change", "row", "problem"),
     [
-        ("UPDATE reopening SET reason = 'none' WHERE item_id = 2 AND seq = 1", CHECK_BACK, Problem.CHANGED),
-        ("UPDATE reopening SET \"by\" = 'root' WHERE item_id = 2 AND seq = 2", PUBLISH_BACK, Problem.CHANGED),
+        ("UPDATE retry SET reason = 'none' WHERE item_id = 2 AND seq = 1", CHECK_BACK, Problem.CHANGED),
+        ("UPDATE retry SET \"by\" = 'root' WHERE item_id = 2 AND seq = 2", PUBLISH_BACK, Problem.CHANGED),
         (
-            "UPDATE reopening SET step = 'plan' WHERE item_id = 2 AND seq = 1",
-            "reopening 1 (plan, round 1)",
+            "UPDATE retry SET step = 'plan' WHERE item_id = 2 AND seq = 1",
+            "retry 1 (plan, round 1)",
             Problem.CHANGED,
         ),
-        ("DELETE FROM reopening WHERE item_id = 2 AND seq = 1", "reopening 1", Problem.MISSING),
+        ("DELETE FROM retry WHERE item_id = 2 AND seq = 1", "retry 1", Problem.MISSING),
         (
-            "DELETE FROM reopening WHERE item_id = 2 AND seq = 2",
+            "DELETE FROM retry WHERE item_id = 2 AND seq = 2",
             "attempt 9 (publish, round 1)",
             Problem.CHANGED,
         ),
         (
-            'INSERT INTO reopening SELECT item_id, 3, 9, step, round, anew, at, "by", reason, previous_hash, hash'
-            " FROM reopening WHERE item_id = 2 AND seq = 2",
-            "reopening 3 (publish, round 1)",
+            'INSERT INTO retry SELECT item_id, 3, 9, step, round, recompute, at, "by", reason, previous_hash, hash'
+            " FROM retry WHERE item_id = 2 AND seq = 2",
+            "retry 3 (publish, round 1)",
             Problem.CHANGED,
         ),
     ],
 )
-def test_a_changed_reopening_is_named(retried: Ledger, change: str, row: str, problem: Problem) -> None:
+def test_a_changed_retry_is_named(retried: Ledger, change: str, row: str, problem: Problem) -> None:
     assert (row, problem) in rows_found(retried, change)
 
 
-def test_a_reopening_cut_off_the_end_is_missed_as_long_as_the_to_do_list_knows_it(ledger: Ledger) -> None:
+def test_a_retry_cut_off_the_end_is_missed_as_long_as_the_to_do_list_knows_it(ledger: Ledger) -> None:
     run_id, (item_id,) = begin(ledger, a_run("a.mp4"))
     dub(ledger, item_id)
     with ledger.write() as session:
         retry_items(session, run_id, step=Step.CHECK_SILENCE, by="kim@desk")
-    with tampered(ledger, "DELETE FROM reopening") as session:
+    with tampered(ledger, "DELETE FROM retry") as session:
         rows = [(finding.row, finding.problem) for finding in verify_item(session, item_id)]
     assert rows == [
-        ("reopening of check_silence, round 1", Problem.MISSING),
+        ("retry of check_silence, round 1", Problem.MISSING),
         ("work publish, round 1", Problem.MISSING),
     ]
 

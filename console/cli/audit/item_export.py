@@ -48,7 +48,7 @@ def _reviewed(review: ReviewRow) -> str:
 
 def _taken_back(retry: RetryRow) -> Text:
     again = f", round {retry.round}" if retry.round > 1 else ""
-    how = "to be really done again" if retry.anew else "to be tried again"
+    how = "to be really done again" if retry.recompute else "to be tried again"
     why = f": {retry.reason}" if retry.reason else ""
     who = f"by {retry.by} at {retry.at:%Y-%m-%d %H:%M:%S} UTC"
     said = speakable(f"  taken back with all that followed, {how}, {who}{why}")
@@ -182,7 +182,7 @@ _ATTEMPT_COLUMNS = (
     *("backend", "seed", "parser_version", "probability", "host", "device", "prefect_flow_run_id"),
     *("prefect_task_run_id", "error_code", "error_message", "is_retryable", "previous_hash", "hash"),
 )
-_RETRY_COLUMNS = ("seq", "after", "step", "round", "anew", "by", "reason", "previous_hash", "hash")
+_RETRY_COLUMNS = ("seq", "after", "step", "round", "recompute", "by", "reason", "previous_hash", "hash")
 _REVIEW_COLUMNS = ("seq", "attempt_id", "reviewer", "verdict", "reason", "previous_hash", "hash")
 _THOUGHT_COLUMNS = ("stage", "text", "span_start", "span_end")
 _DECISION_COLUMNS = ("key", "value", "confidence", "span_start", "span_end", "parser_version")
