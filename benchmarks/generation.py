@@ -26,7 +26,7 @@ from benchmarks.reference.vocoder import vocode
 from benchmarks.synthetic_checkpoints import VARIANT_NAMES, filled_files, networks, sizes_of
 from benchmarks.tables import Row, machine, medians, table
 from deepsound.generation.mmaudio.backend import MODES, MMAudio
-from deepsound.generation.mmaudio.bigvgan import fold_weight_norm, load_bigvgan
+from deepsound.generation.mmaudio.bigvgan import fold_weight_norm
 from deepsound.generation.mmaudio.flow import Conditions, FlowNetwork
 from deepsound.generation.mmaudio.flow_matching import GUIDANCE, draw_noise, euler, guided_flow
 from deepsound.generation.mmaudio.networks import Networks, Precision, Sizes
@@ -145,8 +145,7 @@ def _part(loaded: Networks, dtype: torch.dtype, part: str, seconds: float) -> Ca
             return lambda: vae.decode(latents.to(dtype))
         case _:
             vocoder, mel = loaded.vocoder, loaded.vae.decode(_latents(loaded.sizes, seconds))
-            if dtype != torch.float32:  # What is compiled for a CPU knows no other.
-                vocoder = load_bigvgan(loaded.files.vocoder.path, loaded.sizes.vocoder).to(dtype)
+            vocoder = vocoder.to(dtype)
             return lambda: torch.cat(list(vocoder.in_pieces(mel.to(dtype))), dim=-1)
 
 

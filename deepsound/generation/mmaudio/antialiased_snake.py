@@ -1,13 +1,10 @@
 """A pointwise nonlinearity at twice the sample rate, so that the harmonics it makes don't fold back.
 
-Filters are sums of shifted copies: grouped convolutions, one channel a group, take two to four times as long on a
-CPU. In float32 a CPU has better still: `antialias_cpu`.
+Each filter is a sum of shifted copies of the signal. On a CPU a grouped convolution with one channel a group takes
+two to four times as long.
 """
-# Torch's own annotations leave these partly unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage
@@ -21,8 +18,6 @@ def snake_twice_as_fine(x: Tensor, frequency: Tensor, amplitude: Tensor) -> Tens
 
     frequency and amplitude are (channels,). Edges repeat the outermost sample. For inference: no gradients pass.
     """
-    if x.device.type == "cpu" and x.dtype == torch.float32:
-        return compiled()(x, frequency, amplitude)
     length = x.shape[-1]
     fine = x.new_empty((*x.shape[:2], 2, length + 2 * REACH))
     inside = fine[..., REACH:-REACH]
@@ -32,14 +27,6 @@ def snake_twice_as_fine(x: Tensor, frequency: Tensor, amplitude: Tensor) -> Tens
     fine[..., :REACH] = inside[:, :, :1, :1]
     fine[..., -REACH:] = inside[:, :, 1:, -1:]
     return _downsample(fine, length)
-
-
-@functools.cache
-def compiled() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """`snake_twice_as_fine` for float32 on the CPU at hand, compiled when first wanted: a GPU never needs it."""
-    from deepsound.generation.mmaudio.antialias_cpu import snake_on_cpu
-
-    return snake_on_cpu
 
 
 def _upsample(padded: Tensor, fine: Tensor) -> None:

@@ -13,14 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deepsound.generation.mmaudio.antialiased_snake import compiled, snake_twice_as_fine
+from deepsound.generation.mmaudio.antialiased_snake import snake_twice_as_fine
 from deepsound.models.checkpoints import load_strict, read_state, without_originals
 
 _KERNELS = (3, 7, 11)
 _DILATIONS = (1, 3, 5)
 _EPS = 1e-9
-_WIDE, _LONG = 96, 7
-"""Channels and taps from which on a CPU gains from fewer products."""
 _PIECE = 345 * 512
 """Samples, half of eight seconds at 44.1 kHz: the longest whose buffers the C library keeps between two layers."""
 _OVERLAP = 18
@@ -131,19 +129,6 @@ class BigVGAN(nn.Module):
             first, last = max(start - _OVERLAP, 0), min(stop + _OVERLAP, frames)
             sound = vocode(mel[..., first:last])
             yield sound[..., (start - first) * self.hop : (stop - first) * self.hop]
-
-
-def compiled_for_cpu(generator: BigVGAN) -> BigVGAN:
-    """`generator`, from now on in float32 on the CPU at hand, for which it compiles: the same sound, sooner."""
-    from deepsound.generation.mmaudio.toom_cook import ToomCookConv1d
-
-    compiled()
-    blocks = generator.resblocks
-    for name in [name for name, _ in blocks.named_modules()]:
-        part = blocks.get_submodule(name)
-        if isinstance(part, nn.Conv1d) and part.in_channels >= _WIDE and part.kernel_size[0] >= _LONG:
-            blocks.set_submodule(name, ToomCookConv1d(part))
-    return generator
 
 
 def load_bigvgan(path: Path, config: BigVGANConfig) -> BigVGAN:

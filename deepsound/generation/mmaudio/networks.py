@@ -20,7 +20,6 @@ from deepsound.generation.mmaudio.bigvgan import (
     BIGVGAN_44K,
     BigVGAN,
     BigVGANConfig,
-    compiled_for_cpu,
     load_bigvgan,
 )
 from deepsound.generation.mmaudio.clip import CLIP, load_clip, vit_h_14_378
@@ -206,11 +205,8 @@ class Networks:
     @property
     def vocoder(self) -> BigVGAN:
         """Mel to sound."""
-        return self._once("vocoder", self._load_vocoder, torch.float32)
-
-    def _load_vocoder(self) -> BigVGAN:
-        vocoder = load_bigvgan(self.files.vocoder.path, self.sizes.vocoder)
-        return compiled_for_cpu(vocoder) if self.device.type == "cpu" else vocoder
+        path, config = self.files.vocoder.path, self.sizes.vocoder
+        return self._once("vocoder", lambda: load_bigvgan(path, config), torch.float32)
 
     @property
     def _type(self) -> torch.dtype:
