@@ -124,7 +124,7 @@ def _synchformer(config: SynchformerConfig) -> Mapping[str, Tensor]:
 
 def _vae(sizes: Sizes) -> Mapping[str, Tensor]:
     with torch.device("meta"):
-        vae = VAE(sizes.vae, with_encoder=False)
+        vae = VAE(sizes.vae)
     bands = json.loads(_STATISTICS.read_text())[str(sizes.vae.mel_bands)]
     statistics = {f"data_{kind}": torch.tensor(values).view(1, -1, 1) for kind, values in bands.items()}
     return fill(floating_shapes(vae.state_dict()), _VAE, skip=["data_"]).tensors | statistics

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
@@ -51,7 +51,7 @@ def _together(settings: RunSettings) -> Iterator[int]:
 
 
 @contextmanager
-def video_threads(count: int) -> Iterator[None]:
+def video_threads(count: int) -> Generator[None]:
     """A pool of `count` threads for `run_on_video_thread`; the event loop's own pool may have fewer."""
     pool = ThreadPoolExecutor(count, thread_name_prefix="video")
     token = _threads.set(pool)

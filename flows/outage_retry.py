@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def without_outage_retry() -> Iterator[None]:
+def without_outage_retry() -> Generator[None]:
     """Inside, what is away is not waited for: somebody sits at a terminal and wants to know."""
     token = _patience.set(0.0)
     try:

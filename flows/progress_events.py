@@ -1,6 +1,6 @@
 """What is happening, told to whoever listens: the terminal's progress display, or nobody."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
-def progress_listener(listener: Listener) -> Iterator[None]:
+def progress_listener(listener: Listener) -> Generator[None]:
     """Events of flows started inside the block, in this process, reach `listener`."""
     token = _listener.set(listener)
     try:

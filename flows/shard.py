@@ -56,7 +56,7 @@ class _Shard:
 _shard: ContextVar[_Shard] = ContextVar("shard")
 
 
-def _may_pass(task: Task, run: TaskRun, state: State) -> bool:  # noqa: ARG001 - Prefect's signature
+def _may_pass(task: Task[..., object], run: TaskRun, state: State) -> bool:  # noqa: ARG001 - Prefect's signature
     """Retry what can pass by itself, and nothing else."""
     return isinstance(state.data, DeepSoundError) and state.data.is_retryable
 

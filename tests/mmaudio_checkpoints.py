@@ -14,9 +14,10 @@ from deepsound.generation.mmaudio.flow import FlowNetwork
 from deepsound.generation.mmaudio.networks import Files, Networks, Precision, Sizes, Weights
 from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, FlowConfig, MelFormat
 from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerConfig
-from deepsound.generation.mmaudio.vae import VAE, VAEConfig
+from deepsound.generation.mmaudio.vae import VAEConfig
 from tests.parity.clip import open_clip_shapes
 from tests.parity.filling import fill, floating_shapes
+from tests.parity.vae_encoder import VAEWithEncoder
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz "
 
@@ -55,7 +56,7 @@ def write_small_files(folder: Path, sizes: Sizes | None = None) -> Files:
     sizes = sizes or small_sizes()
     with torch.device("meta"):
         flow, synchformer = FlowNetwork(sizes.flow), Synchformer(sizes.synchformer)
-        vae, vocoder = VAE(sizes.vae, with_encoder=True), BigVGAN(sizes.vocoder)
+        vae, vocoder = VAEWithEncoder(sizes.vae), BigVGAN(sizes.vocoder)
     clip = fill(open_clip_shapes(sizes.clip)).tensors
     unused = {"vfeat_extractor.patch_embed.proj.bias": torch.ones(16), "afeat_extractor.norm.bias": torch.ones(4)}
     tables = {"latent_rot": torch.ones(3), "clip_rot": torch.ones(3), "t_embed.freqs": torch.ones(3)}

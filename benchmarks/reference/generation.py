@@ -27,7 +27,7 @@ from deepsound.generation.mmaudio.sequence_config import (
     lengths_for,
 )
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
-from deepsound.generation.mmaudio.vae import load_vae_decoder
+from deepsound.generation.mmaudio.vae import load_vae
 from deepsound.media.probe import probe
 from deepsound.models.checkpoints import move_to_device, read_state
 
@@ -44,7 +44,7 @@ class Generation:
             {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}, dtype
         )
         self.flow = move_to_device(load_flow(files.flow.path, sizes.flow), torch.device("cpu"), dtype, exact=EXACT)
-        self.vae = load_vae_decoder(files.vae.path, sizes.vae).to(dtype)
+        self.vae = load_vae(files.vae.path, sizes.vae).to(dtype)
         self.vocoder = _typed(fold_weight_norm(read_state(files.vocoder.path, under="generator")), dtype)
 
     def generate(self, video: Path, prompt: str, negative: str, seed: int) -> tuple[NDArray[np.float32], Reel]:

@@ -1,6 +1,6 @@
 """Live progress for many videos, on stderr; prints plain lines where that is no terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -37,7 +37,7 @@ class _Display:
 
 
 @contextmanager
-def showing_progress(total: int) -> Iterator[None]:
+def showing_progress(total: int) -> Generator[None]:
     """Show what the flows inside the block report."""
     progress = Progress(
         SpinnerColumn(),

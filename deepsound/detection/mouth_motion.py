@@ -4,7 +4,6 @@ A talking mouth changes its own small part of the face; a turning head, a trembl
 film change the whole of it. So the face is laid over itself as it was one frame before, and what the mouth changed
 is compared with what the eyes, nose and cheeks changed.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import cv2
 import numpy as np

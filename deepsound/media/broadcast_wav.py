@@ -1,5 +1,4 @@
 """Writes the deliverable sound file: 24-bit, 48 kHz Broadcast WAV (EBU Tech 3285)."""
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

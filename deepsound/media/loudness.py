@@ -1,5 +1,4 @@
 """Measures programme loudness and true peak (ITU-R BS.1770-5), and normalises them to EBU R 128."""
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 import math
 from collections.abc import Iterable, Iterator

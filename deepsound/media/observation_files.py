@@ -1,5 +1,4 @@
 """Stores observations as safetensors files and reads them back through a memory map."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import json
 import os

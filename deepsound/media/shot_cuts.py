@@ -1,6 +1,4 @@
 """Finds the cuts between shots while the video is decoded."""
-# PySceneDetect has annotations, but does not say so.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 import cv2
 import numpy as np

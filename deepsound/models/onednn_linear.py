@@ -3,8 +3,6 @@
 PyTorch gives float32 products on a CPU to MKL, which takes twice as long as oneDNN on processors that Intel did
 not make. Of tensors in oneDNN's own layout it asks oneDNN; of bfloat16 it does so anyhow.
 """
-# Torch's own annotations leave these partly unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import torch
 from torch import Tensor, nn

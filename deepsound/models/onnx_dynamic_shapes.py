@@ -5,8 +5,6 @@ the inputs. CenterFace was exported with both flaws; without them it runs three 
 Only the few fields of onnx.proto (IR version 4 and later) that are changed are described; Protocol Buffers
 passes all others on as they are.
 """
-# pyright: reportMissingTypeStubs=false, reportMissingModuleSource=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportAttributeAccessIssue=false
 
 from functools import cache
 from typing import Any

@@ -1,13 +1,11 @@
 """ONNX networks on the CPU: loading and running them so that failures are ours to explain."""
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors  # pyright: ignore[reportAttributeAccessIssue] - compiled
 
 from deepsound.errors import DeepSoundError, ModelFailedError
 

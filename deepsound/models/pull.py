@@ -3,8 +3,6 @@
 Hugging Face is asked through its own library for addresses, hashes and credentials (`HF_ENDPOINT`, `HF_TOKEN`,
 `HF_HUB_OFFLINE`). The bytes come by our own download, as that library throws an interrupted one away.
 """
-# Hugging Face's library leaves some of its parameters partly unknown.
-# pyright: reportUnknownVariableType=false
 
 import re
 from collections.abc import Sequence

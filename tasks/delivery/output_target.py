@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from enum import Enum, auto
 from pathlib import Path
@@ -93,7 +93,7 @@ def remove(target: Location, sha256: str) -> None:
 
 
 @contextmanager
-def writable(folder: Path) -> Iterator[None]:
+def writable(folder: Path) -> Generator[None]:
     """The folder, made if need be; what the system says against writing there becomes one line."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

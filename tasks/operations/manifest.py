@@ -4,9 +4,10 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from deepsound.canonical_json import Json
 from deepsound.errors import BadSettingsError
@@ -23,7 +24,12 @@ VIDEO_SUFFIXES = frozenset(
 )
 """What is taken from a folder; a file named by itself is taken whatever it is called."""
 
-_OVERRIDES = {"prompt": str, "negative_prompt": str, "seed": int, "generator": str}
+_OVERRIDES: Mapping[str, Callable[[Any], Json]] = {
+    "prompt": str,
+    "negative_prompt": str,
+    "seed": int,
+    "generator": str,
+}
 _COLUMNS = {"source", "output", *_OVERRIDES, *COLUMNS}
 _LONGEST_NAME = 120
 _LONGEST_SHOWN = 40

@@ -40,7 +40,7 @@ def verify_books(worker: Worker, run_id: str, *, rows_only: bool = False) -> Run
         artifacts = run_artifacts(session, run_id)
     read = [] if rows_only else artifacts
     with ThreadPoolExecutor(_READING_AT_ONCE) as pool:
-        intact = list(pool.map(lambda artifact: worker.store.is_intact(artifact.sha256), read))
+        intact = list(pool.map(worker.store.is_intact, [artifact.sha256 for artifact in read]))
     damaged = [artifact for artifact, is_whole in zip(read, intact, strict=True) if not is_whole]
     # Only now: reading takes hours, and what retention deletes meanwhile it has written down before.
     with worker.ledger.read() as session:

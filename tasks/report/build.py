@@ -81,7 +81,8 @@ def write_report(worker: Worker, run_ids: Sequence[str], target: Path, *, done_t
         for clip in _clips(worker, run_id, _at_length(each, done_too), folder)
     ]
     page = Environment(loader=PackageLoader("tasks.report", "."), autoescape=True)
-    page.filters |= {"speakable": speakable, "quoted": _quoted}
+    page.filters["speakable"] = speakable
+    page.filters["quoted"] = _quoted  # pyright: ignore[reportArgumentType] - typed as one of its own filters
     lines = [LineShown(result, _after(result, folder)) for each in results.values() for result in each]
     ends = Counter("open" if line.result.outcome is None else line.result.outcome.value for line in lines)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ _BEATS_A_LEASE = 4
 @contextmanager
 def worker_session(
     worker: Worker, run_id: str, flow_run_id: str | None = None, *, follows_only: bool = False
-) -> Iterator[None]:
+) -> Generator[None]:
     """Steps of the run that this process takes inside the block stay its own for as long as it lives.
 
     One that only follows others takes none, and its time is not counted. What it still holds when the block ends,

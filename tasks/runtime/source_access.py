@@ -5,7 +5,7 @@ the copy in the artifact store serves, if the run was submitted and so stored on
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def check_source(item: Item, store: ArtifactStore) -> None:
 
 
 @contextmanager
-def open_original(item: Item, store: ArtifactStore) -> Iterator[Path]:
+def open_original(item: Item, store: ArtifactStore) -> Generator[Path]:
     """The source as a local file: the file itself, or the store's copy of it.
 
     Raises DeepSoundError (SOURCE_*, STORE_*, ARTIFACT_*). Errors of the block name the source, not the copy.
@@ -68,7 +68,7 @@ def open_original(item: Item, store: ArtifactStore) -> Iterator[Path]:
 
 
 @contextmanager
-def open_video(item: Item, store: ArtifactStore) -> Iterator[Path]:
+def open_video(item: Item, store: ArtifactStore) -> Generator[Path]:
     """The video that steps after the plan read: the source, or the excerpt that the plan step cut.
 
     Raises DeepSoundError (SOURCE_*, STORE_*, ARTIFACT_*). Errors of the block name the source.
@@ -88,7 +88,7 @@ def cut_part(item: Item, part: TimeRange, store: ArtifactStore, target: Path) ->
 
 
 @contextmanager
-def errors_name_source(item: Item, path: Path) -> Iterator[None]:
+def errors_name_source(item: Item, path: Path) -> Generator[None]:
     """Make errors of the block that name `path`, a copy or an excerpt of the source, name the source instead."""
     try:
         yield

@@ -1,7 +1,7 @@
 """Where this process keeps its books: the ledger's database and the artifact store."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _place: ContextVar[StoreUrls | None] = ContextVar("place", default=None)
 
 
 @contextmanager
-def using_stores(place: StoreUrls) -> Iterator[None]:
+def using_stores(place: StoreUrls) -> Generator[None]:
     """Flows started inside the block, in this process, keep their books there."""
     token = _place.set(place)
     try:

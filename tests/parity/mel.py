@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from deepsound.generation.mmaudio.mel import MEL_16K, MEL_44K, MelConfig, filter_bank, log_mel
 from tests.parity.filling import rand
 from tests.parity.golden import Comparison, Golden, compare
+from tests.parity.log_mel import MEL_16K, MEL_44K, MelConfig, filter_bank, log_mel
 
 
 def check(golden: Golden) -> Iterator[Comparison]:

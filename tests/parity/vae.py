@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAE_44K, VAEConfig, normalised_weights
+from deepsound.generation.mmaudio.vae import VAE_16K, VAE_44K, VAEConfig, normalised_weights
 from deepsound.models.checkpoints import load_strict
 from tests.parity.filling import fill, floating_shapes, rand
 from tests.parity.golden import Comparison, Golden, compare, compare_digest
+from tests.parity.vae_encoder import VAEWithEncoder
 
 _OVERRIDES = ((r"\.weight$", 0.0, 1.0), ("learnable_gain", 0.1, 0.0))
 _STATISTICS = ("data_mean", "data_std")
@@ -29,7 +30,7 @@ def check(golden: Golden) -> Iterator[Comparison]:
     """`vae_16k` and `vae_44k`."""
     config = VAE_16K if golden.name == "vae_16k" else VAE_44K
     with torch.device("meta"):
-        vae = VAE(config, with_encoder=True).eval()
+        vae = VAEWithEncoder(config).eval()
     filled = fill(floating_shapes(vae.state_dict()), _OVERRIDES, skip=_STATISTICS)
     yield compare_digest(filled.digest, golden)
     weights = normalised_weights(filled.tensors) | _statistics(config)
@@ -52,7 +53,7 @@ def _inputs(golden: Golden, config: VAEConfig) -> tuple[Tensor, Tensor]:
     return z, rand(mel_name, (1, config.mel_bands, frames)) * 2 - 4
 
 
-def _values(vae: VAE, z: Tensor, mel: Tensor) -> dict[str, Tensor]:
+def _values(vae: VAEWithEncoder, z: Tensor, mel: Tensor) -> dict[str, Tensor]:
     mean, log_variance = vae.encode(mel)
     return {
         "decode": vae.decode(z),

@@ -20,7 +20,7 @@ from deepsound.generation.mmaudio.flow import EXACT, Conditions, FlowNetwork, lo
 from deepsound.generation.mmaudio.flow_matching import GUIDANCE, draw_noise, euler, guided_flow, unnormalise
 from deepsound.generation.mmaudio.preprocessing import clip_frames, sync_frames
 from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, AUDIO_44K, VARIANTS, FlowConfig, lengths_for
-from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAEConfig, load_vae_decoder
+from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAEConfig, load_vae
 from deepsound.models.checkpoints import load_strict, move_to_device
 from tests.mmaudio_checkpoints import small_sizes, write_small_files
 from tests.parity.filling import fill, floating_shapes, rand
@@ -148,7 +148,7 @@ def test_times_are_embedded_in_float32_beside_bfloat16(config: FlowConfig) -> No
 def test_networks_work_where_their_weights_are() -> None:
     """Anything they made on the CPU in between would not meet what is on a device without storage."""
     with torch.device("meta"):
-        network, decoder = FlowNetwork(TINY), VAE(VAEConfig(80, 16, TINY.latent_dim), with_encoder=False)
+        network, decoder = FlowNetwork(TINY), VAE(VAEConfig(80, 16, TINY.latent_dim))
         vocoder = BigVGAN(BigVGANConfig(80, (4, 4), second=True, width=64))
         clip, sync = torch.ones(2, 6, TINY.clip_dim), torch.ones(2, 16, TINY.sync_dim)
         with torch.inference_mode():
@@ -212,7 +212,7 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     torch.save({"data_mean": torch.zeros(1000)}, path)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(DeepSoundError, match=r"v1-16\.pth.*truncated"):
-        load_vae_decoder(path, VAE_16K)
+        load_vae(path, VAE_16K)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_whole_numbers_in_the_decoder_are_named(tmp_path: Path) -> None:
     name = next(name for name, value in state.items() if name.startswith("decoder.") and value.ndim > 1)
     torch.save(state | {name: state[name].to(torch.int8)}, path)
     with pytest.raises(DeepSoundError, match=rf"v1-16\.pth.*of another type: {name} int8 for float32"):
-        load_vae_decoder(path, config)
+        load_vae(path, config)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,4 @@
 """SciPy's filters as the synthesis needs them, with types."""
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 from typing import cast
 

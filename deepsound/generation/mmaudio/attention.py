@@ -3,8 +3,6 @@
 PyTorch's fused kernel takes longer there than in float32. Plain products of a few heads at a time, whose scores
 stay in the processor's cache, take half as long; for a single query, float32 takes a seventh.
 """
-# Torch's own annotations leave these partly unknown.
-# pyright: reportUnknownMemberType=false
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own usage

@@ -1,6 +1,4 @@
 """MMAudio as a generator: features from the footage, latents window by window, sound piece by piece."""
-# Torch's own annotations leave these partly unknown.
-# pyright: reportUnknownMemberType=false
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Requests meet at every step of sampling rather than once: windows of the same length share a pass whatever video
 they are of and however far its sampling has got, so that none waits for another's end.
 """
-# Torch's own annotations leave these partly unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -2,8 +2,6 @@
 
 Always float32: snake activations lose their phase in half precision. Sequences are (batch, channels, length).
 """
-# Torch's own annotations leave these partly unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
 from collections.abc import Callable, Iterator, Mapping

@@ -3,8 +3,6 @@
 The published file has open_clip's names (DFN5B-CLIP-ViT-H-14-378, Fang et al. 2023); the network is
 transformers' own. Text features are those of every token, not of the sentence.
 """
-# Torch's and transformers' own annotations leave these partly unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import re
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,6 +1,4 @@
 """The flow network: how the latents move at a given time, seen what is on the picture and in the text."""
-# Torch's own annotations leave these partly unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,6 +1,4 @@
 """Building blocks of the flow network. Sequences are (batch, length, channels) throughout."""
-# Torch's own annotations leave these partly unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from dataclasses import dataclass
 

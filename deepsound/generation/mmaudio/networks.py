@@ -26,7 +26,7 @@ from deepsound.generation.mmaudio.clip import CLIP, load_clip, vit_h_14_378
 from deepsound.generation.mmaudio.flow import EXACT, FlowNetwork, load_flow
 from deepsound.generation.mmaudio.sequence_config import AUDIO_16K, VARIANTS, FlowConfig, MelFormat
 from deepsound.generation.mmaudio.synchformer import Synchformer, SynchformerConfig, load_synchformer
-from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAE_44K, VAEConfig, load_vae_decoder
+from deepsound.generation.mmaudio.vae import VAE, VAE_16K, VAE_44K, VAEConfig, load_vae
 from deepsound.models.checkpoints import give_back_memory, move_to_device
 from deepsound.models.identity import ModelIdentity
 from deepsound.models.local import KnownModel, checked_sha256, find_set
@@ -200,7 +200,7 @@ class Networks:
     def vae(self) -> VAE:
         """Latents to mel."""
         path, config = self.files.vae.path, self.sizes.vae
-        return self._once("vae", lambda: load_vae_decoder(path, config), torch.float32)
+        return self._once("vae", lambda: load_vae(path, config), torch.float32)
 
     @property
     def vocoder(self) -> BigVGAN:

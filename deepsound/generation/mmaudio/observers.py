@@ -4,8 +4,6 @@ Both are computed while the video is decoded, and only the features are kept, on
 frame that begins at k / rate or later stands for instant k of a rate; one that is held stands for the time it is
 shown.
 """
-# Torch's own annotations leave these partly unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
 from collections import deque

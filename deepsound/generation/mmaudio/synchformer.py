@@ -3,8 +3,6 @@
 A ViT-B/16 over 16-frame segments with attention divided into time and space (TimeSformer), then one
 transformer layer that gathers the patches of each pair of frames into a token.
 """
-# Torch's own annotations leave these partly unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,6 +1,4 @@
 """Transformer blocks: joint ones over sound, picture and text, and fused ones over sound alone."""
-# Torch's own annotations leave these partly unknown.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 decord counts frames that an edit list hides, ignores rotation, does not deinterlace, and repeats a frame in place
 of a lost one. So it reads only plain files, and only if its frame count and times match those of the packets.
 """
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 from collections.abc import Sequence
 from dataclasses import dataclass

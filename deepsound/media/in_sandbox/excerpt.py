@@ -1,5 +1,4 @@
 """Writes an excerpt of a video: see `deepsound.media.excerpt`."""
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from collections.abc import Iterator
 from contextlib import ExitStack

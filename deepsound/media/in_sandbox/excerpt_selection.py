@@ -1,5 +1,4 @@
 """Selects the frames of a video between two times, and the packets that an excerpt of them needs."""
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence

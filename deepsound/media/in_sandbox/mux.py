@@ -1,5 +1,4 @@
 """Copies a picture's packets into a new file with new audio: see `deepsound.media.mux`."""
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction

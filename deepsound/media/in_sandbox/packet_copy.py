@@ -1,5 +1,4 @@
 """Copies streams from one file to another, packet by packet, without decoding."""
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

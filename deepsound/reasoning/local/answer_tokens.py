@@ -1,6 +1,4 @@
 """The verdict as tokens: once the conclusion is opened a model may say A or B and no more."""
-# transformers leaves its tokenizers without types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Sequence
 from dataclasses import dataclass

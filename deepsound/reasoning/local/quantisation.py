@@ -3,8 +3,6 @@
 Only the layers between embedding and head are: they hold most of the weights, while the head chooses the words,
 and eyes, ears and projectors are small beside them.
 """
-# bitsandbytes may not be there, and has no types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import importlib
 from collections.abc import Iterable

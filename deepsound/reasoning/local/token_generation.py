@@ -3,8 +3,6 @@
 Prompts of unequal length are padded on the left; what is padding nobody attends to, and positions count what is
 attended to alone, so a reply is the same in whatever company it is written.
 """
-# transformers leaves its caches partly without types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,4 @@
 """Questions to the network, several at once, and its replies."""
-# transformers leaves its models mostly without types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import hashlib
 from collections.abc import Mapping, Sequence

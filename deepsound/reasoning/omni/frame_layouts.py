@@ -3,8 +3,6 @@
 The video processors of transformers need torchvision. Those of these families do to every frame what the image
 processor does, and differ in how the patches are laid out; that is done here.
 """
-# transformers leaves its processors mostly without types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast

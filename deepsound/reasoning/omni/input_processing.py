@@ -1,6 +1,4 @@
 """From frames, sounds and a question to what a network reads, through the release's own processor and template."""
-# transformers leaves its processors mostly without types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Sequence
 from dataclasses import dataclass

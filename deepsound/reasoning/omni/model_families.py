@@ -2,8 +2,6 @@
 
 Only the part that reads, looks, listens and writes is named: none of the networks that give it a voice.
 """
-# transformers leaves its configurations mostly without types.
-# pyright: reportUnknownMemberType=false
 
 import json
 from collections.abc import Callable, Mapping

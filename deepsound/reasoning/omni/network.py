@@ -1,6 +1,4 @@
 """The network of a release: its weights loaded whole or not at all."""
-# transformers leaves its models mostly without types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Generator
 from contextlib import contextmanager

@@ -1,8 +1,5 @@
 """Where the files of a chat model are, which they are, and under what licence. Nothing is fetched."""
 
-# Hugging Face's library leaves some of its parameters partly unknown.
-# pyright: reportUnknownVariableType=false
-
 import json
 import re
 from dataclasses import dataclass

@@ -1,5 +1,4 @@
 """The sound a served model is sent: WAV files."""
-# pyright: reportMissingTypeStubs=false
 
 import io
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 The windows are the reference's: they begin (duration − 2) / 8 apart, so they overlap in short clips and the last
 such step is not heard. Samples are rounded to 16 bits, and the filter bank to bfloat16, as the model was run.
 """
-# PyTorch leaves from_numpy without types.
-# pyright: reportUnknownMemberType=false
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -3,8 +3,6 @@
 Parameter names are those of the released files. The transformer is WavLM's: a convolution tells positions, and
 a bucketed relative position bias, owned by the first layer and shared by all, is gated by each layer's queries.
 """
-# PyTorch leaves unflatten and chunk without types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
 from dataclasses import dataclass

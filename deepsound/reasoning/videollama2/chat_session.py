@@ -1,6 +1,4 @@
 """Questions to the network, several at once, and its replies."""
-# PyTorch leaves from_numpy without types.
-# pyright: reportUnknownMemberType=false
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,6 +1,4 @@
 """The official shards into the network: every tensor to the part that owns it, the unused ones left out."""
-# transformers leaves some attributes of its modules without types.
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 import json
 from collections.abc import Iterator

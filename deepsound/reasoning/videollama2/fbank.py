@@ -3,8 +3,6 @@
 Definitions are Kaldi's (feature-window.cc, mel-computations.cc): frames within the signal only, mean removed,
 pre-emphasis, Povey window, power spectrum, triangles on Kaldi's mel scale, natural logarithm.
 """
-# PyTorch leaves rfft without types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import math
 

@@ -1,6 +1,4 @@
 """Qwen2 as a language model that reads vectors and writes tokens."""
-# transformers leaves its models partly without types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from torch import Tensor
 from transformers import Qwen2ForCausalLM

@@ -3,8 +3,6 @@
 Four RegNet blocks a frame, a convolution that halves time, height and width, four more blocks, and a readout
 (arXiv 2406.07476, section 3). Block names are those of timm's RegStage, which the released weights use.
 """
-# PyTorch leaves unflatten without types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import math
 

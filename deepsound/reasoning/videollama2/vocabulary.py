@@ -1,6 +1,4 @@
 """Words to tokens and back, with the release's own tokenizer and chat template."""
-# transformers leaves most of its tokenizers without types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from dataclasses import dataclass
 from enum import StrEnum

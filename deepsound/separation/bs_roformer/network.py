@@ -3,8 +3,6 @@
 Parameter names are those of the official checkpoint. Stereo lies inside the frequency axis: bin by bin, left
 then right, real then imaginary.
 """
-# PyTorch leaves stft, istft, split and unflatten without types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import torch
 from torch import Tensor, nn

@@ -1,6 +1,4 @@
 """The paper's separator as a backend: a sound file in, voice and background out, a block at a time."""
-# PyTorch leaves from_numpy without types.
-# pyright: reportUnknownMemberType=false
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager

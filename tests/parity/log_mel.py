@@ -1,4 +1,4 @@
-"""Sound to the log mel spectrograms the autoencoders were trained on. Not needed to generate sound."""
+"""Sound to log mel spectrograms, as the autoencoders were trained on. The product only decodes mel."""
 
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ def filter_bank(config: MelConfig) -> Tensor:
         norm="slaney",
         mel_scale="slaney",
     )
-    return torch.from_numpy(bank.T).float()  # pyright: ignore[reportUnknownMemberType] - torch's stubs
+    return torch.from_numpy(bank.T).float()
 
 
 def log_mel(wave: Tensor, config: MelConfig) -> Tensor:
