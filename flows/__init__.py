@@ -1,1 +1,1 @@
-"""What runs when: `dub_archive` cuts a run into shards, `dub_shard` drives videos through their steps."""
+"""Orchestration with Prefect: `dub_archive` cuts a run into shards, `dub_shard` runs the steps of its videos."""

@@ -1,4 +1,4 @@
-"""How many videos a process drives at once, and the threads that do it."""
+"""How many videos one process works on concurrently, and the threads for them."""
 
 import asyncio
 import logging
@@ -18,10 +18,10 @@ from tasks.runtime.item import Item
 from tasks.runtime.run_settings import RunSettings
 
 CPU_BOUND_VIDEOS = max(2, os.cpu_count() or 1)
-"""On the processor: what one waits for on a disk or a network, another computes."""
+"""Concurrent videos that the CPU can serve: while one waits for disk or network, another computes."""
 
-_at_work = set[threading.Thread]()
-"""The threads that are in the middle of a step."""
+_busy = set[threading.Thread]()
+"""Threads that are executing a step."""
 
 _threads: ContextVar[ThreadPoolExecutor] = ContextVar("threads")
 
@@ -30,17 +30,17 @@ Result = TypeVar("Result")
 
 
 def concurrent_videos(items: Iterable[Item]) -> int:
-    """Of these: those that keep the processor busy, and beside them those that a generator or a reasoner of theirs
-    works on together. Those wait for a device, not for the processor, which meanwhile reads the next and finishes
-    the last.
+    """Returns `CPU_BOUND_VIDEOS` plus the largest batch that a generator or reasoner of these videos accepts.
+
+    Videos in such a batch wait for the GPU or a server, so the CPU can decode and finish others meanwhile.
     """
     backends = {(item.settings.generator, item.settings.reasoner): item.settings for item in items}.values()
-    together = max((at_once for settings in backends for at_once in _together(settings)), default=1)
-    return CPU_BOUND_VIDEOS + (together if together > 1 else 0)
+    batch = max((size for settings in backends for size in _batch_sizes(settings)), default=1)
+    return CPU_BOUND_VIDEOS + (batch if batch > 1 else 0)
 
 
-def _together(settings: RunSettings) -> Iterator[int]:
-    """What cannot be loaded is left out: the step that needs it says why."""
+def _batch_sizes(settings: RunSettings) -> Iterator[int]:
+    """Skips a backend that fails to load; the step that needs it reports the cause."""
     for number in (1, 2):
         with suppress(DeepSoundError):
             yield choose_generator(settings, number).at_once
@@ -52,29 +52,30 @@ def _together(settings: RunSettings) -> Iterator[int]:
 
 @contextmanager
 def video_threads(count: int) -> Generator[None]:
-    """A pool of `count` threads for `run_on_video_thread`; the event loop's own pool may have fewer."""
+    """Provides `count` threads for `run_on_video_thread`; the event loop's default pool may have fewer."""
     pool = ThreadPoolExecutor(count, thread_name_prefix="video")
     token = _threads.set(pool)
     try:
         yield
     finally:
         _threads.reset(token)
-        # A step that hangs was given up by then: nobody waits for its thread.
+        # A step that exceeded its timeout may still block its thread, so shutdown does not wait for threads.
         pool.shutdown(wait=False)
-        if _is_workers() and _at_work:
-            threading._register_atexit(_end_without_waiting)  # pyright: ignore[reportAttributeAccessIssue]
+        if _belongs_to_prefect_worker() and _busy:
+            threading._register_atexit(_exit_without_joining)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _is_workers() -> bool:
-    """Whether this process was started by a Prefect worker for one flow run, and is nobody else's."""
+def _belongs_to_prefect_worker() -> bool:
+    """True if a Prefect worker started this process for a single flow run."""
     return "PREFECT__FLOW_RUN_ID" in os.environ
 
 
-def _end_without_waiting() -> None:
-    """Called when the main thread ends, by when the flow run has ended and Prefect knows how.
+def _exit_without_joining() -> None:
+    """Runs when the main thread ends; by then Prefect knows the final state of the flow run.
 
-    Python would wait for every thread now, and a worker for the process: one that hangs would keep its slot for
-    ever. What `concurrent.futures` waits by is called in the same way, and after this; `atexit` would be too late.
+    Without it, the interpreter joins every thread, so one blocked thread keeps the process and its worker slot
+    forever. `threading._register_atexit` is needed because `concurrent.futures` joins its threads in a callback of
+    the same kind, registered earlier and so called later; plain `atexit` callbacks run after that join.
     """
     logging.shutdown()
     os._exit(0)
@@ -83,14 +84,14 @@ def _end_without_waiting() -> None:
 async def run_on_video_thread(
     work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
-    """Run blocking work on one of the `video_threads`, in this context."""
+    """Runs blocking work on one of the `video_threads`, in the caller's context variables."""
     context = copy_context()
 
-    def work_here() -> Result:
-        _at_work.add(threading.current_thread())
+    def tracked() -> Result:
+        _busy.add(threading.current_thread())
         try:
             return context.run(work, *args, **kwargs)
         finally:
-            _at_work.discard(threading.current_thread())
+            _busy.discard(threading.current_thread())
 
-    return await asyncio.get_running_loop().run_in_executor(_threads.get(), work_here)
+    return await asyncio.get_running_loop().run_in_executor(_threads.get(), tracked)

@@ -1,7 +1,7 @@
-"""What is asked of Prefect's server: start deployed flows in a queue, see how they stand, end what vanished.
+"""Requests to Prefect's server: start, schedule, list, cancel and mark flow runs of our deployments.
 
-Deployments are named by the work pool they run in: `dub-shard/gpu` takes the same flow to the pool `gpu` that
-`dub-shard/cpu` takes to `cpu`. Every flow run of ours carries the tag `run:ID`, by which it is found again.
+A deployment has the name of its work pool: `dub-shard/gpu` and `dub-shard/cpu` run the same flow in two pools.
+Every flow run started here has the tag `run:ID`, by which it is found again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,18 +24,19 @@ from tasks.operations.submission import Priority
 
 ARCHIVE_FLOW, SHARD_FLOW, SCHEDULED_FLOW = "dub-archive", "dub-shard", "dub-on-schedule"
 CPU_POOL = "cpu"
-"""The pool of what is done beside the runs; shards go to the pool a run asks for."""
+"""The pool of maintenance flows; shards go to the pool that the run names."""
 FOLLOWERS_POOL = "followers"
-"""The pool of flows that only follow others, for weeks: where workers have a limit, nothing else would start."""
+"""The pool of `dub-archive`. A follower waits for shards for up to weeks, so its pool must not limit concurrency:
+in a limited pool the waiting followers would take every slot."""
 
 _OPEN_STATES = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenFlowRun:
-    """A flow run that has not ended, and for how long it is `running` or `pending`; None: it does not.
+    """A flow run that has not ended. `running` and `pending`: time in that state, None in any other state.
 
-    Both by the server's clock alone, since other machines may be wrong about the time.
+    Both are measured with the Prefect server's clock, because clocks of other machines may differ.
     """
 
     id: str
@@ -47,28 +48,28 @@ class OpenFlowRun:
 async def start_flow_run(
     flow: str, pool: str, run: str, parameters: Mapping[str, Any], queue: Priority, at: datetime | None = None
 ) -> str:
-    """Have a worker of a pool run a flow, now or at a time; returns the id of its flow run.
+    """Schedules a flow in a pool for `at` (None: now) and returns the flow run's id.
 
-    Raises DeepSoundError (ENGINE_NOT_DEPLOYED).
+    Raises PrefectNotDeployedError.
     """
     async with get_client() as client:
         deployment = await _deployment(client, flow, pool)
         await _ensure_queue(client, pool, queue)
         due = await _server_time(client) if at is None else at
-        begun = await client.create_flow_run_from_deployment(
+        created = await client.create_flow_run_from_deployment(
             deployment.id,
             parameters=dict(parameters),
             tags=["deepsound", _tag(run)],
             work_queue_name=queue.value,
             state=Scheduled(scheduled_time=due),
         )
-        return str(begun.id)
+        return str(created.id)
 
 
 async def create_schedule(flow: str, pool: str, parameters: Mapping[str, Any], cron: str) -> str:
-    """Have a flow run again and again, by UTC; returns the schedule's id.
+    """Adds a cron schedule (UTC) to a deployment and returns the schedule's id.
 
-    Raises DeepSoundError (ENGINE_NOT_DEPLOYED, BAD_SETTINGS).
+    Raises PrefectNotDeployedError, and BadSettingsError for an invalid cron expression.
     """
     async with get_client() as client:
         deployment = await _deployment(client, flow, pool)
@@ -76,17 +77,17 @@ async def create_schedule(flow: str, pool: str, parameters: Mapping[str, Any], c
             schedule = CronSchedule(cron=cron, timezone="UTC")
         except ValueError as error:
             raise BadSettingsError(
-                f"{cron!r} is no schedule",
+                f"{cron!r} is not a cron expression",
                 where="--cron",
-                remedy='write it as cron does, such as "0 22 * * 5"',
+                remedy='use five fields, such as "0 22 * * 5"',
             ) from error
-        asked = DeploymentScheduleCreate(schedule=schedule, active=True, parameters=dict(parameters))
-        [made] = await client.create_deployment_schedules(deployment.id, [asked])
-        return str(made.id)
+        request = DeploymentScheduleCreate(schedule=schedule, active=True, parameters=dict(parameters))
+        [created] = await client.create_deployment_schedules(deployment.id, [request])
+        return str(created.id)
 
 
 async def open_flow_runs(flow: str, pool: str, run: str) -> list[OpenFlowRun]:
-    """The flow runs of one of our runs that wait or run."""
+    """Lists the flow runs of a run, in one flow and pool, that have not ended."""
     async with get_client() as client:
         runs = await client.read_flow_runs(
             flow_run_filter=FlowRunFilter.model_validate(
@@ -96,16 +97,16 @@ async def open_flow_runs(flow: str, pool: str, run: str) -> list[OpenFlowRun]:
             deployment_filter=DeploymentFilter.model_validate({"name": {"any_": [pool]}}),
         )
         now = await _server_time(client)
-    return [_seen(each, now) for each in runs]
+    return [_open_flow_run(flow_run, now) for flow_run in runs]
 
 
 async def mark_crashed(flow_run: str) -> None:
-    """Say of a flow run whose process is gone that it crashed; Prefect would show it as running for ever."""
-    await _force(flow_run, Crashed(message="its worker vanished; what it left is done elsewhere"))
+    """Sets the state Crashed on a flow run whose process is gone; Prefect would show it as running forever."""
+    await _force(flow_run, Crashed(message="the worker is lost; another shard takes over its videos"))
 
 
 async def cancel_flow_runs(flow_runs: Sequence[str]) -> None:
-    """Take flow runs back that no worker has begun."""
+    """Cancels flow runs that no worker has started."""
     for flow_run in flow_runs:
         await _force(flow_run, Cancelled(message="the run was paused or cancelled"))
 
@@ -135,18 +136,18 @@ async def _ensure_queue(client: PrefectClient, pool: str, queue: Priority) -> No
 
 
 async def _server_time(client: PrefectClient) -> datetime:
-    """The server's clock (UTC), to the second: it says what is due, and this machine's may be wrong."""
+    """The server's clock in UTC, in whole seconds: it decides which flow runs are due."""
     return parsedate_to_datetime((await client.hello()).headers["date"])
 
 
-def _seen(run: FlowRun, now: datetime) -> OpenFlowRun:
+def _open_flow_run(run: FlowRun, now: datetime) -> OpenFlowRun:
     since = run.state.timestamp if run.state else run.created
-    kind, so_long = run.state_type, now - (since or now)
+    kind, age = run.state_type, now - (since or now)
     return OpenFlowRun(
         id=str(run.id),
         parameters=run.parameters,
-        running=so_long if kind in (StateType.RUNNING, StateType.CANCELLING) else None,
-        pending=so_long if kind is StateType.PENDING else None,
+        running=age if kind in (StateType.RUNNING, StateType.CANCELLING) else None,
+        pending=age if kind is StateType.PENDING else None,
     )
 
 

@@ -1,6 +1,6 @@
-"""A run driven by this process: what can be reused is taken first, and Prefect is started only for the rest.
+"""Runs a run in this process. Finished steps are reused first; Prefect starts only if steps remain.
 
-While Prefect's server starts, models are loaded and the first videos decoded, so its start costs little time.
+Models are loaded and the first videos decoded while Prefect's server starts, which hides its start-up time.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ from tasks.runtime.stores import StoreUrls, using_stores
 from tasks.runtime.worker import Worker
 from tasks.steps.runner import reuse_step
 
-SERVER_STARTS = "starting the workflow engine (Prefect) for this command; the first videos are decoded meanwhile"
+SERVER_STARTS = "starting the workflow engine (Prefect) for this command and decoding the first videos"
 
 
 def drive_run(worker: Worker, place: StoreUrls, run_id: str, say: Callable[[str], None]) -> None:
-    """Bring every item of a run to its end, and seal it; a run that was paused or cancelled stays as it is.
+    """Processes every unfinished item of a run, then seals the run. Leaves a paused or cancelled run unchanged.
 
-    Raises DeepSoundError where nothing can run at all.
+    A video that fails is recorded in the ledger. Raises DeepSoundError only if no video can be processed.
     """
     if not is_active(worker, run_id):
         return
-    seal_key()  # Before hours of work: one that is none would otherwise be found out after them.
+    seal_key()  # Reports an unusable key before hours of work, not after them.
     _drive(worker, place, run_id, say)
     seal_if_closed(worker, run_id)
 
@@ -47,7 +47,7 @@ def _drive(worker: Worker, place: StoreUrls, run_id: str, say: Callable[[str], N
 
 
 def _reuse_steps(worker: Worker, item: Item) -> Item:
-    """Reuse finished attempts with the same step keys for as many steps as there are."""
+    """Reuses finished attempts with the same step keys, until a step has none."""
     while (action := item.next_action()) is not None:
         reused = reuse_step(worker, item, action)
         if reused is None:
@@ -84,7 +84,7 @@ def _drive_with_prefect(
 def _run_archive(
     place: StoreUrls, run_id: str, until_ready: Callable[[], None], say: Callable[[str], None]
 ) -> None:
-    # Imported only now, since Prefect reads its settings on import, and before waiting, since that takes seconds.
+    # Imported here because Prefect reads its settings on import; before the wait because the import takes seconds.
     from flows.run_flow import dub_archive
 
     until_ready()
@@ -94,11 +94,11 @@ def _run_archive(
 
 
 def _decode_ahead(worker: Worker, items: Sequence[Item], ready: threading.Event) -> None:
-    """Decode until the server is ready. What fails here fails again in its step, which says so."""
+    """Decodes videos until the server is ready. A failure here repeats in the plan step, which records it."""
     for item in items:
         if ready.is_set():
             return
         try:
             decode_footage(item, worker.store, worker.footage)
-        except Exception:  # noqa: BLE001, S112 - the step that needs it fails the same way and says so
+        except Exception:  # noqa: BLE001, S112 - the plan step fails the same way and records it
             continue

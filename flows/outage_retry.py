@@ -1,4 +1,4 @@
-"""Waiting for what comes back by itself: a ledger or a store that is restarted, hangs or is away for a while."""
+"""Retries ledger and store access through temporary outages: a restart, a hang, a lost connection."""
 
 import asyncio
 import logging
@@ -13,11 +13,11 @@ from deepsound.errors import DeepSoundError
 log = logging.getLogger(__name__)
 
 MAX_OUTAGE_SECONDS = 3600.0
-"""How long a server may be away before a flow gives up; nothing is lost by either."""
+"""Longest outage that a flow waits for. After that the flow run fails; finished steps stay in the ledger."""
 
 RETRY_INTERVAL_SECONDS = 5.0
 
-_patience: ContextVar[float] = ContextVar("patience", default=MAX_OUTAGE_SECONDS)
+_max_outage: ContextVar[float] = ContextVar("max_outage", default=MAX_OUTAGE_SECONDS)
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -25,27 +25,27 @@ Result = TypeVar("Result")
 
 @contextmanager
 def without_outage_retry() -> Generator[None]:
-    """Inside, what is away is not waited for: somebody sits at a terminal and wants to know."""
-    token = _patience.set(0.0)
+    """Reports an outage at once inside the block, for commands with a user at a terminal."""
+    token = _max_outage.set(0.0)
     try:
         yield
     finally:
-        _patience.reset(token)
+        _max_outage.reset(token)
 
 
 async def retry_through_outage(
     work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Result:
-    """Run blocking work on a thread, again and again while what it needs is away.
+    """Runs blocking work on a thread and repeats it every 5 s while it raises a retryable error.
 
-    Raises DeepSoundError: what waiting does not mend, or what was away for over an hour.
+    Raises DeepSoundError if the error is not retryable, or if the outage lasts longer than `MAX_OUTAGE_SECONDS`.
     """
-    asked = time.monotonic()
+    started = time.monotonic()
     while True:
         try:
             return await asyncio.to_thread(work, *args, **kwargs)
         except DeepSoundError as error:
-            if not error.is_retryable or time.monotonic() - asked >= _patience.get():
+            if not error.is_retryable or time.monotonic() - started >= _max_outage.get():
                 raise
-            log.warning("this goes on once it has passed: %s", error)
+            log.warning("waiting for this outage to end: %s", error)
         await asyncio.sleep(RETRY_INTERVAL_SECONDS)

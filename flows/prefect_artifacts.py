@@ -1,4 +1,4 @@
-"""What Prefect's pages show of an archive run: its progress, a table of its steps, and a link to its report."""
+"""Prefect artifacts of an archive run: its progress, a table of its steps, and a link to its report."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ _STATES = (WorkState.PENDING, WorkState.RUNNING, WorkState.DONE, WorkState.FAILE
 
 
 class RunArtifacts:
-    """The artifacts of one flow run; a new state of the run changes them in place."""
+    """The artifacts of one flow run; the progress artifact is updated in place."""
 
     def __init__(self, run: str) -> None:
         self._run = run
@@ -33,20 +33,20 @@ class RunArtifacts:
         self._shown = -1.0
 
     async def update(self, progress: RunProgress) -> None:
-        """Show where the run stands, if that has changed."""
+        """Publishes the share of ended videos, if it changed."""
         percent = 100.0 * (progress.items - progress.open_items) / max(1, progress.items)
         if percent == self._shown:
             return
-        said = f"{progress.items - progress.open_items} of {progress.items} videos of {progress.name}"
+        description = f"{progress.items - progress.open_items} of {progress.items} videos of {progress.name}"
         if self._progress is None:
             key = f"progress-{self._run}"
-            self._progress = await acreate_progress_artifact(percent, key=key, description=said)
+            self._progress = await acreate_progress_artifact(percent, key=key, description=description)
         else:
-            await aupdate_progress_artifact(self._progress, percent, description=said)
+            await aupdate_progress_artifact(self._progress, percent, description=description)
         self._shown = percent
 
-    async def conclude(self, progress: RunProgress) -> None:
-        """The table of its steps and a link to its report, once the run has ended or was stopped."""
+    async def finish(self, progress: RunProgress) -> None:
+        """Publishes the table of steps and the link to the report, once the run has ended or was stopped."""
         rows = [
             {"step": step.value} | {state.value: progress.steps.get((step, state), 0) for state in _STATES}
             for step in Step
@@ -56,12 +56,13 @@ class RunArtifacts:
         await self._link(progress)
 
     async def _link(self, progress: RunProgress) -> None:
-        """The videos have ended whether or not their report can be written."""
+        """Logs a failure instead of raising it: a run without a report is still finished."""
         try:
             worker = await asyncio.to_thread(open_worker, current_store_urls())
             url = await asyncio.to_thread(deliver_report, worker, self._run)
         except DeepSoundError as error:
-            log.warning("run %s has no report: %s; `deepsound audit report` makes one", self._run, error)
+            log.warning("no report for run %s: %s; `deepsound audit report` writes one", self._run, error)
             return
-        said = f"what became of {progress.name}"
-        await acreate_link_artifact(url, link_text="report.html", key=f"report-{self._run}", description=said)
+        await acreate_link_artifact(
+            url, link_text="report.html", key=f"report-{self._run}", description=f"report of {progress.name}"
+        )

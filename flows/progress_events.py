@@ -1,4 +1,4 @@
-"""What is happening, told to whoever listens: the terminal's progress display, or nobody."""
+"""Progress events of flows in this process, for the terminal's progress display."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from deepsound.pipeline import OutcomeKind, Step
 
 @dataclass(frozen=True, slots=True)
 class ProgressEvent:
-    """A step of an item began, or the item ended with an outcome."""
+    """A step of an item started, or the item ended with an outcome."""
 
     item: str
     step: Step | None = None
@@ -24,7 +24,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def progress_listener(listener: Listener) -> Generator[None]:
-    """Events of flows started inside the block, in this process, reach `listener`."""
+    """Sends events of flows that start inside the block, in this process, to `listener`."""
     token = _listener.set(listener)
     try:
         yield
@@ -33,6 +33,6 @@ def progress_listener(listener: Listener) -> Generator[None]:
 
 
 def emit(event: ProgressEvent) -> None:
-    """Pass an event on."""
+    """Calls the listener, if there is one."""
     if (listener := _listener.get()) is not None:
         listener(event)

@@ -1,8 +1,8 @@
-"""An archive run from its first shard to its last video, wherever its shards run.
+"""The `dub-archive` flow: a run from its first shard to its last video.
 
-A run that was submitted to a pool is followed: shards are started as workers come free, what a vanished one left
-is given to others, and a pause, a cancellation or a spent budget ends it in order. A run without a pool is driven
-in this process. Either way the ledger says what is left to do, so this flow can die and be started again.
+A submitted run is followed: the flow starts shards in the run's pool as workers become free, hands the videos of a
+lost worker to new shards, and stops on a pause, a cancellation or a spent budget. A local run is processed in this
+process. The ledger holds what is left to do, so this flow can be killed and started again at any time.
 """
 
 import asyncio
@@ -39,28 +39,28 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
 MAX_FRUITLESS_SHARDS = 5
-"""So many shards in a row that end without ending a video: whatever is wrong is wrong with all of them."""
+"""After this many shards in a row that end no video, the cause is assumed to affect all shards."""
 
 
 @flow(name="dub-archive", flow_run_name="archive run {run}", validate_parameters=False)
 async def dub_archive(run: str) -> list[str]:
-    """Bring every video of a run to its end.
+    """Processes every video of a run.
 
-    Returns what went wrong with shards in this process outside of steps, a line each; their videos stay open.
-    Raises DeepSoundError where nothing can run at all.
+    Returns one line for each shard of a local run that failed outside of steps; its videos stay open. Raises
+    DeepSoundError if no video can be processed.
     """
     worker = await retry_through_outage(open_worker, current_store_urls())
-    order = await retry_through_outage(_order, worker, run)
-    if order is not None:
-        await _follow(worker, run, order)
+    dispatch = await retry_through_outage(_dispatch_settings, worker, run)
+    if dispatch is not None:
+        await _follow(worker, run, dispatch)
         await retry_through_outage(seal_if_closed, worker, run)
         return []
-    return await _drive_here(worker, run)
+    return await _run_locally(worker, run)
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchSettings:
-    """What was asked when a run was submitted."""
+    """Pool, priority and budget given to `deepsound run submit`."""
 
     pool: str
     priority: Priority
@@ -69,28 +69,28 @@ class DispatchSettings:
 
 @dataclass(slots=True)
 class _FollowerState:
-    """What is remembered between two looks; all else is in the ledger and in Prefect."""
+    """What the follower keeps between two polls; everything else is in the ledger and in Prefect."""
 
     silent_since: dict[str, float] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
-    left: int = 0
+    open_items: int = 0
     fruitless: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _LedgerSnapshot:
-    """What one look at the ledger says."""
+    """The result of one poll of the ledger."""
 
     open: Sequence[OpenItem]
     may_go_on: bool
-    signs: WorkerLiveness
+    liveness: WorkerLiveness
     size: int
     progress: RunProgress
 
 
-async def _drive_here(worker: Worker, run: str) -> list[str]:
-    """Shard after shard in this process; what is wrong with one, the others need not have."""
-    items, told, failed_in_a_row = await asyncio.to_thread(unfinished_items, worker, run), list[str](), 0
+async def _run_locally(worker: Worker, run: str) -> list[str]:
+    """Runs shard after shard in this process; an error in one does not stop the others."""
+    items, problems, failed_in_a_row = await asyncio.to_thread(unfinished_items, worker, run), list[str](), 0
     for start in range(0, len(items), LOCAL_SHARD_SIZE):
         if await asyncio.to_thread(_state, worker, run) is not RunState.ACTIVE:
             break
@@ -98,122 +98,123 @@ async def _drive_here(worker: Worker, run: str) -> list[str]:
         try:
             await dub_shard(run, shard)
         except DeepSoundError:
-            raise  # Ledger, store or settings, which no other shard can do without.
+            raise  # Ledger, store or settings: every other shard would fail too.
         except Exception as error:
-            told.append(f"a shard of {len(shard)} videos failed: {type(error).__name__}: {error}")
-            log.exception("%s", told[-1])
+            problems.append(f"a shard of {len(shard)} videos failed: {type(error).__name__}: {error}")
+            log.exception("%s", problems[-1])
             failed_in_a_row += 1
             if failed_in_a_row >= MAX_FRUITLESS_SHARDS:
                 raise
         else:
             failed_in_a_row = 0
-    return told
+    return problems
 
 
-async def _follow(worker: Worker, run: str, order: DispatchSettings) -> None:
-    memory, shown = _FollowerState(), RunArtifacts(run)
-    answered, wait = time.monotonic(), 0.0
+async def _follow(worker: Worker, run: str, dispatch: DispatchSettings) -> None:
+    state, artifacts = _FollowerState(), RunArtifacts(run)
+    reached_at, wait = time.monotonic(), 0.0
     with worker_session(worker, run, current_flow_run_id(), follows_only=True):
         while True:
             await asyncio.sleep(wait)
             wait = POLL_SECONDS
             try:
-                books = await asyncio.to_thread(_read_books, worker, run, order)
-                is_finished = await _act(worker, run, order, books, memory)
-                await shown.update(books.progress)
-                answered = time.monotonic()
+                snapshot = await asyncio.to_thread(_read_snapshot, worker, run, dispatch)
+                is_finished = await _act(worker, run, dispatch, snapshot, state)
+                await artifacts.update(snapshot.progress)
+                reached_at = time.monotonic()
             except (httpx.HTTPError, PrefectException, DeepSoundError) as error:
-                if not _may_pass(error) or time.monotonic() - answered > MAX_OUTAGE_SECONDS:
+                if not _is_temporary(error) or time.monotonic() - reached_at > MAX_OUTAGE_SECONDS:
                     raise
-                log.warning("archive run %s goes on once this has passed: %s", run, error)
-                memory.silent_since.clear()
+                log.warning("run %s waits for this outage to end: %s", run, error)
+                state.silent_since.clear()
                 continue
             if is_finished:
-                await shown.conclude(books.progress)
+                await artifacts.finish(snapshot.progress)
                 return
 
 
 async def _act(
-    worker: Worker, run: str, order: DispatchSettings, books: _LedgerSnapshot, memory: _FollowerState
+    worker: Worker, run: str, dispatch: DispatchSettings, snapshot: _LedgerSnapshot, state: _FollowerState
 ) -> bool:
-    """One round: look at the shards, do what follows. True once there is nothing left to follow.
+    """Compares the open shards with the open items and acts on the difference. True once the follower can end.
 
-    Raises DeepSoundError where shard after shard ends and no video does.
+    Raises PrefectNotStartedError, and pauses the run, if shards keep ending without ending a video.
     """
-    deployed = await deployments.open_flow_runs(SHARD_FLOW, order.pool, run)
-    _count_fruitless(books, deployed, memory)
-    if memory.fruitless >= MAX_FRUITLESS_SHARDS:
-        raise await asyncio.to_thread(pause_stalled_run, worker, run, memory.fruitless)
-    shards = _standing(deployed, books, memory)
-    actions = next_shard_actions(books.open, shards, may_go_on=books.may_go_on, size=books.size)
+    deployed = await deployments.open_flow_runs(SHARD_FLOW, dispatch.pool, run)
+    _count_fruitless(snapshot, deployed, state)
+    if state.fruitless >= MAX_FRUITLESS_SHARDS:
+        raise await asyncio.to_thread(pause_stalled_run, worker, run, state.fruitless)
+    shards = _shards(deployed, snapshot, state)
+    actions = next_shard_actions(snapshot.open, shards, may_go_on=snapshot.may_go_on, size=snapshot.size)
     for flow_run in actions.mark_crashed:
-        log.warning("shard %s of run %s vanished with its worker; its videos go to others", flow_run, run)
+        log.warning("shard %s of run %s lost its worker; other shards take its videos", flow_run, run)
         await deployments.mark_crashed(flow_run)
     await deployments.cancel_flow_runs(actions.cancel)
     started = [
         await deployments.start_flow_run(
-            SHARD_FLOW, order.pool, run, {"run": run, "items": list(items)}, order.priority
+            SHARD_FLOW, dispatch.pool, run, {"run": run, "items": list(items)}, dispatch.priority
         )
         for items in actions.start
     ]
-    memory.known = frozenset({shard.id for shard in deployed if shard.id not in actions.mark_crashed} | {*started})
+    state.known = frozenset({shard.id for shard in deployed if shard.id not in actions.mark_crashed} | {*started})
     return actions.is_finished
 
 
-def _standing(deployed: Sequence[OpenFlowRun], books: _LedgerSnapshot, memory: _FollowerState) -> list[Shard]:
-    """Each shard with where it is. One is taken for vanished once looks saw no sign of life for as long as a
-    heartbeat takes: after an outage of the ledger, its worker may just not have had its turn to give one.
+def _shards(deployed: Sequence[OpenFlowRun], snapshot: _LedgerSnapshot, state: _FollowerState) -> list[Shard]:
+    """The open shards with their states. A shard has vanished once it stays silent for a heartbeat interval: right
+    after an outage of the ledger, a live worker may not have sent its next heartbeat yet.
     """
     now = time.monotonic()
-    silent = {each.id for each in deployed if books.signs.is_silent(each)}
-    memory.silent_since = {each: memory.silent_since.get(each, now) for each in silent}
-    vanished = frozenset(each for each in silent if now - memory.silent_since[each] > lease_seconds() / 4)
+    silent = {flow_run.id for flow_run in deployed if snapshot.liveness.is_silent(flow_run)}
+    state.silent_since = {flow_run: state.silent_since.get(flow_run, now) for flow_run in silent}
+    vanished = frozenset(each for each in silent if now - state.silent_since[each] > lease_seconds() / 4)
     return [
-        Shard(each.id, frozenset(each.parameters.get("items", ())), _where(each, vanished)) for each in deployed
+        Shard(each.id, frozenset(each.parameters.get("items", ())), _shard_state(each, vanished))
+        for each in deployed
     ]
 
 
-def _where(shard: OpenFlowRun, vanished: frozenset[str]) -> ShardState:
+def _shard_state(shard: OpenFlowRun, vanished: frozenset[str]) -> ShardState:
     if shard.id in vanished:
         return ShardState.VANISHED
     return ShardState.WAITING if shard.running is None else ShardState.WORKING
 
 
-def _count_fruitless(books: _LedgerSnapshot, deployed: Sequence[OpenFlowRun], memory: _FollowerState) -> None:
-    """How many shards ended in a row without ending a video."""
-    ended = memory.known - {each.id for each in deployed}
-    left = len(books.open)
-    if left != memory.left:
-        memory.fruitless = 0
-    elif books.may_go_on:
-        memory.fruitless += len(ended)
-    memory.left = left
+def _count_fruitless(snapshot: _LedgerSnapshot, deployed: Sequence[OpenFlowRun], state: _FollowerState) -> None:
+    """Counts the shards that ended in a row without ending a video."""
+    ended = state.known - {flow_run.id for flow_run in deployed}
+    open_now = len(snapshot.open)
+    if open_now != state.open_items:
+        state.fruitless = 0
+    elif snapshot.may_go_on:
+        state.fruitless += len(ended)
+    state.open_items = open_now
 
 
-def _order(worker: Worker, run: str) -> DispatchSettings | None:
+def _dispatch_settings(worker: Worker, run: str) -> DispatchSettings | None:
     with worker.ledger.read() as session:
-        asked = find_submission(session, run)
-    if asked is None:
+        submission = find_submission(session, run)
+    if submission is None:
         return None
-    budget = asked.get("budget_gpu_hours")
+    budget = submission.get("budget_gpu_hours")
     return DispatchSettings(
-        pool=str(asked["pool"]),
-        priority=Priority(str(asked["priority"])),
+        pool=str(submission["pool"]),
+        priority=Priority(str(submission["priority"])),
         budget_hours=float(budget) if isinstance(budget, int | float) else None,
     )
 
 
-def _read_books(worker: Worker, run: str, order: DispatchSettings) -> _LedgerSnapshot:
+def _read_snapshot(worker: Worker, run: str, dispatch: DispatchSettings) -> _LedgerSnapshot:
     with worker.ledger.write() as session:
-        if order.budget_hours is not None:
-            pause_if_budget_spent(session, run, order.budget_hours, by=this_owner())
+        if dispatch.budget_hours is not None:
+            pause_if_budget_spent(session, run, dispatch.budget_hours, by=this_owner())
         progress = run_progress(session, run)
         if progress is None:
             raise no_such_run(run, worker)
         return _LedgerSnapshot(
             open=open_items(session, run),
             may_go_on=run_state(session, run) is RunState.ACTIVE,
-            signs=read_liveness(session, run),
+            liveness=read_liveness(session, run),
             size=shard_size(seconds_per_item(session, run)),
             progress=progress,
         )
@@ -224,8 +225,8 @@ def _state(worker: Worker, run: str) -> RunState:
         return run_state(session, run)
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether waiting can help: servers come back, missing deployments do not."""
+def _is_temporary(error: Exception) -> bool:
+    """True for an outage that can end by itself; a missing deployment cannot."""
     if isinstance(error, DeepSoundError):
         return error.is_retryable
     return not isinstance(error, PrefectHTTPStatusError) or error.response.status_code >= 500

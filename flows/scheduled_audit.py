@@ -1,4 +1,4 @@
-"""Checks the books of one run, or of all that are open or were worked on of late, and shows what it found."""
+"""The audit flow: verifies and reconciles one run, or all recent and open runs, and publishes the findings."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -19,10 +19,10 @@ AUDITED_PERIOD = timedelta(days=7)
 
 @flow(name="audit", flow_run_name="audit of {run}", validate_parameters=False)
 async def audit(run: str | None = None) -> None:
-    """Verify and reconcile, and seal closed runs that are in order; the flow run fails where a book is not as it
-    was written.
+    """Verifies and reconciles a run (None: every run that is open or had an attempt in the last 7 days), seals
+    closed runs without findings, and verifies all seals.
 
-    Raises DeepSoundError (ARTIFACT_DAMAGED) then. Videos that are still open are counted and no fault.
+    Raises ArtifactDamagedError if anything was found, so that the flow run fails. Open videos are no finding.
     """
     worker = await asyncio.to_thread(open_worker, current_store_urls())
     runs = [run] if run is not None else await asyncio.to_thread(_runs_of_late, worker)
@@ -31,17 +31,16 @@ async def audit(run: str | None = None) -> None:
         found = await asyncio.to_thread(_problems, worker, each)
         problems += found
         if not found:
-            # Where nobody did as the run ended: it went on by itself, or there was no key where it ended.
+            # Seals runs that were not sealed when they ended, for example because that machine had no key.
             await asyncio.to_thread(seal_if_closed, worker, each)
     problems += [f"{each.row}: {each.detail}" for each in await asyncio.to_thread(verify_seals, worker)]
-    clean = f"{len(runs)} runs: every row and artifact as written"
-    said = "\n".join(f"- {problem}" for problem in problems) or clean
-    await acreate_markdown_artifact(said, key="audit", description="what the last audit found")
+    text = "\n".join(f"- {problem}" for problem in problems) or f"{len(runs)} runs: no findings"
+    await acreate_markdown_artifact(text, key="audit", description="findings of the last audit")
     if problems:
         raise ArtifactDamagedError(
             f"{len(problems)} findings, the first: {problems[0]}",
             where=worker.ledger.url,
-            remedy="see the artifact `audit`, or `deepsound audit verify`",
+            remedy="see the Prefect artifact `audit`, or run `deepsound audit verify`",
         )
 
 

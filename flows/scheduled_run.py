@@ -1,4 +1,4 @@
-"""A standing order: whenever its schedule says so, what lies in its inputs by then becomes a new run."""
+"""The flow of `run submit --cron`: registers what the inputs contain at that time as a new run."""
 
 import asyncio
 import logging
@@ -15,11 +15,12 @@ from tasks.runtime.worker import open_worker
 log = logging.getLogger(__name__)
 
 
-@flow(name="dub-on-schedule", flow_run_name="standing order", validate_parameters=False)
+@flow(name="dub-on-schedule", flow_run_name="scheduled run", validate_parameters=False)
 async def dub_on_schedule(submission: dict[str, Any]) -> str:
-    """Register what is there and have it followed; what was done before is found by its keys. Returns the run.
+    """Registers the videos in the inputs as a run and starts a follower for it. Returns the run's id.
 
-    What is there may be the list of a run that was paused or cancelled: that one stays so, with a warning.
+    Finished steps are reused by their step keys. If the list is that of a paused or cancelled run, that run is
+    left as it is and a warning is logged.
     """
     worker = await asyncio.to_thread(open_worker, current_store_urls())
     submitted = Submission.from_json(submission)

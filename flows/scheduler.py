@@ -1,7 +1,7 @@
-"""Which shards to start, take back or give up next: what an archive run does about what it sees. Pure.
+"""Decides which shards of a run to start, to cancel, and to mark as crashed. Pure functions, no I/O.
 
-Items are handed out once: one that a live shard holds is not given to another. A video during which a worker
-vanished gets a shard of its own, so that a second loss can be blamed on it.
+An item belongs to at most one live shard. An item whose worker was lost gets a shard of its own, so that a second
+loss can be attributed to it.
 """
 
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from enum import StrEnum
 from db.read.run_progress import OpenItem
 
 SHARD_SECONDS = 300.0
-"""What a shard should take: long enough for its models to be worth loading, short enough to lose."""
+"""Target duration of a shard: long compared with loading models, short enough to repeat after a loss."""
 
 FIRST_SHARD = 16
 LARGEST_SHARD = 1024
-"""Before anything was measured, and at most: Prefect takes parameters up to 512 KiB."""
+"""Items of a shard before the first measurement, and at most: Prefect accepts parameters up to 512 KiB."""
 
 SHARDS_IN_FLIGHT = 8
-"""Enough to keep the workers of a pool busy; hundreds of waiting runs block a Prefect server (its issue 19403)."""
+"""Keeps the workers of a pool busy; hundreds of waiting flow runs block a Prefect server (its issue 19403)."""
 
 
 class ShardState(StrEnum):
-    """Where a shard is: waiting for a worker, at work, or gone without having said so."""
+    """WAITING for a worker, WORKING, or VANISHED: its worker stopped without ending the flow run."""
 
     WAITING = "waiting"
     WORKING = "working"
@@ -31,7 +31,7 @@ class ShardState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A flow run that has not ended, with the items it was given."""
+    """A `dub-shard` flow run that has not ended, with the ids of its items."""
 
     flow_run: str
     items: frozenset[int]
@@ -40,7 +40,9 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class ShardActions:
-    """What to do now. `is_finished`: nothing is left to follow."""
+    """`start`: item ids of each new shard; `cancel`, `mark_crashed`: ids of flow runs; `is_finished`: the follower
+    can end.
+    """
 
     start: tuple[tuple[int, ...], ...] = ()
     cancel: tuple[str, ...] = ()
@@ -51,26 +53,26 @@ class ShardActions:
 def next_shard_actions(
     open_items: Sequence[OpenItem], shards: Sequence[Shard], *, may_go_on: bool, size: int
 ) -> ShardActions:
-    """What an archive run does next; `may_go_on` is false once it was paused, cancelled or is out of budget."""
-    lost = tuple(shard.flow_run for shard in shards if shard.state is ShardState.VANISHED)
+    """Returns the next actions; `may_go_on` is False if the run is paused, cancelled or has spent its budget."""
+    vanished = tuple(shard.flow_run for shard in shards if shard.state is ShardState.VANISHED)
     alive = [shard for shard in shards if shard.state is not ShardState.VANISHED]
     if not may_go_on:
         waiting = tuple(shard.flow_run for shard in alive if shard.state is ShardState.WAITING)
-        return ShardActions(cancel=waiting, mark_crashed=lost, is_finished=len(waiting) == len(alive))
+        return ShardActions(cancel=waiting, mark_crashed=vanished, is_finished=len(waiting) == len(alive))
     held = frozenset[int]().union(*(shard.items for shard in alive))
     free = [item for item in open_items if item.id not in held]
     start = _cut(free, size)[: max(0, SHARDS_IN_FLIGHT - len(alive))]
-    return ShardActions(start=tuple(start), mark_crashed=lost, is_finished=not alive and not free)
+    return ShardActions(start=tuple(start), mark_crashed=vanished, is_finished=not alive and not free)
 
 
 def shard_size(seconds_per_item: float | None) -> int:
-    """How many videos make a shard of about five minutes; `seconds_per_item` of one worker, None: not known."""
+    """Items of a shard of about five minutes; `seconds_per_item`: mean time of one worker, None if unknown."""
     if seconds_per_item is None or seconds_per_item <= 0:
         return FIRST_SHARD
     return max(1, min(LARGEST_SHARD, round(SHARD_SECONDS / seconds_per_item)))
 
 
 def _cut(items: Sequence[OpenItem], size: int) -> list[tuple[int, ...]]:
-    company = [item.id for item in items if item.deaths == 0]
-    alone = [(item.id,) for item in items if item.deaths > 0]
-    return [tuple(company[start : start + size]) for start in range(0, len(company), size)] + alone
+    healthy = [item.id for item in items if item.deaths == 0]
+    suspect = [(item.id,) for item in items if item.deaths > 0]
+    return [tuple(healthy[start : start + size]) for start in range(0, len(healthy), size)] + suspect

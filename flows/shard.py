@@ -1,8 +1,8 @@
-"""A shard: some videos of a run in one process, which loads its models once and drives them to their ends.
+"""The `dub-shard` flow: one process loads the models once and takes some videos of a run through their steps.
 
-The ledger is the record and Prefect is the engine: parameters are ids, a video's failure is a row and never an
-exception of the flow, and finished steps make no Prefect task. Flows are async: Prefect 3.8 makes every sync flow
-run wait a second for its heartbeat thread.
+Flow parameters are ids. A video's failure is a row of the ledger, not an exception of the flow. Finished steps
+create no Prefect task. Flows are async because in Prefect 3.8 every sync flow run waits a second for its heartbeat
+thread.
 """
 
 import asyncio
@@ -34,20 +34,20 @@ from tasks.steps.recording import LAST_TRY, PrefectRun, record_failure
 from tasks.steps.runner import reuse_step, run_step
 
 LOCAL_SHARD_SIZE = 32
-"""16 to 64 videos a flow run keep Prefect's own cost under 20 ms a video, as measured with Prefect 3.8."""
+"""Videos of a shard in `deepsound dub`. With 16 to 64, Prefect 3.8 costs under 20 ms per video."""
 
 STEP_TIMEOUT_SECONDS = 6 * 3600
-"""A step that takes longer than this on one video hangs."""
+"""Timeout of one step of one video."""
 
 STEP_RETRIES = 3
 
 STATE_POLL_SECONDS = 2.0
-"""How old may be what is known of a pause or a cancellation: steps take longer."""
+"""Shortest interval between two queries of the run's state, per shard."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Shard:
-    """The items that this flow run drives: each by its id, in its present state."""
+    """The items of this flow run by their ids, each in its current state."""
 
     worker: Worker
     items: dict[int, Item]
@@ -56,63 +56,62 @@ class _Shard:
 _shard: ContextVar[_Shard] = ContextVar("shard")
 
 
-def _may_pass(task: Task[..., object], run: TaskRun, state: State) -> bool:  # noqa: ARG001 - Prefect's signature
-    """Retry what can pass by itself, and nothing else."""
+def _should_retry(task: Task[..., object], run: TaskRun, state: State) -> bool:  # noqa: ARG001 - Prefect's signature
+    """Retries only retryable errors."""
     return isinstance(state.data, DeepSoundError) and state.data.is_retryable
 
 
 @task(
     name="step",
-    task_run_name="{step} · {reel}",
+    task_run_name="{step} · {video}",
     cache_policy=NO_CACHE,
     persist_result=False,
     retries=STEP_RETRIES,
     retry_delay_seconds=exponential_backoff(2),
     retry_jitter_factor=0.5,
-    retry_condition_fn=_may_pass,
+    retry_condition_fn=_should_retry,
     timeout_seconds=STEP_TIMEOUT_SECONDS,
 )
-async def step_task(step: Step, reel: str, item: int, number: int) -> None:
-    """One step of one video, on a thread: models and codecs block."""
+async def step_task(step: Step, video: str, item: int, number: int) -> None:
+    """Runs one step of one video on a thread, because models and codecs block."""
     shard = _shard.get()
     action = shard.items[item].next_action()
     if action is None or (action.step, action.round) != (step, number):
-        raise InternalError(f"{step} is not what comes next", where=reel)
+        raise InternalError(f"{step} is not the next step", where=video)
     prefect = _prefect_run()
     if not prefect.is_first_try:
-        # What went away is given time to come back before the tries run out on it. Where it does not, or this
-        # is no place to wait, the step says so.
+        # Wait for an outage to end before using up another retry. If it does not end, the step records the error.
         with suppress(DeepSoundError):
             await retry_through_outage(check_access, shard.worker)
     shard.items[item] = await run_on_video_thread(run_step, shard.worker, shard.items[item], action, prefect)
 
 
 class _StateCheck:
-    """Whether the run may go on, asked of the ledger now and then."""
+    """Caches whether the run may continue; queries the ledger at most every `STATE_POLL_SECONDS`."""
 
     def __init__(self, worker: Worker, run: str) -> None:
         self._worker, self._run = worker, run
-        self._asked, self._given = 0.0, True
+        self._checked_at, self._is_active = 0.0, True
 
-    async def is_given(self) -> bool:
-        """False once the run was paused, cancelled, or ran out of its budget."""
-        if time.monotonic() - self._asked > STATE_POLL_SECONDS:
-            self._asked = time.monotonic()
-            self._given = await retry_through_outage(is_active, self._worker, self._run)
-        return self._given
+    async def is_active(self) -> bool:
+        """False once the run is paused, cancelled, or has spent its budget."""
+        if time.monotonic() - self._checked_at > STATE_POLL_SECONDS:
+            self._checked_at = time.monotonic()
+            self._is_active = await retry_through_outage(is_active, self._worker, self._run)
+        return self._is_active
 
 
 @flow(name="dub-shard", flow_run_name="shard of {run}", validate_parameters=False)
 async def dub_shard(run: str, items: list[int]) -> None:
-    """Drive some videos of a run to their ends; models are loaded once and shared by all."""
+    """Takes some videos of a run through their steps; all of them share the loaded models."""
     set_up_telemetry()
     worker = await retry_through_outage(open_worker, current_store_urls())
-    # Before what takes long: whoever is not seen at work is taken for vanished.
+    # Register first: a shard without heartbeat counts as vanished after the start-up grace.
     with worker_session(worker, run, current_flow_run_id()):
         loaded = await retry_through_outage(load_items, worker, run, items)
         if not loaded:
             return
-        # Where this machine is refused, for a wrong clock or wrong credentials, the videos are left to others.
+        # A machine with wrong credentials or a wrong clock fails here, which leaves the videos to other workers.
         await retry_through_outage(check_access, worker)
         shard = _Shard(worker, {item.id: item for item in loaded})
         _shard.set(shard)
@@ -123,29 +122,29 @@ async def dub_shard(run: str, items: list[int]) -> None:
             raise end
 
 
-async def _drive_all(shard: _Shard, leave: _StateCheck) -> list[BaseException | None]:
-    """What goes wrong outside a step, say Prefect's server vanishing, is told when the others are through."""
+async def _drive_all(shard: _Shard, state: _StateCheck) -> list[BaseException | None]:
+    """Returns errors from outside of steps, such as a lost Prefect server, after all other videos have ended."""
     items = list(shard.items.values())
     at_once = asyncio.Semaphore(await asyncio.to_thread(concurrent_videos, items))
-    together = (_drive(shard, item.id, at_once, leave) for item in items if item.deaths == 0)
-    ends = await asyncio.gather(*together, return_exceptions=True)
-    # One by one and last, where a worker vanished before: if it happens again, it was this video.
+    healthy = (_drive(shard, item.id, at_once, state) for item in items if item.deaths == 0)
+    ends = await asyncio.gather(*healthy, return_exceptions=True)
+    # Videos whose worker was lost come last and one by one, so that a second loss can be attributed.
     for item in items:
         if item.deaths > 0:
-            ends += await asyncio.gather(_drive(shard, item.id, at_once, leave), return_exceptions=True)
+            ends += await asyncio.gather(_drive(shard, item.id, at_once, state), return_exceptions=True)
     return ends
 
 
-async def _drive(shard: _Shard, item_id: int, at_once: asyncio.Semaphore, leave: _StateCheck) -> None:
-    """One video from where it stands to its end, or to where the run was stopped.
+async def _drive(shard: _Shard, item_id: int, at_once: asyncio.Semaphore, state: _StateCheck) -> None:
+    """Runs the remaining steps of one video until it ends or the run is stopped.
 
-    It fails alone; one that another worker is at is left to that one.
+    An error ends this video only. A video that another worker has leased is skipped.
     """
     name = shard.items[item_id].name
     async with at_once:
         try:
             while (action := shard.items[item_id].next_action()) is not None:
-                if not await leave.is_given():
+                if not await state.is_active():
                     return
                 emit(ProgressEvent(name, step=action.step))
                 reused = await run_on_video_thread(reuse_step, shard.worker, shard.items[item_id], action)
@@ -162,28 +161,28 @@ async def _drive(shard: _Shard, item_id: int, at_once: asyncio.Semaphore, leave:
 
 
 async def _run(shard: _Shard, item_id: int, action: Action) -> None:
-    """One step under Prefect. What went wrong is in the ledger before it is raised (DeepSoundError)."""
+    """Runs one step as a Prefect task. Records an error in the ledger before raising it as DeepSoundError."""
     item = shard.items[item_id]
     try:
         await step_task(action.step, item.name, item_id, action.round)
     except TimeoutError as error:
-        hanging = TimedOutError(
+        timed_out = TimedOutError(
             f"{action.step} took over {STEP_TIMEOUT_SECONDS // 3600} hours",
             where=item.name,
-            remedy="look at the file, then run the same command again",
+            remedy="check the file, then run the same command again",
         )
-        await asyncio.to_thread(record_failure, shard.worker, item, action, hanging)
-        raise hanging from error
+        await asyncio.to_thread(record_failure, shard.worker, item, action, timed_out)
+        raise timed_out from error
 
 
 def current_flow_run_id() -> str | None:
-    """The id of the flow run that this is part of; None outside of one."""
+    """The id of the current flow run; None outside of a flow run."""
     context = FlowRunContext.get()
     return str(context.flow_run.id) if context and context.flow_run else None
 
 
 def _prefect_run() -> PrefectRun:
-    """What the step's attempt refers to, and whether Prefect has tries left for it."""
+    """The Prefect ids that the attempt records, and whether Prefect will retry the step."""
     context = TaskRunContext.get()
     if context is None:
         return LAST_TRY

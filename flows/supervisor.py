@@ -1,5 +1,6 @@
-"""That every run which should go on is followed by somebody: what `deepsound run submit`, `resume`, `retry` and
-`sweep` ask for, and the deployment `sweep` every minute. A follower that vanished is given up, and replaced.
+"""Ensures that every active submitted run has a live follower (a `dub-archive` flow run), and replaces lost ones.
+
+Called by `deepsound run submit`, `resume`, `retry` and `sweep`, and every minute by the deployment `sweep`.
 """
 
 import asyncio
@@ -23,83 +24,83 @@ from tasks.runtime.stores import current_store_urls
 from tasks.runtime.worker import Worker, open_worker
 
 STARTUP_GRACE = timedelta(seconds=90)
-"""How long a flow run may be at work without a first sign of life: its process imports for a while."""
+"""Time a flow run may take to its first heartbeat; its process spends seconds on imports."""
 
-_RUNS_LOOKED_AT = 1000
+_NEWEST_RUNS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerLiveness:
     """Flow runs with a live worker, and flow runs whose worker stopped sending heartbeats."""
 
-    at_work: frozenset[str]
+    live: frozenset[str]
     lost: frozenset[str]
 
     def is_silent(self, flow_run: OpenFlowRun) -> bool:
-        """Whether a flow run should give a sign of life and does not."""
-        so_long = flow_run.pending if flow_run.running is None else flow_run.running
-        if so_long is None or flow_run.id in self.at_work:
+        """True for a started flow run whose worker is lost, or that has no heartbeat after the grace period."""
+        age = flow_run.pending if flow_run.running is None else flow_run.running
+        if age is None or flow_run.id in self.live:
             return False
-        return flow_run.id in self.lost or so_long > STARTUP_GRACE
+        return flow_run.id in self.lost or age > STARTUP_GRACE
 
 
 def read_liveness(session: Session, run: str) -> WorkerLiveness:
-    """Those of all flow runs of a run."""
+    """Reads the heartbeats of all flow runs of a run."""
     return WorkerLiveness(live_flow_runs(session, run), dead_flow_runs(session, run))
 
 
 async def ensure_followed(worker: Worker, run: str) -> bool:
-    """Have a worker of the pool `followers` follow a submitted run, unless one does or is about to.
+    """Starts a follower in the pool `followers`, unless the run has a live or scheduled one.
 
-    It begins at the time that the order asks for. Returns whether it is a new one. Raises DeepSoundError
-    (ENGINE_NOT_DEPLOYED).
+    The follower starts at the time given by `run submit --at`. Returns True if it started one. Raises
+    PrefectNotDeployedError.
     """
-    order, signs = await asyncio.to_thread(_order, worker, run)
+    submission, liveness = await asyncio.to_thread(_submission, worker, run)
     followed = False
     for flow_run in await deployments.open_flow_runs(ARCHIVE_FLOW, FOLLOWERS_POOL, run):
-        if signs.is_silent(flow_run):
+        if liveness.is_silent(flow_run):
             await deployments.mark_crashed(flow_run.id)
         else:
             followed = True
     if not followed:
-        at, queue = order.get("at"), Priority(str(order["priority"]))
+        at, queue = submission.get("at"), Priority(str(submission["priority"]))
         due = None if at is None else datetime.fromisoformat(str(at))
         await deployments.start_flow_run(ARCHIVE_FLOW, FOLLOWERS_POOL, run, {"run": run}, queue, due)
     return not followed
 
 
 def pause_stalled_run(worker: Worker, run: str, fruitless: int) -> DeepSoundError:
-    """Pause a run of which shard after shard ends and no video does, or it would be followed again at once.
+    """Pauses a run whose shards end without ending a video; otherwise the next sweep would start a new follower.
 
-    Returns the error for its follower to end with. Raises DeepSoundError (LEDGER_*).
+    Returns the error for the follower to raise. Raises LedgerError subclasses.
     """
-    why = f"{fruitless} shards in a row ended without ending a video"
+    reason = f"{fruitless} shards in a row ended without ending a video"
     with worker.ledger.write() as session:
         if run_state(session, run) is RunState.ACTIVE:
-            record_event(session, run, EventKind.PAUSED, by=this_owner(), reason=why)
+            record_event(session, run, EventKind.PAUSED, by=this_owner(), reason=reason)
     return PrefectNotStartedError(
-        f"{why}, so it is paused",
+        f"{reason}, so it is paused",
         where=f"run {run}",
-        remedy="see the log of its last `dub-shard` in Prefect, mend its worker, then `deepsound run resume`",
+        remedy="see the log of its last `dub-shard` in Prefect, repair the worker, then `deepsound run resume`",
     )
 
 
 @flow(name="sweep", flow_run_name="sweep", validate_parameters=False)
 async def sweep() -> None:
-    """Start what should go on and is followed by nobody."""
+    """Starts a follower for every active run that has none."""
     worker = await asyncio.to_thread(open_worker, current_store_urls())
     await sweep_runs(worker)
 
 
 async def sweep_runs(worker: Worker) -> list[str]:
-    """Have submitted runs followed that may go on, have open items and are followed by nobody; their ids."""
-    runs = await asyncio.to_thread(_should_go_on, worker)
+    """Starts a follower for each submitted, active run with open items and no follower; returns their ids."""
+    runs = await asyncio.to_thread(_unfinished_runs, worker)
     return [run for run in runs if await ensure_followed(worker, run)]
 
 
-def _should_go_on(worker: Worker) -> list[str]:
+def _unfinished_runs(worker: Worker) -> list[str]:
     with worker.ledger.read() as session:
-        lines = [line for line in run_list(session, _RUNS_LOOKED_AT) if line.open_items]
+        lines = [line for line in run_list(session, _NEWEST_RUNS) if line.open_items]
         return [
             line.run_id
             for line in lines
@@ -107,9 +108,9 @@ def _should_go_on(worker: Worker) -> list[str]:
         ]
 
 
-def _order(worker: Worker, run: str) -> tuple[Mapping[str, Any], WorkerLiveness]:
+def _submission(worker: Worker, run: str) -> tuple[Mapping[str, Any], WorkerLiveness]:
     with worker.ledger.read() as session:
-        order = find_submission(session, run)
-        if order is None:
+        submission = find_submission(session, run)
+        if submission is None:
             raise ValueError(f"run {run} was never submitted to a pool")
-        return order, read_liveness(session, run)
+        return submission, read_liveness(session, run)
