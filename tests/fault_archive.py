@@ -24,7 +24,7 @@ from deepsound.errors import ErrorCode
 from deepsound.media.probe import probe
 from tasks.runtime.stores import StoreUrls
 from tests.postgres import OwnPostgres
-from tests.prefect_workers import Pool, a_pool, kill_group, until
+from tests.prefect_workers import Pool, kill_group, start_pool, until
 from tests.s3_gateway import Gateway, gateway_before
 from tests.s3_servers import S3Server, a_bucket_name
 from tests.sample_archive import PART, PART_SECONDS, Motley, motley_archive
@@ -195,7 +195,7 @@ def sixty_videos(folder: Path, s3: S3Server) -> Iterator[Sixty]:
         for name, value in environment.items():
             patch.setenv(name, value)
         place = StoreUrls(postgres.url, f"s3://{bucket}/archive")
-        with a_pool(folder, place) as pool:
+        with start_pool(folder, place) as pool:
             pool.worker("followers", limit=3)
             yield Sixty(pool, postgres, gateway, motley, bucket)
 

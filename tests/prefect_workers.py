@@ -1,7 +1,7 @@
-"""Workers to test with: a standing Prefect server, its pools and deployments, and process workers.
+"""Test support: a Prefect server with our pools and deployments, and Prefect workers as processes.
 
-`a_pool` is what a test is made of; the fixture `pool` is one on SQLite and a folder, with a worker that follows
-runs and one that does the steps. What else runs in the pool `cpu` needs a worker of its own.
+`start_pool` provides server and deployments. The fixture `pool` adds a ledger on SQLite, a store in a folder, a
+worker for the pool `followers` and one for `gpu`. A test that uses a flow of the pool `cpu` starts its own worker.
 """
 
 import os
@@ -30,10 +30,10 @@ SERVER_SETTINGS = ROOT / "prefect-server.env"
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 
 
-def until(true: Callable[[], object], seconds: float, what: str) -> None:
-    """Wait for something to be true; no test waits longer than it says."""
+def until(is_true: Callable[[], object], seconds: float, what: str) -> None:
+    """Polls a condition; fails the test after `seconds`."""
     deadline = time.monotonic() + seconds
-    while not true():
+    while not is_true():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
         time.sleep(0.3)
 
@@ -48,7 +48,7 @@ def answers(url: str) -> bool:
 
 @dataclass
 class PrefectServer:
-    """`prefect server start` as an operator runs it; it can be stopped and started again on its data."""
+    """`prefect server start` as an operator runs it; `kill` and `start` restart it on the same data."""
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -65,7 +65,7 @@ class PrefectServer:
         return settings | {
             "PREFECT_HOME": str(self.folder),
             "PREFECT_API_URL": self.api_url,
-            # Tests sweep when they mean to, not when a schedule says so.
+            # No scheduled sweep interferes with a test; tests start sweeps themselves.
             "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
             "DO_NOT_TRACK": "1",
         }
@@ -79,7 +79,7 @@ class PrefectServer:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        until(lambda: answers(f"{self.api_url}/health"), 240, "the server's start")
+        until(lambda: answers(f"{self.api_url}/health"), 240, "the start of the server")
 
     def kill(self) -> None:
         if self.process is not None:
@@ -88,7 +88,7 @@ class PrefectServer:
 
 @dataclass
 class Pool:
-    """An archive, a Prefect server with our deployments, and the workers started so far."""
+    """An archive, a Prefect server with our deployments, and the started workers."""
 
     archive: Archive
     server: PrefectServer
@@ -108,14 +108,14 @@ class Pool:
         return done.stdout
 
     def deploy(self) -> None:
-        """Our pools and deployments. What can be asked of the server directly is: each `prefect` takes seconds."""
+        """Creates our pools over the API, because each `prefect` command takes seconds, and our deployments."""
         with httpx.Client(base_url=self.server.api_url) as api:
             for pool in ("followers", "cpu", "gpu"):
                 api.post("/work_pools/", json={"name": pool, "type": "process"}).raise_for_status()
             self.prefect("deploy", "--all")
 
     def worker(self, pool: str, limit: int = 1, **environment: str) -> subprocess.Popen[bytes]:
-        """One more worker; what it starts dies with it when the test kills its group."""
+        """Starts a worker; `kill_group` ends it together with the processes it started."""
         started = len(list(self.archive.folder.glob("worker-*.log")))
         log = self.archive.folder / f"worker-{started:02}-{pool}.log"
         worker = subprocess.Popen(
@@ -130,7 +130,7 @@ class Pool:
         return worker
 
     def run(self, *arguments: object, expect: int = 0) -> str:
-        """`deepsound run ...`; its standard output."""
+        """Runs `deepsound run ...` and returns its standard output."""
         done = self.archive.command("run", *arguments)
         assert done.returncode == expect, done.stdout + done.stderr
         return done.stdout
@@ -142,7 +142,7 @@ class Pool:
         return progress
 
     def wait_for_end(self, run_id: str, seconds: float = 180) -> RunProgress:
-        until(lambda: self.progress(run_id).open_items == 0, seconds, "the run's end")
+        until(lambda: self.progress(run_id).open_items == 0, seconds, "the end of the run")
         return self.progress(run_id)
 
     def close(self) -> None:
@@ -152,7 +152,7 @@ class Pool:
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """The process and all it started, at once and without a last word; flow runs have sessions of their own."""
+    """Kills a process and its descendants; flow runs have sessions of their own, so `killpg` would miss them."""
     with suppress(psutil.NoSuchProcess):
         for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
             with suppress(psutil.NoSuchProcess):
@@ -160,8 +160,8 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def a_seal_key(folder: Path) -> str:
-    """A new one, in a file."""
+def new_seal_key(folder: Path) -> str:
+    """Writes a new Ed25519 key and returns its path."""
     key, file = Ed25519PrivateKey.generate(), folder / "seal.pem"
     file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     file.chmod(0o400)
@@ -169,8 +169,8 @@ def a_seal_key(folder: Path) -> str:
 
 
 @contextmanager
-def a_pool(folder: Path, place: StoreUrls, **environment: str) -> Iterator[Pool]:
-    """A server and our deployments; the test starts what workers it wants."""
+def start_pool(folder: Path, place: StoreUrls, **environment: str) -> Iterator[Pool]:
+    """Starts a server with our deployments; the test starts workers."""
     server = PrefectServer(folder / "prefect")
     archive = Archive(folder, place, {**server.environment, **environment})
     pool = Pool(archive, server)
@@ -184,10 +184,12 @@ def a_pool(folder: Path, place: StoreUrls, **environment: str) -> Iterator[Pool]
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
-    """One for all tests of a module: starting it takes as long as many of them."""
+    """One pool for all tests of a module, because starting one takes longer than most tests."""
     folder = tmp_path_factory.mktemp("pool")
     place = StoreUrls(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store"))
-    with a_pool(folder, place, DEEPSOUND_LEASE_SECONDS="6", DEEPSOUND_SEAL_KEY=a_seal_key(folder)) as started:
+    with start_pool(
+        folder, place, DEEPSOUND_LEASE_SECONDS="6", DEEPSOUND_SEAL_KEY=new_seal_key(folder)
+    ) as started:
         started.worker("followers", limit=3)
         started.worker("gpu")
         yield started

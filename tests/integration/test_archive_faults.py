@@ -1,4 +1,4 @@
-"""Archive runs when things die: workers, followers, whole machines, the server. The books add up after each."""
+"""Archive runs that lose a worker, a machine or the Prefect server. Each test ends with an audit."""
 
 import threading
 import time
@@ -13,24 +13,24 @@ from db.read.run_progress import run_list
 from deepsound.pipeline import OutcomeKind
 from tasks.runtime.stores import StoreUrls
 from tests.archive_setup import Archive
-from tests.integration.test_archive_runs import some_reels, submit
+from tests.integration.test_archive_runs import make_reels, submit
 from tests.prefect_workers import Pool, kill_group, until
 
-# They wait for leases and graces rather than compute: `make test-integration` has the time.
+# These tests wait for leases to expire, so only `make test-integration` runs them.
 pytestmark = [pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(900)]
 
 TWO_MINUTES = 120.0
 
 
-def begun(pool: Pool, name: str) -> str:
-    """A run of which the first video has ended, and others have not."""
-    run = submit(pool, some_reels(pool.archive.folder / name, 5, seconds=1.0), "--priority", "high")
-    until(lambda: 0 < pool.progress(run).open_items < 5, 180, "the first video's end")
+def partly_done_run(pool: Pool, name: str) -> str:
+    """Submits a run and waits until at least one video has ended and others have not."""
+    run = submit(pool, make_reels(pool.archive.folder / name, 5, seconds=1.0), "--priority", "high")
+    until(lambda: 0 < pool.progress(run).open_items < 5, 180, "the end of the first video")
     return run
 
 
 def check_books(pool: Pool, run: str) -> None:
-    """Every video accounted for, every row and artifact as written, no step done twice with a result."""
+    """Checks that all videos are done, that audits find nothing, and that no step has two results."""
     assert pool.progress(run).outcomes == {OutcomeKind.DONE: 5}
     for check in ("verify", "reconcile"):
         done = pool.archive.command("audit", check, run)
@@ -40,7 +40,7 @@ def check_books(pool: Pool, run: str) -> None:
     assert len(finished) == len(set(finished))
 
 
-def seconds_until_it_went_on(pool: Pool, run: str, since: datetime) -> float:
+def seconds_to_next_attempt(pool: Pool, run: str, since: datetime) -> float:
     starts = [
         attempt.started_at for item in pool.archive.items() if item.run_id == run for attempt in item.attempts
     ]
@@ -55,39 +55,39 @@ def wait_for_end(pool: Pool, run: str, seconds: float, meanwhile: Callable[[], o
         time.sleep(1)
 
 
-def test_what_a_killed_worker_left_goes_on_elsewhere_within_two_minutes(pool: Pool):
-    run = begun(pool, "worker-killed")
+def test_another_worker_continues_within_two_minutes_after_a_worker_is_killed(pool: Pool):
+    run = partly_done_run(pool, "worker-killed")
     killed = datetime.now(UTC)
     kill_group(pool.workers.pop())
     pool.worker("gpu")
     wait_for_end(pool, run, 300)
-    assert seconds_until_it_went_on(pool, run, killed) < TWO_MINUTES
+    assert seconds_to_next_attempt(pool, run, killed) < TWO_MINUTES
     check_books(pool, run)
 
 
-def test_a_lost_machine_is_replaced_within_two_minutes_of_sweeping(pool: Pool):
-    run = begun(pool, "machine-lost")
+def test_new_workers_and_a_sweep_replace_a_lost_machine_within_two_minutes(pool: Pool):
+    run = partly_done_run(pool, "machine-lost")
     killed = datetime.now(UTC)
     while pool.workers:
         kill_group(pool.workers.pop())
     pool.worker("followers", limit=3)
     pool.worker("gpu")
-    # As its schedule does every minute; oftener here, since what is measured starts at no whole minute.
+    # The schedule sweeps every minute; this loop sweeps more often to shorten the test.
     wait_for_end(pool, run, 400, meanwhile=lambda: (pool.run("sweep"), time.sleep(10)))
-    assert seconds_until_it_went_on(pool, run, killed) < TWO_MINUTES
+    assert seconds_to_next_attempt(pool, run, killed) < TWO_MINUTES
     check_books(pool, run)
 
 
-def test_prefects_server_restarted_costs_only_time(pool: Pool):
-    run = begun(pool, "server-restarted")
+def test_a_run_survives_a_restart_of_the_prefect_server(pool: Pool):
+    run = partly_done_run(pool, "server-restarted")
     pool.server.kill()
     pool.server.start()
     wait_for_end(pool, run, 400)
     check_books(pool, run)
 
 
-class Unwell(BaseHTTPRequestHandler):
-    """A Prefect server that says it is healthy and does nothing."""
+class UnresponsiveServer(BaseHTTPRequestHandler):
+    """A server that reports to be healthy and answers 503 to every other request."""
 
     def do_GET(self) -> None:
         self.send_response(200 if self.path == "/api/health" else 503)
@@ -100,10 +100,10 @@ class Unwell(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_server_that_does_nothing_is_one_clear_line_and_the_run_is_not_lost(tmp_path: Path):
-    reels = some_reels(tmp_path / "reels", 1)
+def test_an_unresponsive_prefect_server_is_one_error_line_and_the_run_stays_registered(tmp_path: Path):
+    reels = make_reels(tmp_path / "reels", 1)
     archive = Archive(tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
-    with ThreadingHTTPServer(("127.0.0.1", 0), Unwell) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), UnresponsiveServer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         unwell = {
             "PREFECT_API_URL": f"http://127.0.0.1:{server.server_port}/api",

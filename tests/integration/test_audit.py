@@ -16,7 +16,7 @@ from deepsound.canonical_json import sha256_file
 from deepsound.pipeline import Step
 from tasks.runtime.stores import using_stores
 from tests.archive_setup import Archive
-from tests.prefect_workers import a_seal_key
+from tests.prefect_workers import new_seal_key
 from tests.voiced_clips import narrated_clip, silent_clip
 
 pytestmark = pytest.mark.integration
@@ -125,7 +125,7 @@ def test_what_was_taken_back_is_shown_with_who_did_it_and_why_and_the_books_stay
     # Only now: Prefect reads its settings once, and the fixture has told it where its server is.
     from flows.scheduled_audit import audit as nightly_audit
 
-    monkeypatch.setenv("DEEPSOUND_SEAL_KEY", a_seal_key(archive.folder))
+    monkeypatch.setenv("DEEPSOUND_SEAL_KEY", new_seal_key(archive.folder))
     with using_stores(archive.place):
         asyncio.run(nightly_audit())
     [checked] = json.loads(audit(archive, "verify", "--json", "--store", archive.place.store))["runs"]

@@ -1,4 +1,4 @@
-"""What a process that shares a ledger's connections among its threads makes of a database that hangs."""
+"""A hanging database and the connection pool that the threads of a process share."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +14,10 @@ from tests.postgres import OwnPostgres
 pytestmark = [pytest.mark.integration, pytest.mark.faults, pytest.mark.timeout(300)]
 
 THREADS = 60
-"""More than get a turn at connecting before the half minute is over that a thread waits for one."""
+"""More threads than get a connection within the 30 s that a thread waits for one."""
 
 
-def test_threads_that_get_no_connection_are_told_that_the_ledger_is_away_and_the_others_wait():
+def test_a_hanging_database_raises_ledger_unreachable_in_threads_without_a_connection():
     with closing(OwnPostgres()) as postgres, closing(open_ledger(postgres.url)) as ledger:
 
         def ask(_: int) -> ErrorCode | None:
@@ -34,6 +34,6 @@ def test_threads_that_get_no_connection_are_told_that_the_ledger_is_away_and_the
                 asked = [threads.submit(ask, number) for number in range(THREADS)]
                 time.sleep(35)
             codes = [each.result() for each in asked]
-            assert ErrorCode.LEDGER_UNREACHABLE in codes, "the pause was felt"
+            assert ErrorCode.LEDGER_UNREACHABLE in codes, "no thread noticed the pause"
             assert {*codes} <= {None, ErrorCode.LEDGER_UNREACHABLE}
             assert {*threads.map(ask, range(THREADS))} == {None}

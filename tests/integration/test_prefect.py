@@ -1,4 +1,4 @@
-"""Prefect for real, as one command uses it: a private server, or the one that is configured."""
+"""A command with a real Prefect server: a private one, or the configured one."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ from tests.voiced_clips import silent_clip
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 
-def test_with_no_server_configured_the_command_brings_its_own_and_says_so(tmp_path: Path):
+def test_without_a_configured_server_the_command_starts_a_private_one_and_says_so(tmp_path: Path):
     archive = Archive(tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
     clip = silent_clip(tmp_path / "ball.mp4")
     environment = {**archive.variables(), "PREFECT_HOME": str(tmp_path / "prefect")}
@@ -35,10 +35,10 @@ def test_with_no_server_configured_the_command_brings_its_own_and_says_so(tmp_pa
         [DEEPSOUND, "dub", str(clip)], env=environment, capture_output=True, text=True, timeout=200, check=False
     )
     assert "nothing had to be done again" in again.stderr
-    assert "workflow engine" not in again.stderr, "what is finished needs no engine"
+    assert "workflow engine" not in again.stderr, "finished steps need no engine"
 
 
-def test_a_private_server_ends_with_its_parent_even_when_that_is_killed(tmp_path: Path):
+def test_a_private_server_exits_when_its_parent_is_killed(tmp_path: Path):
     code = (
         "import time; from flows.prefect_server import PrivateServer; server = PrivateServer(); server.wait(); "
         "print(server.api_url, flush=True); time.sleep(60)"
@@ -49,7 +49,7 @@ def test_a_private_server_ends_with_its_parent_even_when_that_is_killed(tmp_path
     assert answers(f"{api_url}/health")
     parent.kill()
     parent.wait()
-    until(lambda: not answers(f"{api_url}/health"), 15, "the server's end")
+    until(lambda: not answers(f"{api_url}/health"), 15, "the end of the server")
 
 
 def test_a_private_server_answers_without_waiting_for_delayed_acknowledgements(prefect_api: str):
@@ -59,11 +59,11 @@ def test_a_private_server_answers_without_waiting_for_delayed_acknowledgements(p
         return time.perf_counter() - asked
 
     with httpx.Client() as client:
-        # Linux delays them by 40 ms; the quickest of many answers does not depend on what else the machine does.
+        # Linux delays acknowledgements by 40 ms. The minimum of many requests is independent of the load.
         assert min(seconds(client) for _ in range(20)) < 0.03
 
 
-def test_a_server_that_cannot_start_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_server_that_fails_to_start_is_one_error_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "nonsense://")
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     with PrivateServer() as server, pytest.raises(DeepSoundError, match="did not start") as caught:
@@ -71,7 +71,7 @@ def test_a_server_that_cannot_start_is_one_clear_line(tmp_path: Path, monkeypatc
     assert "\n" not in str(caught.value)
 
 
-def test_a_configured_server_that_is_not_there_is_one_clear_line(archive: Archive):
+def test_a_configured_server_that_does_not_answer_is_one_error_line(archive: Archive):
     nowhere = f"http://127.0.0.1:{free_port()}/api"
     clip = silent_clip(archive.folder / "ball.mp4", seconds=0.4)
     done = archive.command("dub", clip, PREFECT_API_URL=nowhere)

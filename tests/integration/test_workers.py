@@ -1,4 +1,4 @@
-"""Several processes at one run: what one leaves another takes up, and no video is done twice or by two at once."""
+"""Several worker processes on one run: lost steps are taken over, and no step is done twice."""
 
 import signal
 import subprocess
@@ -29,7 +29,7 @@ STEPS = ["plan", "generate", "judge", "publish"]
 
 @pytest.fixture
 def short_leases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """In this process and in those it starts."""
+    """Sets leases of 1 s in this process and its child processes."""
     monkeypatch.setenv("DEEPSOUND_LEASE_SECONDS", "1")
     lease_seconds.cache_clear()
     yield
@@ -44,8 +44,8 @@ def reels(archive: Archive, count: int) -> Path:
     return folder
 
 
-def a_worker(archive: Archive, run_id: str, **environment: str) -> "subprocess.Popen[bytes]":
-    """A process of its own at work on a run, like one that a Prefect worker starts."""
+def start_worker(archive: Archive, run_id: str, **environment: str) -> "subprocess.Popen[bytes]":
+    """Starts a process that works on a run, like a process of a Prefect worker."""
     program = (
         "import sys; from flows.local_run import drive_run;"
         "from tasks.runtime.stores import default_store_urls as here;"
@@ -55,14 +55,14 @@ def a_worker(archive: Archive, run_id: str, **environment: str) -> "subprocess.P
     return subprocess.Popen(command, env=archive.variables(**environment), stdout=subprocess.DEVNULL)
 
 
-def the_run(archive: Archive) -> str:
+def only_run(archive: Archive) -> str:
     with archive.worker.ledger.read() as session:
         [run_id] = run_ids(session)
     return run_id
 
 
 def check_books(archive: Archive, run_id: str) -> None:
-    """What `audit verify` and `audit reconcile` say."""
+    """Checks that `audit verify` and `audit reconcile` find nothing."""
     assert verify_books(archive.worker, run_id).findings == []
     with archive.worker.ledger.read() as session:
         reconciled = reconcile_run(session, run_id)
@@ -70,15 +70,15 @@ def check_books(archive: Archive, run_id: str) -> None:
     assert reconciled.is_clean, reconciled.problems
 
 
-def wait_for_leases_to_run_out() -> None:
+def wait_for_leases_to_expire() -> None:
     time.sleep(1.5)
 
 
-def test_what_a_killed_worker_held_is_taken_up_when_its_lease_runs_out(archive: Archive, short_leases: None):
+def test_another_worker_takes_over_when_the_lease_of_a_killed_one_expires(archive: Archive, short_leases: None):
     clip = silent_clip(archive.folder / "ball.mp4")
     assert archive.command("dub", clip, DEEPSOUND_FAULT="judge.begun").returncode == -signal.SIGKILL
-    wait_for_leases_to_run_out()
-    run_id = the_run(archive)
+    wait_for_leases_to_expire()
+    run_id = only_run(archive)
     with archive.worker.ledger.read() as session:
         [left] = open_items(session, run_id)
         assert deaths(session, [left.id]) == {left.id: 1}
@@ -90,14 +90,14 @@ def test_what_a_killed_worker_held_is_taken_up_when_its_lease_runs_out(archive: 
     check_books(archive, run_id)
 
 
-def test_a_video_that_kills_its_worker_twice_is_set_aside_and_the_others_are_done(
+def test_a_video_that_kills_its_worker_twice_is_quarantined_and_the_others_are_done(
     archive: Archive, short_leases: None, monkeypatch: pytest.MonkeyPatch
 ):
     run_id = archive.register(reels(archive, 3))
     for _ in range(2):
-        killed = a_worker(archive, run_id, DEEPSOUND_FAULT="judge.begun:reel-2")
+        killed = start_worker(archive, run_id, DEEPSOUND_FAULT="judge.begun:reel-2")
         assert killed.wait(timeout=240) == -signal.SIGKILL
-        wait_for_leases_to_run_out()
+        wait_for_leases_to_expire()
     results = {result.name: result for result in archive.drive(run_id)}
     assert {name: result.outcome for name, result in results.items()} == {
         "reel-1": OutcomeKind.DONE,
@@ -123,10 +123,10 @@ def test_a_video_that_kills_its_worker_twice_is_set_aside_and_the_others_are_don
     check_books(archive, run_id)
 
 
-def test_two_workers_with_the_same_videos_do_each_once(archive: Archive):
+def test_two_workers_on_the_same_run_process_each_video_once(archive: Archive):
     run_id = archive.register(reels(archive, 8 * CPU_BOUND_VIDEOS))
-    other = a_worker(archive, run_id)
-    while not shards_at_work(archive, run_id):
+    other = start_worker(archive, run_id)
+    while not has_live_shard(archive, run_id):
         assert other.poll() is None
         time.sleep(0.05)
     archive.drive(run_id)
@@ -134,10 +134,12 @@ def test_two_workers_with_the_same_videos_do_each_once(archive: Archive):
     items = archive.items()
     for item in items:
         assert [(attempt.step, attempt.status) for attempt in item.attempts] == [(step, "done") for step in STEPS]
-    assert len({attempt.prefect_flow_run_id for item in items for attempt in item.attempts}) == 2, "both had some"
+    assert len({attempt.prefect_flow_run_id for item in items for attempt in item.attempts}) == 2, (
+        "both workers had videos"
+    )
     check_books(archive, run_id)
 
 
-def shards_at_work(archive: Archive, run_id: str) -> bool:
+def has_live_shard(archive: Archive, run_id: str) -> bool:
     with archive.worker.ledger.read() as session:
         return any(shift.flow_run_id for shift in live_worker_sessions(session, run_id))

@@ -1,4 +1,4 @@
-"""How many videos a process drives at once, and on which threads."""
+"""How many videos a process works on concurrently, and on which threads."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from flows.concurrency import CPU_BOUND_VIDEOS, concurrent_videos, run_on_video_
 from tests.item_samples import an_item
 from tests.third_party_backends import install_plugin
 
-EIGHT_TOGETHER = """
+BATCHES_OF_EIGHT = """
 from deepsound.generation.foley import Foley
 
 class Plugin(Foley):
@@ -22,7 +22,7 @@ class Plugin(Foley):
 """
 
 
-FIVE_TOGETHER = """
+BATCHES_OF_FIVE = """
 from deepsound.reasoning.evidence import Evidence
 
 class Plugin(Evidence):
@@ -30,38 +30,36 @@ class Plugin(Evidence):
 """
 
 
-def test_generators_that_gain_nothing_from_company_get_a_video_for_every_core(tmp_path: Path) -> None:
+def test_without_batching_backends_there_is_one_video_per_core(tmp_path: Path) -> None:
     assert concurrent_videos([an_item(tmp_path)]) == CPU_BOUND_VIDEOS
 
 
-def test_what_a_generator_works_on_together_comes_on_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_plugin(tmp_path / "site", "deepsound.generators", "eight_together", EIGHT_TOGETHER)
+def test_the_batch_size_of_a_generator_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_plugin(tmp_path / "site", "deepsound.generators", "batches_of_eight", BATCHES_OF_EIGHT)
     monkeypatch.syspath_prepend(tmp_path / "site")
-    assert concurrent_videos([an_item(tmp_path, generator="eight_together")]) == CPU_BOUND_VIDEOS + 8
+    assert concurrent_videos([an_item(tmp_path, generator="batches_of_eight")]) == CPU_BOUND_VIDEOS + 8
 
 
-def test_what_a_reasoner_answers_together_comes_on_top_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install_plugin(tmp_path / "site", "deepsound.reasoners", "five_together", FIVE_TOGETHER)
+def test_the_batch_size_of_a_reasoner_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_plugin(tmp_path / "site", "deepsound.reasoners", "batches_of_five", BATCHES_OF_FIVE)
     monkeypatch.syspath_prepend(tmp_path / "site")
-    assert concurrent_videos([an_item(tmp_path, reasoner="five_together")]) == CPU_BOUND_VIDEOS + 5
+    assert concurrent_videos([an_item(tmp_path, reasoner="batches_of_five")]) == CPU_BOUND_VIDEOS + 5
 
 
-def test_a_generator_that_cannot_be_loaded_is_left_to_the_step_that_needs_it(tmp_path: Path) -> None:
+def test_a_generator_that_fails_to_load_is_ignored_here(tmp_path: Path) -> None:
     assert concurrent_videos([an_item(tmp_path, generator="no-such-generator")]) == CPU_BOUND_VIDEOS
 
 
-def test_as_many_threads_as_videos_work_at_once_each_in_its_own_context() -> None:
-    reel: ContextVar[int] = ContextVar("reel")
-    everybody = Barrier(100, timeout=30)
+def test_each_video_has_its_own_thread_and_context_variables() -> None:
+    video: ContextVar[int] = ContextVar("video")
+    barrier = Barrier(100, timeout=30)
 
     def meet() -> int:
-        everybody.wait()
-        return reel.get()
+        barrier.wait()
+        return video.get()
 
     async def drive(number: int) -> int:
-        reel.set(number)
+        video.set(number)
         return await run_on_video_thread(meet)
 
     async def shard() -> list[int]:
@@ -71,7 +69,7 @@ def test_as_many_threads_as_videos_work_at_once_each_in_its_own_context() -> Non
     assert asyncio.run(shard()) == list(range(100))
 
 
-GIVES_UP = """
+TIMES_OUT = """
 import asyncio, threading
 from flows.concurrency import run_on_video_thread, video_threads
 
@@ -80,15 +78,15 @@ async def shard():
         try:
             await asyncio.wait_for(run_on_video_thread(threading.Event().wait), 0.2)
         except TimeoutError:
-            print("given up", flush=True)
+            print("timed out", flush=True)
 
 asyncio.run(shard())
 """
 
 
-def test_a_workers_process_ends_though_a_step_that_was_given_up_hangs() -> None:
+def test_a_worker_process_exits_although_a_timed_out_step_still_blocks_its_thread() -> None:
     environment = {**os.environ, "PREFECT__FLOW_RUN_ID": "0b6f0c0e-8a0c-4f4b-9a4e-3c9a7d1d7f55"}
     done = subprocess.run(
-        [sys.executable, "-c", GIVES_UP], env=environment, capture_output=True, text=True, timeout=15, check=False
+        [sys.executable, "-c", TIMES_OUT], env=environment, capture_output=True, text=True, timeout=15, check=False
     )
-    assert (done.stdout, done.returncode) == ("given up\n", 0), done.stderr
+    assert (done.stdout, done.returncode) == ("timed out\n", 0), done.stderr

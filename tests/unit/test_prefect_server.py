@@ -1,4 +1,4 @@
-"""Where Prefect's server is looked for, and what is said where it is not."""
+"""Checks of the configured Prefect server."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from flows.prefect_server import check_server
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:port/api", "http://127.0.0.1:99999/api", "http://[::1/api", "prefect"]
 )
-def test_an_address_that_is_none_is_one_clear_line(url: str):
+def test_an_invalid_address_is_one_error_line(url: str):
     with pytest.raises(DeepSoundError, match="does not answer; start it, or unset PREFECT_API_URL") as refused:
         check_server(url)
     assert refused.value.code is ErrorCode.ENGINE_NOT_STARTED
