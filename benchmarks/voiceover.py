@@ -71,11 +71,11 @@ def judge(reasoner_name: str, made: Clip) -> Judged:
     """Look, listen, ask and parse, as the steps `plan` and `judge` do."""
     reasoner = load_reasoner(reasoner_name)
     wall, cpu = time.perf_counter(), time.process_time()
-    testimony = reasoner.judge(decode_video(made.video, reasoner.observers()), made.sound)
+    reply = reasoner.judge(decode_video(made.video, reasoner.observers()), made.sound)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    found = [voice.span for voice in testimony.voices if voice.off_screen]
-    verdict = parse_judgement(testimony.raw).verdict
-    return Judged(made.recipe, verdict, testimony.probability, overlap(found, made.spans), wall, cpu)
+    found = [voice.span for voice in reply.voices if voice.off_screen]
+    verdict = parse_judgement(reply.raw).verdict
+    return Judged(made.recipe, verdict, reply.probability, overlap(found, made.spans), wall, cpu)
 
 
 def kept_clips(seed: int) -> Path:

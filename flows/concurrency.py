@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 
 from deepsound.backends import load_reasoner
 from deepsound.errors import DeepSoundError
-from deepsound.reasoning.protocol import AnswersTogether
+from deepsound.reasoning.protocol import SupportsConcurrency
 from tasks.runtime.backend_choice import choose_generator
 from tasks.runtime.item import Item
 from tasks.runtime.run_settings import RunSettings
@@ -43,11 +43,11 @@ def _batch_sizes(settings: RunSettings) -> Iterator[int]:
     """Skips a backend that fails to load; the step that needs it reports the cause."""
     for number in (1, 2):
         with suppress(DeepSoundError):
-            yield choose_generator(settings, number).at_once
+            yield choose_generator(settings, number).concurrency
     with suppress(DeepSoundError):
         reasoner = load_reasoner(settings.reasoner)
-        if isinstance(reasoner, AnswersTogether):
-            yield reasoner.at_once
+        if isinstance(reasoner, SupportsConcurrency):
+            yield reasoner.concurrency
 
 
 @contextmanager

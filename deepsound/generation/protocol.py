@@ -35,7 +35,7 @@ class Generator(Protocol):
     """One way to make audio for a video.
 
     Same request, same samples, whatever else the process does: to the bit, or to within 1e-4 of their norm where
-    `at_once` is above 1.
+    `concurrency` is above 1.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Generator(Protocol):
     """The generator that answers the `neg` fallback; None is this one."""
 
     @property
-    def at_once(self) -> int:
+    def concurrency(self) -> int:
         """How many requests, made by as many threads, it works on together on a device of its own; 1 where it
         gains nothing from company.
         """

@@ -24,7 +24,7 @@ class Soundtrack:
     # A recording can't be made again without its voice: asked twice it is the same sound. So when too little is
     # left after separation, the generator that needs no model and no network makes a new one.
     regenerates_with: str | None = "foley"
-    at_once = 1
+    concurrency = 1
 
     @property
     def models(self) -> Sequence[ModelIdentity]:

@@ -15,7 +15,7 @@ from deepsound.cot import Judgement, Verdict
 from deepsound.errors import BadSettingsError
 from deepsound.media.observers import Footage, Observer
 from deepsound.models.identity import ModelIdentity, ShownFrame
-from deepsound.reasoning.protocol import AnswersTogether, HearsSilence, Member, Reasoner, Reply, TellsSpans
+from deepsound.reasoning.protocol import SupportsConcurrency, SupportsSilenceCheck, MemberReply, Reasoner, Reply, SupportsVoiceSpans
 
 SURELY_NOT, SURELY = 0.3, 0.7
 """Outside of these the mean probability decides. Two on either side of one half get there only where one is more
@@ -54,14 +54,14 @@ class Ensemble:
         self.version = "/".join([VERSION, *(f"{member.name}={member.version}" for member in self.members)])
 
     @property
-    def tells_spans(self) -> bool:
+    def gives_voice_spans(self) -> bool:
         """Whether one of them does; the first that gives spans is believed."""
-        return any(isinstance(member, TellsSpans) and member.tells_spans for member in self.members)
+        return any(isinstance(member, SupportsVoiceSpans) and member.gives_voice_spans for member in self.members)
 
     @property
-    def at_once(self) -> int:
+    def concurrency(self) -> int:
         """As many as the member that gains most from company has at once."""
-        return max((member.at_once for member in self.members if isinstance(member, AnswersTogether)), default=1)
+        return max((member.concurrency for member in self.members if isinstance(member, SupportsConcurrency)), default=1)
 
     @property
     def models(self) -> Sequence[ModelIdentity]:
@@ -96,25 +96,25 @@ def ensemble_of(members: Sequence[Reasoner]) -> Ensemble:
     return HearingEnsemble(members) if _hearing(members) else Ensemble(members)
 
 
-def _hearing(members: Sequence[Reasoner]) -> list[tuple[str, HearsSilence]]:
-    return [(member.name, member) for member in members if isinstance(member, HearsSilence)]
+def _hearing(members: Sequence[Reasoner]) -> list[tuple[str, SupportsSilenceCheck]]:
+    return [(member.name, member) for member in members if isinstance(member, SupportsSilenceCheck)]
 
 
-def judgement_of(testimony: Reply) -> Judgement:
-    """What a testimony comes to, of one reasoner or of several."""
-    said = votes(testimony)
-    return settle(said) if said else cot.parse_reply(testimony.raw, testimony.form)
+def judgement_of(reply: Reply) -> Judgement:
+    """What a reply comes to, of one reasoner or of several."""
+    said = votes(reply)
+    return settle(said) if said else cot.parse_reply(reply.raw, reply.form)
 
 
-def votes(testimony: Reply) -> tuple[Vote, ...]:
+def votes(reply: Reply) -> tuple[Vote, ...]:
     """What each member said; none where a single reasoner testified."""
     return tuple(
         Vote(
             member.reasoner,
-            _moved(cot.parse_reply(member.testimony.raw, member.testimony.form), member.start, testimony.raw),
-            member.testimony.probability,
+            _moved(cot.parse_reply(member.reply.raw, member.reply.form), member.start, reply.raw),
+            member.reply.probability,
         )
-        for member in testimony.members
+        for member in reply.members
     )
 
 
@@ -151,23 +151,23 @@ def mean_probability(probabilities: Sequence[float | None]) -> float | None:
 
 
 def _together(said: Sequence[tuple[str, Reply]]) -> Reply:
-    raw, members = "", list[Member]()
-    for name, testimony in said:
+    raw, members = "", list[MemberReply]()
+    for name, reply in said:
         raw += f"[{name}]\n"
-        members.append(Member(name, testimony, len(raw)))
-        raw += f"{testimony.raw}\n\n"
-    testimonies = [testimony for _, testimony in said]
+        members.append(MemberReply(name, reply, len(raw)))
+        raw += f"{reply.raw}\n\n"
+    replies = [reply for _, reply in said]
     return Reply(
         raw=raw.removesuffix("\n\n"),
-        prompt="\n\n".join(f"[{name}]\n{testimony.prompt}" for name, testimony in said),
-        probability=mean_probability([testimony.probability for testimony in testimonies]),
-        voices=next((testimony.voices for testimony in testimonies if testimony.voices), ()),
-        voice_heard=_heard([testimony.voice_heard for testimony in testimonies]),
-        frames=_frames(testimonies),
-        parameters={name: dict(testimony.parameters) for name, testimony in said},
-        prompt_tokens=_sum([testimony.prompt_tokens for testimony in testimonies]),
-        reply_tokens=_sum([testimony.reply_tokens for testimony in testimonies]),
-        seconds=_sum([testimony.seconds for testimony in testimonies]),
+        prompt="\n\n".join(f"[{name}]\n{reply.prompt}" for name, reply in said),
+        probability=mean_probability([reply.probability for reply in replies]),
+        voices=next((reply.voices for reply in replies if reply.voices), ()),
+        voice_heard=_heard([reply.voice_heard for reply in replies]),
+        frames=_frames(replies),
+        parameters={name: dict(reply.parameters) for name, reply in said},
+        prompt_tokens=_sum([reply.prompt_tokens for reply in replies]),
+        reply_tokens=_sum([reply.reply_tokens for reply in replies]),
+        seconds=_sum([reply.seconds for reply in replies]),
         members=tuple(members),
     )
 
@@ -179,8 +179,8 @@ def _heard(each: Sequence[bool | None]) -> bool | None:
     return None if None in each else False
 
 
-def _frames(testimonies: Sequence[Reply]) -> tuple[ShownFrame, ...]:
-    shown = {(frame.time, frame.sha256): frame for testimony in testimonies for frame in testimony.frames}
+def _frames(replies: Sequence[Reply]) -> tuple[ShownFrame, ...]:
+    shown = {(frame.time, frame.sha256): frame for reply in replies for frame in reply.frames}
     return tuple(shown[at] for at in sorted(shown))
 
 

@@ -53,25 +53,25 @@ class Reply:
     prompt_tokens: int | None = None
     reply_tokens: int | None = None
     seconds: float | None = field(default=None, compare=False)
-    members: tuple["Member", ...] = ()
-    windows: tuple["ReplyWindow", ...] = ()
+    members: tuple["MemberReply", ...] = ()
+    windows: tuple["WindowReply", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class MemberReply:
     """One of several reasoners: what it said, and from which character of the common raw output on."""
 
     reasoner: str
-    testimony: Reply
+    reply: Reply
     start: int
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyWindow:
+class WindowReply:
     """A stretch of a video, and what was said of it alone. Positions are those of its own raw output."""
 
     span: Span
-    testimony: Reply
+    reply: Reply
 
 
 class Reasoner(Protocol):
@@ -99,7 +99,7 @@ class Reasoner(Protocol):
 
 
 @runtime_checkable
-class HearsSilence(Protocol):
+class SupportsSilenceCheck(Protocol):
     """What a reasoner may have besides: the paper's third task."""
 
     def is_silent(self, audio: Path) -> Reply:
@@ -108,20 +108,20 @@ class HearsSilence(Protocol):
 
 
 @runtime_checkable
-class TellsSpans(Protocol):
+class SupportsVoiceSpans(Protocol):
     """What a reasoner may be besides: one that knows where voices are, and need not be asked of windows."""
 
     @property
-    def tells_spans(self) -> bool:
-        """Whether its testimonies have `voices`."""
+    def gives_voice_spans(self) -> bool:
+        """Whether its replies have `voices`."""
         ...
 
 
 @runtime_checkable
-class AnswersTogether(Protocol):
+class SupportsConcurrency(Protocol):
     """What a reasoner may be besides: one that answers questions of several threads side by side."""
 
     @property
-    def at_once(self) -> int:
+    def concurrency(self) -> int:
         """How many, on a device of its own; 1 where it gains nothing from company."""
         ...

@@ -20,17 +20,17 @@ class SilenceVote:
     answer: SilenceAnswer
 
 
-def silence_of(testimony: Reply) -> SilenceAnswer:
-    """What a testimony comes to, of one reasoner or of several."""
-    said = silence_votes(testimony)
-    return settle_silence(said) if said else cot.parse_silence(testimony.raw)
+def silence_of(reply: Reply) -> SilenceAnswer:
+    """What a reply comes to, of one reasoner or of several."""
+    said = silence_votes(reply)
+    return settle_silence(said) if said else cot.parse_silence(reply.raw)
 
 
-def silence_votes(testimony: Reply) -> tuple[SilenceVote, ...]:
+def silence_votes(reply: Reply) -> tuple[SilenceVote, ...]:
     """What each member said; none where a single reasoner testified."""
     return tuple(
-        SilenceVote(member.reasoner, _moved(cot.parse_silence(member.testimony.raw), member.start, testimony.raw))
-        for member in testimony.members
+        SilenceVote(member.reasoner, _moved(cot.parse_silence(member.reply.raw), member.start, reply.raw))
+        for member in reply.members
     )
 
 

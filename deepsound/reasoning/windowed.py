@@ -20,7 +20,7 @@ from deepsound.media.disk_arrays import ArraySpool
 from deepsound.media.observers import Footage, FrameSampling, Observation, Observer
 from deepsound.models.identity import ModelIdentity
 from deepsound.reasoning.ensemble import judgement_of
-from deepsound.reasoning.protocol import AnswersTogether, Reasoner, Reply, ReplyWindow, TellsSpans, VoiceSpan
+from deepsound.reasoning.protocol import SupportsConcurrency, Reasoner, Reply, WindowReply, SupportsVoiceSpans, VoiceSpan
 from deepsound.spans import Span, merge
 
 WINDOW_SECONDS = 4.0
@@ -40,7 +40,7 @@ def window_spans(duration: float) -> tuple[Span, ...]:
 
 def windowed(reasoner: Reasoner) -> Reasoner:
     """The reasoner, asked of windows too; one that tells spans by itself as it is."""
-    tells = isinstance(reasoner, TellsSpans) and reasoner.tells_spans
+    tells = isinstance(reasoner, SupportsVoiceSpans) and reasoner.gives_voice_spans
     return reasoner if tells else Windowed(reasoner)
 
 
@@ -114,12 +114,12 @@ class Windowed:
         return self._asked.plan(footage)
 
     def judge(self, footage: Footage, audio: Path) -> Reply:
-        """The testimony on the whole, with `windows` and, from their yeses, `voices`. Raises what it raises."""
+        """The reply on the whole, with `windows` and, from their yeses, `voices`. Raises what it raises."""
         whole, spans = self._asked.judge(footage, audio), window_spans(footage.info.duration)
         if judgement_of(whole).verdict is Verdict.NO or len(spans) == 1:
             return whole
         windows = self._windows(footage, audio, spans)
-        every = [whole, *(window.testimony for window in windows)]
+        every = [whole, *(window.reply for window in windows)]
         return replace(
             whole,
             voices=_voices(windows),
@@ -127,17 +127,17 @@ class Windowed:
             windows=windows,
         )
 
-    def _windows(self, footage: Footage, audio: Path, spans: Sequence[Span]) -> tuple[ReplyWindow, ...]:
+    def _windows(self, footage: Footage, audio: Path, spans: Sequence[Span]) -> tuple[WindowReply, ...]:
         """As many at the same time as the reasoner answers together."""
-        at_once = self._asked.at_once if isinstance(self._asked, AnswersTogether) else 1
+        concurrency = self._asked.concurrency if isinstance(self._asked, SupportsConcurrency) else 1
 
-        def asked(number: int) -> ReplyWindow:
+        def asked(number: int) -> WindowReply:
             return self._window(footage, audio, number, spans[number])
 
-        with ThreadPoolExecutor(at_once, thread_name_prefix="window") as threads:
+        with ThreadPoolExecutor(concurrency, thread_name_prefix="window") as threads:
             return tuple(threads.map(asked, range(len(spans))))
 
-    def _window(self, footage: Footage, audio: Path, number: int, span: Span) -> ReplyWindow:
+    def _window(self, footage: Footage, audio: Path, number: int, span: Span) -> WindowReply:
         observations = {
             name.removeprefix(_PREFIX): _of_window(observation, number)
             for name, observation in footage.observations.items()
@@ -151,7 +151,7 @@ class Windowed:
             write_float_wav(cut, sound.sample_rate, sound.channels, [read_span(audio, first, last)])
             said = self._asked.judge(short, cut)
         shown = tuple(replace(frame, time=frame.time + span.start) for frame in said.frames)
-        return ReplyWindow(span, replace(said, frames=shown))
+        return WindowReply(span, replace(said, frames=shown))
 
     def _fresh(self, name: str) -> Observer:
         return next(observer for observer in self._asked.observers() if observer.name == name)
@@ -165,16 +165,16 @@ def _of_window(observation: Observation, number: int) -> Observation:
     return {key.removeprefix(prefix): observation[key] for key in observation if key.startswith(prefix)}
 
 
-def _voices(windows: Sequence[ReplyWindow]) -> tuple[VoiceSpan, ...]:
+def _voices(windows: Sequence[WindowReply]) -> tuple[VoiceSpan, ...]:
     """Windows with voice-over, merged; as sure as they are on average, or wholly where none has a probability."""
-    heard = [window for window in windows if judgement_of(window.testimony).verdict is Verdict.YES]
+    heard = [window for window in windows if judgement_of(window.reply).verdict is Verdict.YES]
     return tuple(
         VoiceSpan(span, person_visible=False, confidence=_confidence(span, heard))
         for span in merge(window.span for window in heard)
     )
 
 
-def _confidence(span: Span, heard: Sequence[ReplyWindow]) -> float:
-    within = [window.testimony.probability for window in heard if span.start <= window.span.start < span.end]
+def _confidence(span: Span, heard: Sequence[WindowReply]) -> float:
+    within = [window.reply.probability for window in heard if span.start <= window.span.start < span.end]
     known = [probability for probability in within if probability is not None]
     return fmean(known) if known else 1.0

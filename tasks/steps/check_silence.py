@@ -11,7 +11,7 @@ from deepsound.backends import load_reasoner
 from deepsound.canonical_json import Json
 from deepsound.errors import BadSettingsError
 from deepsound.pipeline import Action, Step
-from deepsound.reasoning.protocol import HearsSilence, Reasoner, Reply
+from deepsound.reasoning.protocol import SupportsSilenceCheck, Reasoner, Reply
 from deepsound.reasoning.silence_vote import SilenceVote, silence_of, silence_votes
 from deepsound.silence import Silence
 from deepsound.storage.protocol import Artifact
@@ -90,9 +90,9 @@ def decide(judge: SilenceJudge, measured: bool, heard: bool | None) -> bool:
     return heard if judge is SilenceJudge.MODEL and heard is not None else measured
 
 
-def as_silence_listener(reasoner: Reasoner) -> HearsSilence:
+def as_silence_listener(reasoner: Reasoner) -> SupportsSilenceCheck:
     """The reasoner, if it can judge silence. Raises DeepSoundError (BAD_SETTINGS) if it can't."""
-    if isinstance(reasoner, HearsSilence):
+    if isinstance(reasoner, SupportsSilenceCheck):
         return reasoner
     raise BadSettingsError(
         f"the reasoner {reasoner.name} can't be asked whether a sound is silent",
@@ -124,8 +124,8 @@ def _votes(reply: Reply, votes: Sequence[SilenceVote]) -> list[Json]:
             "reasoner": vote.reasoner,
             "heard": vote.answer.silent,
             "reason": vote.answer.reason,
-            "raw": [member.start, member.start + len(member.testimony.raw)],
-            **reply_cost(member.testimony),
+            "raw": [member.start, member.start + len(member.reply.raw)],
+            **reply_cost(member.reply),
         }
         for vote, member in zip(votes, reply.members, strict=True)
     ]

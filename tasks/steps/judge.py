@@ -96,7 +96,7 @@ def append_windows(reply: Reply) -> tuple[str, list[Json]]:
     raw, windows = reply.raw, list[Json]()
     for window in reply.windows:
         raw += f"\n\n[{window.span.start:g} to {window.span.end:g} s]\n"
-        window_reply, judgement = window.testimony, judgement_of(window.testimony)
+        window_reply, judgement = window.reply, judgement_of(window.reply)
         windows.append(
             {
                 "start": window.span.start,
@@ -122,9 +122,9 @@ def _votes(reply: Reply, cast_votes: Sequence[Vote]) -> dict[str, Json]:
             "verdict": vote.judgement.verdict,
             "reason": vote.judgement.reason,
             "probability": vote.probability,
-            "form": member.testimony.form,
-            "raw": [member.start, member.start + len(member.testimony.raw)],
-            **reply_cost(member.testimony),
+            "form": member.reply.form,
+            "raw": [member.start, member.start + len(member.reply.raw)],
+            **reply_cost(member.reply),
         }
         for vote, member in zip(cast_votes, reply.members, strict=True)
     ]

@@ -50,8 +50,8 @@ from deepsound.reasoning.evidence import Evidence
 class Plugin(Evidence):
     name = "turncoat"
     def judge(self, *asked):
-        testimony = super().judge(*asked)
-        return replace(testimony, raw=testimony.raw.replace("<CONCLUSION> B", "<CONCLUSION> A"))
+        reply = super().judge(*asked)
+        return replace(reply, raw=reply.raw.replace("<CONCLUSION> B", "<CONCLUSION> A"))
 """
 
 

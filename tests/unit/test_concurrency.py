@@ -18,7 +18,7 @@ BATCHES_OF_EIGHT = """
 from deepsound.generation.foley import Foley
 
 class Plugin(Foley):
-    at_once = 8
+    concurrency = 8
 """
 
 
@@ -26,7 +26,7 @@ BATCHES_OF_FIVE = """
 from deepsound.reasoning.evidence import Evidence
 
 class Plugin(Evidence):
-    at_once = 5
+    concurrency = 5
 """
 
 

@@ -14,7 +14,7 @@ from deepsound.media.audio import write_float_wav
 from deepsound.media.decode import decode_video
 from deepsound.media.observers import Footage
 from deepsound.reasoning.ensemble import SURELY, SURELY_NOT, Vote, settle, votes
-from deepsound.reasoning.protocol import AnswersTogether, HearsSilence, Member, Reply
+from deepsound.reasoning.protocol import SupportsConcurrency, SupportsSilenceCheck, MemberReply, Reply
 from deepsound.reasoning.silence_vote import SilenceVote, settle_silence, silence_of, silence_votes
 from tests.dummy_reasoner import CODE, HEARING
 from tests.third_party_backends import install_plugin
@@ -54,30 +54,30 @@ def meters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_agreement_decides_else_probabilities_far_enough_from_one_half(
     scene: tuple[Footage, Path], names: str, verdict: Verdict
 ):
-    testimony = load_reasoner(names).judge(*scene)
-    judgement = settle(votes(testimony))
+    reply = load_reasoner(names).judge(*scene)
+    judgement = settle(votes(reply))
     assert judgement.verdict is verdict
-    agreed = len({vote.judgement.verdict for vote in votes(testimony)}) == 1
+    agreed = len({vote.judgement.verdict for vote in votes(reply)}) == 1
     assert (judgement.reason == "") == agreed
-    assert testimony.probability == pytest.approx(sum(v.probability or 0 for v in votes(testimony)) / 2)
+    assert reply.probability == pytest.approx(sum(v.probability or 0 for v in votes(reply)) / 2)
 
 
 @pytest.mark.usefixtures("meters")
 def test_every_word_of_each_is_kept_and_what_was_read_from_it_is_found_there(scene: tuple[Footage, Path]):
     together = load_reasoner("evidence, meter:-60")
     alone = [load_reasoner("evidence").judge(*scene), load_reasoner("meter:-60").judge(*scene)]
-    testimony = together.judge(*scene)
-    assert testimony.raw == f"[evidence]\n{alone[0].raw}\n\n[meter:-60]\n{alone[1].raw}"
-    for member, single in zip(testimony.members, alone, strict=True):
-        assert testimony.raw[member.start :].startswith(single.raw)
-    for vote, letter in zip(votes(testimony), "BA", strict=True):
+    reply = together.judge(*scene)
+    assert reply.raw == f"[evidence]\n{alone[0].raw}\n\n[meter:-60]\n{alone[1].raw}"
+    for member, single in zip(reply.members, alone, strict=True):
+        assert reply.raw[member.start :].startswith(single.raw)
+    for vote, letter in zip(votes(reply), "BA", strict=True):
         start, end = vote.judgement.decided_at or (0, 0)
-        assert testimony.raw[start:end] == letter
+        assert reply.raw[start:end] == letter
         for thought in vote.judgement.thoughts:
-            assert testimony.raw[thought.start : thought.end] == thought.text
-    assert settle(votes(testimony)).thoughts == votes(testimony)[0].judgement.thoughts, "those of the first"
-    assert testimony.frames == alone[0].frames
-    assert testimony.voice_heard, "one of them heard it"
+            assert reply.raw[thought.start : thought.end] == thought.text
+    assert settle(votes(reply)).thoughts == votes(reply)[0].judgement.thoughts, "those of the first"
+    assert reply.frames == alone[0].frames
+    assert reply.voice_heard, "one of them heard it"
 
 
 @pytest.mark.usefixtures("meters")
@@ -125,9 +125,9 @@ def test_it_never_decides_without_ground(each: list[Vote]):
 def test_words_that_cannot_be_read_leave_it_to_the_probability_and_without_one_to_a_person():
     hm = Reply("Hm.", "?", probability=0.9)
     yes = Reply("A", "?", probability=0.8, form=ReplyForm.LETTER)
-    both = Reply("Hm. A", "?", members=(Member("hm", hm, 0), Member("yes", yes, 4)))
+    both = Reply("Hm. A", "?", members=(MemberReply("hm", hm, 0), MemberReply("yes", yes, 4)))
     assert settle(votes(both)).verdict is Verdict.YES
-    unsure = Reply("Hm. A", "?", members=(Member("hm", Reply("Hm.", "?"), 0), Member("yes", yes, 4)))
+    unsure = Reply("Hm. A", "?", members=(MemberReply("hm", Reply("Hm.", "?"), 0), MemberReply("yes", yes, 4)))
     assert settle(votes(unsure)).verdict is Verdict.UNDECIDED
     assert votes(hm) == ()
 
@@ -156,21 +156,21 @@ def test_agreement_alone_decides_about_silence(
     scene: tuple[Footage, Path], names: str, silent: bool | None, why: str
 ):
     together = load_reasoner(names)
-    assert isinstance(together, HearsSilence)
-    testimony = together.is_silent(scene[1])
-    answer = silence_of(testimony)
-    assert (answer.silent, answer.reason, answer.raw) == (silent, why, testimony.raw)
-    asked = len(testimony.members)
-    assert (testimony.prompt_tokens, testimony.reply_tokens) == (7 * asked, 5 * asked)
-    for vote, member in zip(silence_votes(testimony), testimony.members, strict=True):
-        assert testimony.raw[member.start :].startswith(member.testimony.raw), "every word of each is there"
+    assert isinstance(together, SupportsSilenceCheck)
+    reply = together.is_silent(scene[1])
+    answer = silence_of(reply)
+    assert (answer.silent, answer.reason, answer.raw) == (silent, why, reply.raw)
+    asked = len(reply.members)
+    assert (reply.prompt_tokens, reply.reply_tokens) == (7 * asked, 5 * asked)
+    for vote, member in zip(silence_votes(reply), reply.members, strict=True):
+        assert reply.raw[member.start :].startswith(member.reply.raw), "every word of each is there"
         if vote.answer.decided_at is not None:
-            assert "silent" in testimony.raw[slice(*vote.answer.decided_at)]
+            assert "silent" in reply.raw[slice(*vote.answer.decided_at)]
 
 
 @pytest.mark.usefixtures("meters")
 def test_where_nobody_can_be_asked_about_silence_the_ensemble_can_t_either():
-    assert not isinstance(load_reasoner("evidence,meter:-60"), HearsSilence)
+    assert not isinstance(load_reasoner("evidence,meter:-60"), SupportsSilenceCheck)
 
 
 @given(st.lists(st.sampled_from([True, False, None]), min_size=2, max_size=4))
@@ -181,9 +181,9 @@ def test_silence_is_decided_by_all_or_left_open(said: list[bool | None]):
 
 @pytest.mark.usefixtures("meters")
 def test_an_ensemble_answers_as_many_at_once_as_its_most_sociable_member(tmp_path: Path):
-    alone: AnswersTogether = load_reasoner("evidence,meter:-60")  # type: ignore[assignment] - it does
-    assert alone.at_once == 1
-    sociable = CODE.replace('version = "1"', 'version, at_once = "1", 8')
+    alone: SupportsConcurrency = load_reasoner("evidence,meter:-60")  # type: ignore[assignment] - it does
+    assert alone.concurrency == 1
+    sociable = CODE.replace('version = "1"', 'version, concurrency = "1", 8')
     install_plugin(tmp_path, "deepsound.reasoners", "sociable", sociable)
-    together: AnswersTogether = load_reasoner("evidence,sociable:-60")  # type: ignore[assignment] - it does
-    assert together.at_once == 8
+    together: SupportsConcurrency = load_reasoner("evidence,sociable:-60")  # type: ignore[assignment] - it does
+    assert together.concurrency == 8

@@ -60,24 +60,24 @@ def judge(footage: Footage, sound: np.ndarray, folder: Path) -> protocol.Reply:
     return Evidence().judge(footage, path)
 
 
-def verdict(testimony: protocol.Reply) -> cot.Verdict:
+def verdict(reply: protocol.Reply) -> cot.Verdict:
     """As parsed from the words; the probability must say the same."""
-    judgement = cot.parse_judgement(testimony.raw)
+    judgement = cot.parse_judgement(reply.raw)
     assert judgement.verdict is not cot.Verdict.UNDECIDED, judgement.reason
-    assert (judgement.verdict is cot.Verdict.YES) == (testimony.probability >= 0.5)
+    assert (judgement.verdict is cot.Verdict.YES) == (reply.probability >= 0.5)
     return judgement.verdict
 
 
-def unseen(testimony: protocol.Reply) -> list[Span]:
-    return [voice.span for voice in testimony.voices if not voice.person_visible]
+def unseen(reply: protocol.Reply) -> list[Span]:
+    return [voice.span for voice in reply.voices if not voice.person_visible]
 
 
-def seen(testimony: protocol.Reply) -> list[Span]:
-    return [voice.span for voice in testimony.voices if voice.person_visible]
+def seen(reply: protocol.Reply) -> list[Span]:
+    return [voice.span for voice in reply.voices if voice.person_visible]
 
 
-def off_screen(testimony: protocol.Reply) -> list[Span]:
-    return [voice.span for voice in testimony.voices if voice.off_screen]
+def off_screen(reply: protocol.Reply) -> list[Span]:
+    return [voice.span for voice in reply.voices if voice.off_screen]
 
 
 def overlap(found: list[Span], truth: tuple[Span, ...]) -> float:
@@ -117,76 +117,76 @@ def pictures(clip: Path, size: tuple[int, int]) -> list[np.ndarray]:
 def test_narration_over_footage_without_people_is_voice_over(clip, background, snr, voice, tmp_path):
     seconds = looked(present(clip)).info.duration
     speech = voice_samples.place(voice_samples.speak(SENTENCE, voice), 0.8, seconds)
-    testimony = judge(looked(clip), voice_samples.mix_at(speech, background(seconds), snr).mix, tmp_path)
-    assert verdict(testimony) is cot.Verdict.YES
-    assert testimony.probability > 0.9
-    assert testimony.voice_heard
-    assert overlap(unseen(testimony), voice_samples.active_spans(speech)) >= 0.7
-    assert not seen(testimony)
+    reply = judge(looked(clip), voice_samples.mix_at(speech, background(seconds), snr).mix, tmp_path)
+    assert verdict(reply) is cot.Verdict.YES
+    assert reply.probability > 0.9
+    assert reply.voice_heard
+    assert overlap(unseen(reply), voice_samples.active_spans(speech)) >= 0.7
+    assert not seen(reply)
 
 
 def test_narration_over_a_drawn_clip_is_voice_over(ball, tmp_path):
     speech = voice_samples.place(voice_samples.speak(SENTENCE, "fr+f2"), 0.5, 5.0)
-    testimony = judge(looked(ball), voice_samples.mix_at(speech, voice_samples.pink(5.0), 0.0).mix, tmp_path)
-    assert verdict(testimony) is cot.Verdict.YES
-    assert overlap(unseen(testimony), voice_samples.active_spans(speech)) >= 0.7
+    reply = judge(looked(ball), voice_samples.mix_at(speech, voice_samples.pink(5.0), 0.0).mix, tmp_path)
+    assert verdict(reply) is cot.Verdict.YES
+    assert overlap(unseen(reply), voice_samples.active_spans(speech)) >= 0.7
 
 
 def test_narration_over_a_street_is_voice_over_in_the_shots_where_nobody_faces_the_camera(tmp_path):
     speech = voice_samples.place(voice_samples.speak(), 0.5, 10.0)
-    testimony = judge(looked(BIKES), voice_samples.mix_at(speech, voice_samples.pink(10.0), 5.0).mix, tmp_path)
-    assert verdict(testimony) is cot.Verdict.YES
-    assert total(unseen(testimony)) > 3.0
-    assert total(seen(testimony)) > 1.0
+    reply = judge(looked(BIKES), voice_samples.mix_at(speech, voice_samples.pink(10.0), 5.0).mix, tmp_path)
+    assert verdict(reply) is cot.Verdict.YES
+    assert total(unseen(reply)) > 3.0
+    assert total(seen(reply)) > 1.0
 
 
 def test_a_child_who_talks_in_shot_is_no_voice_over(tmp_path):
     footage = looked(present(CHILD))
     path = tmp_path / "own.wav"
     extract_audio(CHILD, footage.info, path)
-    testimony = Evidence().judge(footage, path)
-    assert verdict(testimony) is cot.Verdict.NO
-    assert testimony.probability < 0.2
-    assert testimony.voice_heard
-    assert total(seen(testimony)) > 3.0
-    assert not unseen(testimony)
+    reply = Evidence().judge(footage, path)
+    assert verdict(reply) is cot.Verdict.NO
+    assert reply.probability < 0.2
+    assert reply.voice_heard
+    assert total(seen(reply)) > 3.0
+    assert not unseen(reply)
 
 
 @pytest.mark.parametrize("voice", ["en-us", "de+m7", "fr+f2"])
 def test_a_man_who_talks_in_shot_is_no_voice_over_whatever_language_he_is_dubbed_in(voice, tmp_path):
-    testimony = judge(looked(TALKER), voice_samples.speak(SENTENCE, voice), tmp_path)
-    assert verdict(testimony) is cot.Verdict.NO
-    assert testimony.probability < 0.2
-    assert testimony.voice_heard
-    assert not off_screen(testimony)
+    reply = judge(looked(TALKER), voice_samples.speak(SENTENCE, voice), tmp_path)
+    assert verdict(reply) is cot.Verdict.NO
+    assert reply.probability < 0.2
+    assert reply.voice_heard
+    assert not off_screen(reply)
 
 
 def test_a_narrator_who_speaks_while_a_woman_works_in_silence_is_voice_over(tmp_path):
     speech = voice_samples.place(voice_samples.speak(SENTENCE), 1.0, 6.0)
-    testimony = judge(
+    reply = judge(
         looked(present(WOMAN)), voice_samples.mix_at(speech, voice_samples.pink(6.0), 5.0).mix, tmp_path
     )
-    assert verdict(testimony) is cot.Verdict.YES
-    assert testimony.probability > 0.9
-    assert not unseen(testimony)
-    assert overlap(off_screen(testimony), voice_samples.active_spans(speech)) >= 0.7
-    assert "keep their mouths still at" in cot.parse_judgement(testimony.raw).reasoning
+    assert verdict(reply) is cot.Verdict.YES
+    assert reply.probability > 0.9
+    assert not unseen(reply)
+    assert overlap(off_screen(reply), voice_samples.active_spans(speech)) >= 0.7
+    assert "keep their mouths still at" in cot.parse_judgement(reply.raw).reasoning
 
 
 def test_a_photograph_of_a_man_does_not_speak(tmp_path):
     still = pictures(TALKER, (352, 288))[0]
     clip = write_clip(tmp_path / "still.mp4", seconds=4.0, size=(352, 288), frames=[still] * 100)
-    testimony = judge(looked(clip), voice_samples.place(voice_samples.speak(SENTENCE), 0.3, 4.0), tmp_path)
-    assert verdict(testimony) is cot.Verdict.YES
-    assert [voice.mouths_still for voice in testimony.voices] == [True] * len(testimony.voices)
+    reply = judge(looked(clip), voice_samples.place(voice_samples.speak(SENTENCE), 0.3, 4.0), tmp_path)
+    assert verdict(reply) is cot.Verdict.YES
+    assert [voice.mouths_still for voice in reply.voices] == [True] * len(reply.voices)
 
 
 def test_a_crowd_is_the_sound_of_people(tmp_path):
     people = sum(
         np.roll(voice_samples.speak(SENTENCE, voice)[:120_000], 17_000 * i) for i, voice in enumerate(CROWD)
     )
-    testimony = judge(looked(BUNNY), voice_samples.place(0.5 * people, 0.5, 5.0), tmp_path)
-    assert verdict(testimony) is cot.Verdict.YES
+    reply = judge(looked(BUNNY), voice_samples.place(0.5 * people, 0.5, 5.0), tmp_path)
+    assert verdict(reply) is cot.Verdict.YES
 
 
 @pytest.mark.parametrize(
@@ -195,25 +195,25 @@ def test_a_crowd_is_the_sound_of_people(tmp_path):
 @pytest.mark.parametrize("clip", [BUNNY, TALKER])
 def test_without_speech_there_is_no_voice_over(clip, background, tmp_path):
     sound = np.zeros(5 * 48000, np.float32) if background is None else background(5.0, seed=3)
-    testimony = judge(looked(clip), sound, tmp_path)
-    assert verdict(testimony) is cot.Verdict.NO
-    assert testimony.probability < 0.2
-    assert testimony.voice_heard is False
-    assert testimony.voices == ()
+    reply = judge(looked(clip), sound, tmp_path)
+    assert verdict(reply) is cot.Verdict.NO
+    assert reply.probability < 0.2
+    assert reply.voice_heard is False
+    assert reply.voices == ()
 
 
 def test_speech_only_while_the_speaker_is_shown_is_no_voice_over(cut_away, tmp_path):
     speech = voice_samples.place(voice_samples.speak(SENTENCE), 0.3, 8.0)[: round(3.6 * 48000)]
-    testimony = judge(looked(cut_away), np.pad(speech, (0, 8 * 48000 - speech.size)), tmp_path)
-    assert verdict(testimony) is cot.Verdict.NO
-    assert not unseen(testimony)
+    reply = judge(looked(cut_away), np.pad(speech, (0, 8 * 48000 - speech.size)), tmp_path)
+    assert verdict(reply) is cot.Verdict.NO
+    assert not unseen(reply)
 
 
 def test_speech_that_goes_on_after_the_cut_to_no_people_is_voice_over_from_the_cut_on(cut_away, tmp_path):
     speech = voice_samples.place(voice_samples.speak(voice="en-gb+f3"), 0.3, 8.0)
-    testimony = judge(looked(cut_away), voice_samples.mix_at(speech, voice_samples.pink(8.0), 10.0).mix, tmp_path)
-    assert verdict(testimony) is cot.Verdict.YES
-    late, early = merge(unseen(testimony), 0.5), merge(seen(testimony), 0.5)
+    reply = judge(looked(cut_away), voice_samples.mix_at(speech, voice_samples.pink(8.0), 10.0).mix, tmp_path)
+    assert verdict(reply) is cot.Verdict.YES
+    late, early = merge(unseen(reply), 0.5), merge(seen(reply), 0.5)
     assert late[0].start == pytest.approx(4.0, abs=0.25)
     assert early[-1].end == pytest.approx(4.0, abs=0.25)
     truth = voice_samples.active_spans(speech)
@@ -222,9 +222,9 @@ def test_speech_that_goes_on_after_the_cut_to_no_people_is_voice_over_from_the_c
 
 def test_a_video_of_one_frame_is_judged(tmp_path):
     clip = write_clip(tmp_path / "one.mp4", seconds=0.04)
-    testimony = judge(looked(clip), voice_samples.speak(SENTENCE), tmp_path)
-    assert verdict(testimony) is cot.Verdict.NO
-    assert len(testimony.frames) == 1
+    reply = judge(looked(clip), voice_samples.speak(SENTENCE), tmp_path)
+    assert verdict(reply) is cot.Verdict.NO
+    assert len(reply.frames) == 1
 
 
 @pytest.mark.parametrize("samples", [0, 1, 480])
@@ -233,35 +233,35 @@ def test_hardly_any_sound_is_no_voice_over(samples, tmp_path):
 
 
 def test_what_sounds_after_the_picture_has_ended_is_not_judged(ball, tmp_path):
-    testimony = judge(looked(ball), voice_samples.place(voice_samples.speak(), 5.3, 14.0), tmp_path)
-    assert verdict(testimony) is cot.Verdict.NO
-    assert testimony.voices == ()
+    reply = judge(looked(ball), voice_samples.place(voice_samples.speak(), 5.3, 14.0), tmp_path)
+    assert verdict(reply) is cot.Verdict.NO
+    assert reply.voices == ()
 
 
 def test_the_four_stages_say_what_was_measured(cut_away, tmp_path):
-    testimony = judge(looked(cut_away), voice_samples.place(voice_samples.speak(), 0.3, 8.0), tmp_path)
-    judgement = cot.parse_judgement(testimony.raw)
-    assert testimony.prompt == cot.JUDGE_PROMPT
-    assert all(line in testimony.raw for line in cot.STAGE_LINES.values())
-    assert testimony.raw.endswith("<CONCLUSION> A </CONCLUSION>")
+    reply = judge(looked(cut_away), voice_samples.place(voice_samples.speak(), 0.3, 8.0), tmp_path)
+    judgement = cot.parse_judgement(reply.raw)
+    assert reply.prompt == cot.JUDGE_PROMPT
+    assert all(line in reply.raw for line in cot.STAGE_LINES.values())
+    assert reply.raw.endswith("<CONCLUSION> A </CONCLUSION>")
     assert "There is the sound of people in the audio." in judgement.caption
     assert "The video shows there are people in the video." in judgement.caption
     seen = looked(cut_away).observations[SIGHT]
     assert f"faces in {len(seen['time'])} frames" in judgement.caption
     assert f"watched in {len(seen['mouth_time'])} frames" in judgement.caption
-    assert f"is {testimony.probability:.2f};" in judgement.reasoning
-    for voice in testimony.voices:
+    assert f"is {reply.probability:.2f};" in judgement.reasoning
+    for voice in reply.voices:
         said = f"{voice.span.start:.2f}–{voice.span.end:.2f} s (confidence {voice.confidence:.2f}"
         assert said in judgement.reasoning
 
 
 def test_the_plan_is_the_protocols_own():
-    testimony = Evidence().plan(looked(BUNNY))
-    assert testimony.prompt == cot.PLAN_PROMPT
-    assert cot.parse_plan(testimony.raw).accepted
+    reply = Evidence().plan(looked(BUNNY))
+    assert reply.prompt == cot.PLAN_PROMPT
+    assert cot.parse_plan(reply.raw).accepted
 
 
-def test_the_same_video_and_sound_get_the_same_testimony(tmp_path):
+def test_the_same_video_and_sound_get_the_same_reply(tmp_path):
     speech = voice_samples.place(voice_samples.speak(SENTENCE), 0.5, 5.0)
     first = judge(looked(TALKER), speech, tmp_path)
     again = judge(decode_video(TALKER, Evidence().observers()), speech, tmp_path)
@@ -269,8 +269,8 @@ def test_the_same_video_and_sound_get_the_same_testimony(tmp_path):
 
 
 def test_thresholds_can_be_written_down(tmp_path):
-    testimony = judge(looked(BUNNY), voice_samples.speak(SENTENCE), tmp_path)
-    assert '"face_score":0.5' in canonical_json(dict(testimony.parameters))
+    reply = judge(looked(BUNNY), voice_samples.speak(SENTENCE), tmp_path)
+    assert '"face_score":0.5' in canonical_json(dict(reply.parameters))
 
 
 class Onlooker:
@@ -295,12 +295,12 @@ class Onlooker:
 def test_the_frames_named_are_the_frames_looked_at(tmp_path):
     onlooker = Onlooker()
     footage = decode_video(TALKER, [*Evidence().observers(), onlooker])
-    testimony = judge(footage, voice_samples.speak(SENTENCE), tmp_path)
-    assert [frame.sha256 for frame in testimony.frames] == [
+    reply = judge(footage, voice_samples.speak(SENTENCE), tmp_path)
+    assert [frame.sha256 for frame in reply.frames] == [
         hashlib.sha256(frame.tobytes()).hexdigest() for frame in onlooker.frames
     ]
-    assert [frame.time for frame in testimony.frames] == onlooker.times
-    assert len(testimony.frames) == 49
+    assert [frame.time for frame in reply.frames] == onlooker.times
+    assert len(reply.frames) == 49
 
 
 def test_blocks_do_not_matter_to_the_observer():

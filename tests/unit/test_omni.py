@@ -141,7 +141,7 @@ def test_it_is_a_reasoner_that_hears_silence_too(releases: Callable[[str], Path]
     judge: protocol.Reasoner = reasoner(releases("qwen2_5_omni"))
     assert judge.name == f"omni:{releases('qwen2_5_omni').name}"
     assert judge.version.endswith("/float32")
-    assert isinstance(judge, protocol.HearsSilence)
+    assert isinstance(judge, protocol.SupportsSilenceCheck)
     asked = judge.is_silent(sound(tmp_path / "a.wav", 0.05))
     assert cot.SILENCE_PROMPT in asked.prompt
     assert "<|AUDIO|>" in asked.prompt

@@ -218,11 +218,11 @@ def test_fewer_bits_judge_too_and_are_another_version(
 ) -> None:
     pytest.importorskip("bitsandbytes", reason="fewer bits need bitsandbytes")
     judge, whole = reasoner(release, f":{bits}"), reasoner(release)
-    testimony = judge.judge(videos[0], sound(tmp_path / "a.wav", 1))
+    reply = judge.judge(videos[0], sound(tmp_path / "a.wav", 1))
     exact = whole.judge(videos[0], tmp_path / "a.wav")
-    assert (testimony.raw, testimony.probability) == (exact.raw, pytest.approx(exact.probability, abs=0.05))
-    assert testimony.probability != exact.probability
-    assert (judge.name, testimony.parameters["precision"]) == (f"omni:{release.name}:{bits}", bits)
+    assert (reply.raw, reply.probability) == (exact.raw, pytest.approx(exact.probability, abs=0.05))
+    assert reply.probability != exact.probability
+    assert (judge.name, reply.parameters["precision"]) == (f"omni:{release.name}:{bits}", bits)
     assert judge.version != whole.version
     assert judge.models == whole.models, "the same weights, held in fewer bits"
 

@@ -81,9 +81,9 @@ def test_it_is_a_reasoner(server: ChatServer):
 
 def test_asked_for_a_plan_it_shows_the_frames_and_keeps_every_word(server: ChatServer, footage: Footage):
     server.says = cot.PLAN
-    testimony = Served(server.url).plan(footage)
-    assert cot.parse_plan(testimony.raw).accepted
-    assert len(testimony.frames) == FRAMES
+    reply = Served(server.url).plan(footage)
+    assert cot.parse_plan(reply.raw).accepted
+    assert len(reply.frames) == FRAMES
     [message] = server.requests[0]["messages"]
     assert [part["type"] for part in message["content"]] == ["image_url"] * FRAMES + ["text"]
     assert cot.PLAN_PROMPT in message["content"][-1]["text"]
@@ -94,25 +94,25 @@ def test_asked_for_a_plan_it_shows_the_frames_and_keeps_every_word(server: ChatS
 def test_asked_about_silence_it_plays_the_sound_alone(server: ChatServer, audio: Path):
     server.says = "The audio is not silent."
     reasoner = Served(server.url)
-    assert isinstance(reasoner, protocol.HearsSilence)
-    testimony = reasoner.is_silent(audio)
-    assert cot.parse_silence(testimony.raw).silent is False
+    assert isinstance(reasoner, protocol.SupportsSilenceCheck)
+    reply = reasoner.is_silent(audio)
+    assert cot.parse_silence(reply.raw).silent is False
     [message] = server.requests[0]["messages"]
     assert [part["type"] for part in message["content"]] == ["input_audio", "text"]
     assert cot.SILENCE_PROMPT in message["content"][-1]["text"]
-    assert testimony.probability is None
+    assert reply.probability is None
 
 
 def test_frames_sound_and_question_are_sent_greedily(server: ChatServer, footage: Footage, audio: Path):
-    testimony = Served(server.url).judge(footage, audio)
+    reply = Served(server.url).judge(footage, audio)
     [request] = server.requests
     assert (request["model"], request["temperature"]) == (MODEL, 0)
     [message] = request["messages"]
     parts = [part["type"] for part in message["content"]]
     assert parts == ["image_url"] * FRAMES + ["input_audio", "text"]
-    assert message["content"][-1]["text"] == testimony.prompt
-    assert cot.JUDGE_PROMPT in testimony.prompt
-    assert all(f"<{stage.name}>" in testimony.prompt for stage in cot.Stage)
+    assert message["content"][-1]["text"] == reply.prompt
+    assert cot.JUDGE_PROMPT in reply.prompt
+    assert all(f"<{stage.name}>" in reply.prompt for stage in cot.Stage)
     url = message["content"][0]["image_url"]["url"]
     assert url.startswith("data:image/jpeg;base64,")
     picture = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
@@ -188,20 +188,20 @@ def test_the_reply_is_kept_word_for_word_with_frames_and_token_counts(
     server: ChatServer, footage: Footage, audio: Path
 ):
     server.says = f"\n {YES}  \n"
-    testimony = Served(server.url).judge(footage, audio)
-    assert testimony.raw == server.says
-    assert cot.parse_judgement(testimony.raw).verdict is cot.Verdict.YES
-    assert [frame.time for frame in testimony.frames] == list(footage.observations[STILLS]["time"])
-    kept = json.loads(canonical_json(dict(testimony.parameters)))
+    reply = Served(server.url).judge(footage, audio)
+    assert reply.raw == server.says
+    assert cot.parse_judgement(reply.raw).verdict is cot.Verdict.YES
+    assert [frame.time for frame in reply.frames] == list(footage.observations[STILLS]["time"])
+    kept = json.loads(canonical_json(dict(reply.parameters)))
     assert (kept["url"], kept["model"]) == (f"{server.url}/v1", MODEL)
     assert kept["finish_reason"] == "stop"
-    assert (testimony.prompt_tokens, testimony.reply_tokens) == (3210, 99)
-    assert testimony.seconds is not None
+    assert (reply.prompt_tokens, reply.reply_tokens) == (3210, 99)
+    assert reply.seconds is not None
 
 
 def test_the_probability_is_that_of_the_letters_at_the_answer(server: ChatServer, footage: Footage, audio: Path):
-    testimony = Served(server.url).judge(footage, audio)
-    assert testimony.probability == pytest.approx(0.8)
+    reply = Served(server.url).judge(footage, audio)
+    assert reply.probability == pytest.approx(0.8)
     assert (server.requests[0]["logprobs"], server.requests[0]["top_logprobs"]) == (True, 20)
 
 
@@ -216,8 +216,8 @@ def test_a_server_that_refuses_logprobs_is_asked_without_them_from_then_on(
     reasoner = Served(f"{server.url}#{MODEL}")
     server.faults.append(status(400, "'logprobs' is not supported with this model"))
     for _ in range(2):
-        testimony = reasoner.judge(footage, audio)
-        assert (testimony.raw, testimony.probability) == (YES, None)
+        reply = reasoner.judge(footage, audio)
+        assert (reply.raw, reply.probability) == (YES, None)
     assert ["logprobs" in request for request in server.requests] == [True, False, False]
 
 
@@ -263,18 +263,18 @@ def test_words_that_are_no_judgement_are_undecided_and_kept(
     server: ChatServer, footage: Footage, audio: Path, message: dict[str, str | None]
 ):
     server.message = dict(message)
-    testimony = Served(server.url).judge(footage, audio)
-    assert testimony.raw == message["content"] or testimony.raw == message["refusal"]
-    assert testimony.parameters["refused"] == ("refusal" in message)
-    assert cot.parse_judgement(testimony.raw).verdict is cot.Verdict.UNDECIDED
-    assert testimony.probability is None
+    reply = Served(server.url).judge(footage, audio)
+    assert reply.raw == message["content"] or reply.raw == message["refusal"]
+    assert reply.parameters["refused"] == ("refusal" in message)
+    assert cot.parse_judgement(reply.raw).verdict is cot.Verdict.UNDECIDED
+    assert reply.probability is None
 
 
 def test_thinking_aloud_is_kept_beside_the_reply(server: ChatServer, footage: Footage, audio: Path):
     server.message = {"content": YES, "reasoning_content": "Hm. B? No."}
-    testimony = Served(server.url).judge(footage, audio)
-    assert (testimony.raw, testimony.parameters["thinking"]) == (YES, "Hm. B? No.")
-    assert testimony.probability == pytest.approx(0.8)
+    reply = Served(server.url).judge(footage, audio)
+    assert (reply.raw, reply.parameters["thinking"]) == (YES, "Hm. B? No.")
+    assert reply.probability == pytest.approx(0.8)
 
 
 # Which model
@@ -433,7 +433,7 @@ def test_a_slow_server_is_not_asked_twice(server: ChatServer, footage: Footage, 
     ],
     ids=["empty", "html", "half", "no choice", "no text", "not utf-8", "half a character", "nul", "deep"],
 )
-def test_a_broken_answer_is_no_testimony(server: ChatServer, footage: Footage, audio: Path, body: bytes):
+def test_a_broken_answer_is_not_a_reply(server: ChatServer, footage: Footage, audio: Path, body: bytes):
     reasoner = Served(f"{server.url}#{MODEL}", patience=HASTE)
     server.faults.append(says(body))
     with pytest.raises(DeepSoundError, match="none of the chat protocol") as caught:
@@ -505,8 +505,8 @@ def test_a_process_asks_no_more_than_a_few_things_at_once(server: ChatServer, fo
         thread.join()
     assert len(server.requests) == len(threads)
     assert 1 < server.most_at_once <= CONCURRENT_REQUESTS
-    assert isinstance(reasoners[0], protocol.AnswersTogether)
-    assert reasoners[0].at_once == CONCURRENT_REQUESTS
+    assert isinstance(reasoners[0], protocol.SupportsConcurrency)
+    assert reasoners[0].concurrency == CONCURRENT_REQUESTS
 
 
 # The key
@@ -524,9 +524,9 @@ def test_the_key_is_sent_and_written_nowhere(
     caplog.set_level(logging.DEBUG)
     reasoner = Served(keyed.url, patience=HASTE)
     keyed.faults += [status(500, KEY), cut]
-    testimony = reasoner.judge(footage, audio)
+    reply = reasoner.judge(footage, audio)
     assert set(keyed.authorizations) == {f"Bearer {KEY}"}
-    assert KEY not in repr((testimony, reasoner, reasoner.models, vars(reasoner), vars(reasoner._server)))
+    assert KEY not in repr((reply, reasoner, reasoner.models, vars(reasoner), vars(reasoner._server)))
     assert caplog.text
     assert KEY not in caplog.text
 

@@ -229,35 +229,35 @@ def test_a_reply_is_every_word_up_to_the_letter_and_the_model_s_own_probability(
 ) -> None:
     judge = reasoner(release)
     footage = seen(tmp_path, judge)
-    testimony = judge.judge(footage, tone(tmp_path / "a.wav", 1.0))
-    assert testimony.raw == TO_LETTER
-    judgement = cot.parse_reply(testimony.raw, testimony.form)
+    reply = judge.judge(footage, tone(tmp_path / "a.wav", 1.0))
+    assert reply.raw == TO_LETTER
+    judgement = cot.parse_reply(reply.raw, reply.form)
     assert (judgement.verdict, judgement.conclusion) == (cot.Verdict.YES, "A")
-    assert testimony.probability == pytest.approx(1 / (1 + np.exp(-SURENESS)), abs=1e-3)
-    assert cot.JUDGE_PROMPT in testimony.prompt
-    assert testimony.reply_tokens == SCRIPT.index(" A") + 1
-    assert testimony.prompt_tokens > 1496, "the sound alone has as many"
-    assert testimony.seconds > 0
-    assert testimony.parameters["ended"] == "letter"
-    assert [frame.time for frame in testimony.frames] == footage.observations[FRAMES]["time"].tolist()
-    assert judge.judge(footage, tmp_path / "a.wav") == testimony, "what is kept of the video changes nothing"
+    assert reply.probability == pytest.approx(1 / (1 + np.exp(-SURENESS)), abs=1e-3)
+    assert cot.JUDGE_PROMPT in reply.prompt
+    assert reply.reply_tokens == SCRIPT.index(" A") + 1
+    assert reply.prompt_tokens > 1496, "the sound alone has as many"
+    assert reply.seconds > 0
+    assert reply.parameters["ended"] == "letter"
+    assert [frame.time for frame in reply.frames] == footage.observations[FRAMES]["time"].tolist()
+    assert judge.judge(footage, tmp_path / "a.wav") == reply, "what is kept of the video changes nothing"
 
 
 def test_once_the_conclusion_is_opened_only_the_letters_are_offered(tmp_path: Path) -> None:
     judge = reasoner(write_release(tmp_path / "release", script=HESITANT))
-    testimony = judge.judge(seen(tmp_path, judge), tone(tmp_path / "a.wav", 1.0))
-    assert testimony.raw.endswith("<CONCLUSION> B")
-    assert cot.parse_reply(testimony.raw, testimony.form).verdict is cot.Verdict.NO
+    reply = judge.judge(seen(tmp_path, judge), tone(tmp_path / "a.wav", 1.0))
+    assert reply.raw.endswith("<CONCLUSION> B")
+    assert cot.parse_reply(reply.raw, reply.form).verdict is cot.Verdict.NO
     # Both letters count with and without a space before; all but " B" have a logit of 0.
-    assert testimony.probability == pytest.approx(2 / (2 + 1 + np.exp(SURENESS)), abs=1e-3)
+    assert reply.probability == pytest.approx(2 / (2 + 1 + np.exp(SURENESS)), abs=1e-3)
 
 
 def test_a_reply_that_never_concludes_is_undecided(tmp_path: Path) -> None:
     judge = reasoner(write_release(tmp_path / "release", script=("I", " would", " rather", " not.")))
-    testimony = judge.judge(seen(tmp_path, judge), tone(tmp_path / "a.wav", 1.0))
-    assert (testimony.parameters["ended"], testimony.reply_tokens) == ("turn", 4)
-    assert testimony.probability is None
-    assert cot.parse_reply(testimony.raw, testimony.form).verdict is cot.Verdict.UNDECIDED
+    reply = judge.judge(seen(tmp_path, judge), tone(tmp_path / "a.wav", 1.0))
+    assert (reply.parameters["ended"], reply.reply_tokens) == ("turn", 4)
+    assert reply.probability is None
+    assert cot.parse_reply(reply.raw, reply.form).verdict is cot.Verdict.UNDECIDED
 
 
 def test_a_reply_without_end_is_ended_by_its_budget(release: Path) -> None:
@@ -271,34 +271,34 @@ def test_a_reply_without_end_is_ended_by_its_budget(release: Path) -> None:
 
 def test_the_qa_release_answers_with_the_letter_alone(tmp_path: Path) -> None:
     judge = reasoner(write_release(tmp_path / "release", script=LETTER), VideoLlama2Qa)
-    testimony = judge.judge(seen(tmp_path, judge), tone(tmp_path / "a.wav", 1.0))
-    assert (testimony.raw, testimony.parameters["ended"]) == ("A", "turn")
-    assert cot.parse_reply(testimony.raw, testimony.form).verdict is cot.Verdict.YES
-    assert testimony.probability == pytest.approx(1 / (1 + np.exp(-SURENESS)), abs=1e-3)
+    reply = judge.judge(seen(tmp_path, judge), tone(tmp_path / "a.wav", 1.0))
+    assert (reply.raw, reply.parameters["ended"]) == ("A", "turn")
+    assert cot.parse_reply(reply.raw, reply.form).verdict is cot.Verdict.YES
+    assert reply.probability == pytest.approx(1 / (1 + np.exp(-SURENESS)), abs=1e-3)
     assert judge.models[0].name == "videollama2-qa"
 
 
 def test_a_qa_release_that_says_more_is_undecided(release: Path, tmp_path: Path) -> None:
     judge = reasoner(release, VideoLlama2Qa)
-    testimony = judge.judge(seen(tmp_path, judge), tone(tmp_path / "a.wav", 1.0))
-    assert testimony.raw == "".join(SCRIPT)
-    assert cot.parse_reply(testimony.raw, testimony.form).verdict is cot.Verdict.UNDECIDED
-    assert testimony.probability is None
+    reply = judge.judge(seen(tmp_path, judge), tone(tmp_path / "a.wav", 1.0))
+    assert reply.raw == "".join(SCRIPT)
+    assert cot.parse_reply(reply.raw, reply.form).verdict is cot.Verdict.UNDECIDED
+    assert reply.probability is None
 
 
 def test_asked_for_a_plan_the_model_itself_answers(tmp_path: Path) -> None:
     judge = reasoner(write_release(tmp_path / "release", script=PLANS))
-    testimony = judge.plan(seen(tmp_path, judge))
-    assert (testimony.raw, testimony.reply_tokens) == (cot.PLAN, len(PLANS))
-    assert cot.PLAN_PROMPT in testimony.prompt
-    assert len(testimony.frames) == CONFIG.frames
+    reply = judge.plan(seen(tmp_path, judge))
+    assert (reply.raw, reply.reply_tokens) == (cot.PLAN, len(PLANS))
+    assert cot.PLAN_PROMPT in reply.prompt
+    assert len(reply.frames) == CONFIG.frames
 
 
 def test_another_plan_is_kept_as_it_was_said(release: Path, tmp_path: Path) -> None:
     judge = reasoner(release)
-    testimony = judge.plan(seen(tmp_path, judge))
-    assert testimony.raw == "".join(SCRIPT), "a plan has no letter to stop at"
-    assert not cot.parse_plan(testimony.raw).accepted
+    reply = judge.plan(seen(tmp_path, judge))
+    assert reply.raw == "".join(SCRIPT), "a plan has no letter to stop at"
+    assert not cot.parse_plan(reply.raw).accepted
 
 
 @pytest.mark.parametrize(("script", "silent"), [(SILENT, True), (SOUNDING, False), (SCRIPT, None)])
@@ -306,11 +306,11 @@ def test_asked_about_silence_it_hears_the_sound_alone(
     tmp_path: Path, script: tuple[str, ...], silent: bool | None
 ) -> None:
     judge = reasoner(write_release(tmp_path / "release", script=script))
-    testimony = judge.is_silent(tone(tmp_path / "a.wav", 1.0))
-    assert cot.parse_silence(testimony.raw).silent is silent
-    assert cot.SILENCE_PROMPT in testimony.prompt
-    assert "<audio>" in testimony.prompt
-    assert testimony.frames == ()
+    reply = judge.is_silent(tone(tmp_path / "a.wav", 1.0))
+    assert cot.parse_silence(reply.raw).silent is silent
+    assert cot.SILENCE_PROMPT in reply.prompt
+    assert "<audio>" in reply.prompt
+    assert reply.frames == ()
 
 
 def test_footage_that_was_not_seen_is_refused(release: Path, tmp_path: Path) -> None:

@@ -270,8 +270,8 @@ def test_fewer_bits_judge_too_and_are_another_version(
 ):
     pytest.importorskip("bitsandbytes", reason="fewer bits need bitsandbytes")
     judge, whole = cot(release, precision), cot(release)
-    testimony = judge.judge(videos[0], noise(tmp_path / "a.wav", 0))
-    assert testimony.raw == whole.judge(videos[0], tmp_path / "a.wav").raw
-    assert (judge.name, testimony.parameters["precision"]) == (f"videollama2-cot:{precision}", precision)
+    reply = judge.judge(videos[0], noise(tmp_path / "a.wav", 0))
+    assert reply.raw == whole.judge(videos[0], tmp_path / "a.wav").raw
+    assert (judge.name, reply.parameters["precision"]) == (f"videollama2-cot:{precision}", precision)
     assert judge.version != whole.version
     assert judge.models == whole.models, "the same weights, held in fewer bits"

@@ -31,7 +31,7 @@ SECONDS = 10.0
 SOCIABLE = WATCHING.replace(
     "    def judge(self, footage, audio):",
     """
-    at_once = 2
+    concurrency = 2
     company = threading.Barrier(2)
 
     def judge(self, footage, audio):
@@ -129,7 +129,7 @@ def test_windows_with_voice_over_become_the_spans_to_touch(meter: str, clip: Pat
     assert set(load_observations(tmp_path / "observations")) == {STILLS, f"windows of {STILLS}"}
     said = windowed(load_reasoner(meter)).judge(footage, sound)
     assert [window.span.start for window in said.windows] == [0.0, 2.0, 4.0, 6.0]
-    assert [judgement_of(window.testimony).verdict for window in said.windows] == ["no", "yes", "yes", "no"]
+    assert [judgement_of(window.reply).verdict for window in said.windows] == ["no", "yes", "yes", "no"]
     [voice] = said.voices
     assert (voice.span, voice.off_screen) == (Span(2.0, 8.0), True)
 

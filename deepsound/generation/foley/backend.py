@@ -31,7 +31,7 @@ class Foley:
     name = "foley"
     version = "1"
     regenerates_with: str | None = None
-    at_once = 1
+    concurrency = 1
 
     @property
     def models(self) -> Sequence[ModelIdentity]:

@@ -84,7 +84,7 @@ class MMAudio:
         self.version = f"5/{STEPS} steps/guidance {GUIDANCE}/{self._networks.precision}{bounds}"
 
     @property
-    def at_once(self) -> int:
+    def concurrency(self) -> int:
         """How many requests share a pass: 8 on a GPU, 1 on a CPU."""
         return self._passes.at_once
 
@@ -130,8 +130,8 @@ class MMAudio:
                 return blend(windows, flows(x, now))
 
             def flows(x: Tensor, now: Tensor) -> Iterator[Tensor]:
-                for start in range(0, len(windows), self.at_once):
-                    few = windows[start : start + self.at_once]
+                for start in range(0, len(windows), self.concurrency):
+                    few = windows[start : start + self.concurrency]
                     yield from ask([Position(x[:, one.start : one.stop], now, *prepared(one)) for one in few])
 
             sampled = euler(noise.to(self._networks.device), flow)

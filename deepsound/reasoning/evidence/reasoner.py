@@ -64,14 +64,14 @@ class Evidence:
 
     Beyond the paper, it is also the sound of people while those in the picture keep their mouths shut.
 
-    `version` is raised whenever the same video and sound would get another testimony: a threshold, the
+    `version` is raised whenever the same video and sound would get another reply: a threshold, the
     probability, the wording. The weights have their own hashes in `models`. Deterministic; one instance may
     serve many threads.
     """
 
     name = "evidence"
     version = "3"
-    tells_spans = True
+    gives_voice_spans = True
 
     @property
     def models(self) -> Sequence[ModelIdentity]:

@@ -33,12 +33,12 @@ class GeneratedReply:
     batch: int
 
 
-def at_once(device: torch.device) -> int:
+def concurrency_on(device: torch.device) -> int:
     """How many questions it is worth having asked at once: a GPU has room beside the processor, a CPU none."""
     return _SIDE_BY_SIDE if device.type == "cuda" else 1
 
 
-def in_company(
+def question_batcher(
     answer: Callable[[Sequence[Question]], Sequence[GeneratedReply]],
 ) -> Batcher[Question, GeneratedReply]:
     """Questions of all threads, a few at a time, to `answer`."""

@@ -18,7 +18,7 @@ from deepsound.reasoning.chat_prompts import judge_question, plan_question, sile
 from deepsound.reasoning.local.answer_tokens import AnswerVocabulary, read_letters
 from deepsound.reasoning.local.greedy_decoder import MOST_TOKENS
 from deepsound.reasoning.local.quantisation import check_precision
-from deepsound.reasoning.local.reply_batches import GeneratedReply, at_once, in_company
+from deepsound.reasoning.local.reply_batches import GeneratedReply, concurrency_on, question_batcher
 from deepsound.reasoning.omni.chat_session import OmniChatSession, OmniQuestion
 from deepsound.reasoning.omni.input_processing import Conversation, ShownVideo, read_conversation
 from deepsound.reasoning.omni.model_families import Family, read_family, refuse_fewer_bits
@@ -55,7 +55,7 @@ class Omni:
         self._precision = check_precision(bits, f"omni:{named}")
         self._release = find_release(named)
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._batcher = in_company(self._answer)
+        self._batcher = question_batcher(self._answer)
         self.name = ":".join(filter(None, ("omni", self._release.name, self._precision)))
         # Whatever changes the words belongs to the version, and so to the step key.
         self.version = "/".join(filter(None, (REVISION, _name(self._dtype), self._precision)))
@@ -67,9 +67,9 @@ class Omni:
         return (identify(self._release),)
 
     @property
-    def at_once(self) -> int:
+    def concurrency(self) -> int:
         """How many questions it is worth having asked at once."""
-        return at_once(self._device)
+        return concurrency_on(self._device)
 
     def observers(self) -> Sequence[Observer]:
         """Sixteen stills, evenly spread."""
@@ -107,27 +107,27 @@ class Omni:
         with self._batcher.joined() as ask:
             heard = windows(audio, self._conversation.sample_rate) if audio else []
             prompt = self._conversation.prompt(worded(heard), sounds=len(heard), video=shown is not None)
-            [reply] = ask([OmniQuestion(prompt, shown, [sound.samples for sound in heard])])
-        return self._testimony(prompt, reply, len(heard))
+            [generated] = ask([OmniQuestion(prompt, shown, [sound.samples for sound in heard])])
+        return self._reply(prompt, generated, len(heard))
 
-    def _testimony(self, prompt: str, reply: GeneratedReply, sounds: int) -> Reply:
+    def _reply(self, prompt: str, generated: GeneratedReply, sounds: int) -> Reply:
         return Reply(
-            raw=reply.raw,
+            raw=generated.raw,
             prompt=prompt,
-            probability=reply.probability,
+            probability=generated.probability,
             parameters={
                 "model": self._release.name,
-                "ended": reply.ended,
+                "ended": generated.ended,
                 "dtype": _name(self._dtype),
                 "precision": self._precision or None,
                 "sounds": sounds,
                 "most_tokens": MOST_TOKENS,
-                "batch": reply.batch,
+                "batch": generated.batch,
             },
-            form=ReplyForm.STAGES if reply.probability is None else ReplyForm.STAGES_TO_LETTER,
-            prompt_tokens=reply.prompt_tokens,
-            reply_tokens=reply.reply_tokens,
-            seconds=reply.seconds,
+            form=ReplyForm.STAGES if generated.probability is None else ReplyForm.STAGES_TO_LETTER,
+            prompt_tokens=generated.prompt_tokens,
+            reply_tokens=generated.reply_tokens,
+            seconds=generated.seconds,
         )
 
     def _answer(self, questions: Sequence[OmniQuestion]) -> list[GeneratedReply]:

@@ -46,7 +46,7 @@ class Served:
         return (ModelIdentity(self._model, self._url, "unstated"),)
 
     @property
-    def at_once(self) -> int:
+    def concurrency(self) -> int:
         """As many as the server may be asked at once: videos wait for it, not for the processor."""
         return CONCURRENT_REQUESTS
 
@@ -63,7 +63,7 @@ class Served:
     def judge(self, footage: Footage, audio: Path) -> Reply:
         """Ask the protocol's question of the chosen frames and all of `audio`.
 
-        A refusal in words is testimony like any other words. Raises DeepSoundError: MODEL_FAILED for a reply
+        A refusal in words is reply like any other words. Raises DeepSoundError: MODEL_FAILED for a reply
         without words or too much sound, INTERNAL for footage without this reasoner's observation, and what
         `Server.complete` raises.
         """

@@ -17,7 +17,7 @@ from deepsound.models.identity import ModelIdentity, ShownFrame
 from deepsound.models.local import find_file, known_model
 from deepsound.reasoning.local.greedy_decoder import Ended
 from deepsound.reasoning.local.quantisation import check_precision
-from deepsound.reasoning.local.reply_batches import GeneratedReply, at_once, in_company
+from deepsound.reasoning.local.reply_batches import GeneratedReply, concurrency_on, question_batcher
 from deepsound.reasoning.protocol import Reply
 from deepsound.reasoning.videollama2.audio_input import heard
 from deepsound.reasoning.videollama2.chat_session import SiglipFrames, VideoLlama2ChatSession, VideoLlama2Question
@@ -61,7 +61,7 @@ class _VideoLlama2:
         self.name = f"{kind}:{precision}" if precision else kind
         # Whatever changes the words belongs to the version, and so to the step key.
         self.version = "/".join(filter(None, ("2", str(self._dtype).removeprefix("torch."), self._precision)))
-        self._batcher = in_company(self._answer)
+        self._batcher = question_batcher(self._answer)
 
     @cached_property
     def models(self) -> Sequence[ModelIdentity]:
@@ -70,9 +70,9 @@ class _VideoLlama2:
         return (ModelIdentity(self._kind, self.release, "unstated", files),)
 
     @property
-    def at_once(self) -> int:
+    def concurrency(self) -> int:
         """How many questions it is worth having asked at once."""
-        return at_once(self._device)
+        return concurrency_on(self._device)
 
     def observers(self) -> Sequence[Observer]:
         """Frames evenly spaced over the video, as many as the release's config says."""
@@ -83,8 +83,8 @@ class _VideoLlama2:
         seen = self._observation(footage)
         prompt = self._vocabulary.prompt(cot.PLAN_PROMPT, Media.VIDEO)
         with self._batcher.joined() as ask:
-            [reply] = ask([VideoLlama2Question(prompt, Media.VIDEO, _shown(seen), None, None)])
-        return self._testimony(prompt, reply, _frames(seen))
+            [generated] = ask([VideoLlama2Question(prompt, Media.VIDEO, _shown(seen), None, None)])
+        return self._reply(prompt, generated, _frames(seen))
 
     def judge(self, footage: Footage, audio: Path) -> Reply:
         """Ask the protocol's question of the chosen frames and `audio`.
@@ -95,37 +95,37 @@ class _VideoLlama2:
         seen = self._observation(footage)
         prompt = self._vocabulary.prompt(cot.JUDGE_PROMPT, Media.VIDEO)
         with self._batcher.joined() as ask:
-            [reply] = ask([VideoLlama2Question(prompt, Media.VIDEO, _shown(seen), heard(audio), self.form)])
-        return self._testimony(prompt, reply, _frames(seen))
+            [generated] = ask([VideoLlama2Question(prompt, Media.VIDEO, _shown(seen), heard(audio), self.form)])
+        return self._reply(prompt, generated, _frames(seen))
 
     def is_silent(self, audio: Path) -> Reply:
         """Ask the third trained question of `audio` alone. Raises DeepSoundError as `judge` does."""
         prompt = self._vocabulary.prompt(cot.SILENCE_PROMPT, Media.AUDIO)
         with self._batcher.joined() as ask:
-            [reply] = ask([VideoLlama2Question(prompt, Media.AUDIO, None, heard(audio), None)])
-        return self._testimony(prompt, reply, ())
+            [generated] = ask([VideoLlama2Question(prompt, Media.AUDIO, None, heard(audio), None)])
+        return self._reply(prompt, generated, ())
 
     def _answer(self, questions: Sequence[VideoLlama2Question]) -> list[GeneratedReply]:
         return self._interlocutor.answer(questions)
 
-    def _testimony(self, prompt: str, reply: GeneratedReply, frames: tuple[ShownFrame, ...]) -> Reply:
-        stopped = reply.ended is Ended.LETTER
+    def _reply(self, prompt: str, generated: GeneratedReply, frames: tuple[ShownFrame, ...]) -> Reply:
+        stopped = generated.ended is Ended.LETTER
         return Reply(
-            raw=reply.raw,
+            raw=generated.raw,
             prompt=prompt,
-            probability=reply.probability,
+            probability=generated.probability,
             frames=frames,
             parameters={
-                "ended": reply.ended,
+                "ended": generated.ended,
                 "repetition_penalty": self._penalty,
                 "dtype": str(self._dtype).removeprefix("torch."),
                 "precision": self._precision or None,
-                "batch": reply.batch,
+                "batch": generated.batch,
             },
             form=self.form if stopped or self.form is ReplyForm.LETTER else ReplyForm.STAGES,
-            prompt_tokens=reply.prompt_tokens,
-            reply_tokens=reply.reply_tokens,
-            seconds=reply.seconds,
+            prompt_tokens=generated.prompt_tokens,
+            reply_tokens=generated.reply_tokens,
+            seconds=generated.seconds,
         )
 
     def _observation(self, footage: Footage) -> Observation:
