@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.recordings import SHORTEST, seconds
 from benchmarks.voiceover_clips import background_sounds, people_samples
 from benchmarks.voiceover_clips.people_samples import RATE, SPEAKERS
-from deepsound.detection.person_sounds import FEATURES, STEP, WINDOW, features
+from deepsound.detection.person_sounds import FEATURES, STEP, WINDOW, window_features
 from deepsound.detection.speech_activity import measure_speech
 from deepsound.media.audio import read_mono, write_float_wav
 from deepsound.spans import Span, intersect, total
@@ -120,7 +120,7 @@ def _heard(sound: Sound) -> Rows:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "sound.wav"
         write_float_wav(file, RATE, 1, [sound[:, np.newaxis]])
-        return features(measure_speech(file)[0])
+        return window_features(measure_speech(file)[0])
 
 
 def _voice(kind: str, seed: int, rng: np.random.Generator) -> Sound:
@@ -173,7 +173,7 @@ def measured(recording: tuple[str, Path]) -> list[Example]:
         return []
     again = np.resize(sound[round(sounding[0].start * RATE) :], round(SECONDS * RATE))
     mixed = _over_a_bed(again, np.random.default_rng(list(file.name.encode())))
-    return [Example(kind, features(measure_speech(file)[0])), Example(f"{kind} over a bed", _heard(mixed))]
+    return [Example(kind, window_features(measure_speech(file)[0])), Example(f"{kind} over a bed", _heard(mixed))]
 
 
 def fitted(examples: Sequence[Example]) -> tuple[Rows, Rows]:

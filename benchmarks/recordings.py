@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from deepsound.detection import find_speech
-from deepsound.reasoning.evidence.visibility import Sight
+from deepsound.reasoning.evidence.visibility import FaceTimeline
 from deepsound.reasoning.evidence.voice_over_probability import voice_over_probability
 from deepsound.reasoning.evidence.voice_spans import heard_voices
 
@@ -45,7 +45,7 @@ def probability(file: Path) -> float:
     """That of voice-over, were nobody in the picture."""
     speech = find_speech(file)
     none = np.zeros(0, np.float32)
-    nobody = Sight(
+    nobody = FaceTimeline(
         time=np.zeros(1),
         faces=np.zeros(1, np.int32),
         score=np.zeros(1, np.float32),

@@ -15,7 +15,7 @@ from typing import cast
 
 from deepsound.errors import BadSettingsError
 from deepsound.generation.protocol import Generator
-from deepsound.reasoning.ensemble import Ensemble, ensemble_of
+from deepsound.reasoning.ensemble import Ensemble, build_ensemble
 from deepsound.reasoning.protocol import Reasoner
 from deepsound.separation.protocol import Separator
 
@@ -90,7 +90,7 @@ def _load(group: str, name: str) -> object:
 
 @cache
 def _ensemble(members: tuple[str, ...]) -> Ensemble:
-    return ensemble_of([load_reasoner(member) for member in members])
+    return build_ensemble([load_reasoner(member) for member in members])
 
 
 @cache

@@ -25,7 +25,7 @@ import os
 from enum import StrEnum
 from typing import ClassVar
 
-from deepsound.terminal_text import speakable
+from deepsound.terminal_text import terminal_safe
 
 
 class ErrorCode(StrEnum):
@@ -78,7 +78,7 @@ class DeepSoundError(Exception):
         self.remedy = self.remedy_by_default if remedy is None else remedy
         line = f"{where}: {what}" if where else what
         line = f"{line}; {self.remedy}" if self.remedy else line
-        super().__init__(speakable(" ".join(line.split())))
+        super().__init__(terminal_safe(" ".join(line.split())))
 
     def __init_subclass__(cls) -> None:
         if "code" in vars(cls):

@@ -11,12 +11,12 @@ _BYTES = range(0xDC80, 0xDD00)
 """What stands for a byte of a name that is no text (PEP 383)."""
 
 
-def speakable(said: object) -> str:
+def terminal_safe(said: object) -> str:
     """One line of text that a terminal shows as it is: what it would obey, or can't show, is spelled (`\\x1b`)."""
     return _UNSHOWN.sub(_spelled, str(said))
 
 
-def as_text(name: object) -> str:
+def json_safe(name: object) -> str:
     """A name for programs, as JSON can hold it: exact, but for bytes that are no text, which are spelled."""
     return _NO_TEXT.sub(_spelled, str(name))
 

@@ -29,7 +29,7 @@ YES = format_judgement(
 Fault = Callable[[BaseHTTPRequestHandler], None]
 
 
-class ChatServer:
+class FakeChatServer:
     """What it serves, says and was asked. `faults` befall the next requests, one each."""
 
     def __init__(self) -> None:
@@ -106,8 +106,8 @@ class ChatServer:
 
 
 @contextmanager
-def chat_server() -> Iterator[ChatServer]:
-    server = ChatServer()
+def chat_server() -> Iterator[FakeChatServer]:
+    server = FakeChatServer()
     try:
         yield server
     finally:

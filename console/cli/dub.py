@@ -14,7 +14,7 @@ from console.cli.terminal import EXIT_DONE, EXIT_SOME_FAILED, err, out, say
 from deepsound.media.decoder_pool import warm_up
 from deepsound.pipeline import OutcomeKind
 from deepsound.storage.location import location
-from deepsound.terminal_text import speakable
+from deepsound.terminal_text import terminal_safe
 from flows.local_run import drive_run
 from tasks.operations.manifest import collect, refuse_overwriting_sources
 from tasks.operations.run_activity import stop_reason, unfinished_items
@@ -68,7 +68,10 @@ def dub(
     refuse_overwriting_sources(intake.sources, settings.out_place)
     check_backends(settings, intake.sources)
     if intake.left_out:
-        say(f"left out {len(intake.left_out)} files that are no videos, such as {speakable(intake.left_out[0])}")
+        say(
+            f"left out {len(intake.left_out)} files that are not videos, such as "
+            f"{terminal_safe(intake.left_out[0])}"
+        )
     worker = open_worker(settings.place)
     run_id = _begin(worker, settings, intake.sources)
     with showing_progress(len(unfinished_items(worker, run_id))):

@@ -18,7 +18,7 @@ from deepsound.canonical_json import Json
 from deepsound.cot import Verdict
 from deepsound.errors import BadSettingsError
 from deepsound.storage.location import location
-from deepsound.terminal_text import as_text, speakable
+from deepsound.terminal_text import json_safe, terminal_safe
 from tasks.operations.item_review import review_item
 from tasks.runtime.actor import current_actor
 from tasks.runtime.worker import Worker
@@ -88,7 +88,7 @@ def _table(waiting: Sequence[ItemToReview]) -> Table:
     for heading in ("item", "video", "why", "to listen to"):
         table.add_column(heading, overflow="fold")
     for each in waiting:
-        table.add_row(str(each.item_id), *map(speakable, (each.output_name, each.why, _coarse(each))))
+        table.add_row(str(each.item_id), *map(terminal_safe, (each.output_name, each.why, _coarse(each))))
     return table
 
 
@@ -96,10 +96,10 @@ def _json(waiting: ItemToReview) -> Json:
     return {
         "item": waiting.item_id,
         "run": waiting.run_id,
-        "name": as_text(waiting.output_name),
-        "source": as_text(waiting.source),
+        "name": json_safe(waiting.output_name),
+        "source": json_safe(waiting.source),
         "why": waiting.why,
-        "coarse": as_text(_coarse(waiting)),
+        "coarse": json_safe(_coarse(waiting)),
     }
 
 

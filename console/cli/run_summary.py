@@ -8,7 +8,7 @@ from rich.text import Text
 from console.cli.terminal import err
 from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind
-from deepsound.terminal_text import as_text, speakable
+from deepsound.terminal_text import json_safe, terminal_safe
 from tasks.operations.run_results import ItemResult
 
 
@@ -24,13 +24,13 @@ def summary_table(results: Sequence[ItemResult]) -> Table:
         table.add_column(heading, justify="right" if heading in ("probability", "LUFS", "seconds") else "left")
     for result in results:
         table.add_row(
-            speakable(result.name),
+            terminal_safe(result.name),
             Text(*_OUTCOME_SHOWN[result.outcome]),
             result.verdict or "–",
             _number(result.probability, ".2f"),
             _number(result.loudness, ".1f"),
             "reused" if result.was_reused else f"{result.seconds:.1f}",
-            speakable(result.why or _where_it_stopped(result)),
+            terminal_safe(result.why or _where_it_stopped(result)),
         )
     return table
 
@@ -56,10 +56,10 @@ def _where_it_stopped(result: ItemResult) -> str:
 
 
 def _item_json(result: ItemResult) -> Json:
-    outputs = {role: as_text(path) for role, path in result.outputs.items()}
+    outputs = {role: json_safe(path) for role, path in result.outputs.items()}
     stems = {role: path for role, path in outputs.items() if role not in ("video", "audio", "sidecar")}
     return {
-        "input": as_text(result.source),
+        "input": json_safe(result.source),
         "outcome": result.outcome,
         "why": result.why,
         "verdict": result.verdict,

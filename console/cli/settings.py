@@ -16,7 +16,7 @@ from deepsound.errors import BadSettingsError
 from deepsound.models.licences import LicencePolicy
 from deepsound.pipeline import Fallback, VoicePolicy
 from deepsound.storage.location import Location, location
-from deepsound.terminal_text import as_text
+from deepsound.terminal_text import json_safe
 from tasks.runtime.run_settings import PlanSource, RunSettings, SilenceJudge
 from tasks.runtime.stores import StoreUrls, default_store_urls
 
@@ -53,7 +53,7 @@ class Settings(BaseSettings):
         """Where results go. Raises DeepSoundError (BAD_SETTINGS)."""
         place = location(self.out)
         place = place.absolute() if isinstance(place, Path) else place
-        if as_text(place) != str(place):
+        if json_safe(place) != str(place):
             raise BadSettingsError(
                 "results can't go where the name is no UTF-8: the run could not keep it",
                 where=str(place),

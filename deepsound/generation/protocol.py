@@ -22,7 +22,7 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Generated:
+class GenerationResult:
     """The coarse audio as written: exactly as long as the picture (±1 sample), and what the generator noted."""
 
     sample_rate: int
@@ -59,6 +59,6 @@ class Generator(Protocol):
         """Fresh observers for one video: what it needs to see."""
         ...
 
-    def generate(self, request: GenerationRequest, target: Path) -> Generated:
+    def generate(self, request: GenerationRequest, target: Path) -> GenerationResult:
         """Write the coarse audio to `target` as float WAV. Raises DeepSoundError."""
         ...

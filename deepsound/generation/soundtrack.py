@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepsound.canonical_json import Json
-from deepsound.generation.protocol import Generated, GenerationRequest
+from deepsound.generation.protocol import GenerationRequest, GenerationResult
 from deepsound.media.extract_audio import extract_audio
 from deepsound.media.observers import Observer
 from deepsound.models.identity import ModelIdentity
@@ -35,12 +35,12 @@ class Soundtrack:
         """None: it does not look at the picture."""
         return ()
 
-    def generate(self, request: GenerationRequest, target: Path) -> Generated:
+    def generate(self, request: GenerationRequest, target: Path) -> GenerationResult:
         """Write the first audio stream as float WAV at its own rate and channels, as long as the picture.
 
-        Raises DeepSoundError: NO_AUDIO_STREAM (the remedy is the foley generator), SOURCE_CORRUPT, and those of
+        Raises NoAudioStreamError (the remedy is the foley generator), SourceCorruptError, and those of
         writing the file.
         """
         track = extract_audio(request.video, request.footage.info, target)
         notes: dict[str, Json] = {"damaged_packets": track.damaged_packets}
-        return Generated(track.sample_rate, track.channels, track.samples, notes)
+        return GenerationResult(track.sample_rate, track.channels, track.samples, notes)

@@ -15,9 +15,16 @@ from deepsound.cot import Judgement, Verdict
 from deepsound.errors import BadSettingsError
 from deepsound.media.observers import Footage, Observer
 from deepsound.models.identity import ModelIdentity, ShownFrame
-from deepsound.reasoning.protocol import SupportsConcurrency, SupportsSilenceCheck, MemberReply, Reasoner, Reply, SupportsVoiceSpans
+from deepsound.reasoning.protocol import (
+    MemberReply,
+    Reasoner,
+    Reply,
+    SupportsConcurrency,
+    SupportsSilenceCheck,
+    SupportsVoiceSpans,
+)
 
-SURELY_NOT, SURELY = 0.3, 0.7
+NO_BELOW, YES_ABOVE = 0.3, 0.7
 """Outside of these the mean probability decides. Two on either side of one half get there only where one is more
 than 0.9 sure and the other less than 0.6: together they then leave little doubt."""
 
@@ -38,7 +45,7 @@ class Vote:
 class Ensemble:
     """Reasoners that are asked one after the other; plans are the first one's.
 
-    Raises DeepSoundError (BAD_SETTINGS) where one is named twice.
+    Raises BadSettingsError where one is named twice.
     """
 
     def __init__(self, members: Sequence[Reasoner]) -> None:
@@ -61,7 +68,9 @@ class Ensemble:
     @property
     def concurrency(self) -> int:
         """As many as the member that gains most from company has at once."""
-        return max((member.concurrency for member in self.members if isinstance(member, SupportsConcurrency)), default=1)
+        return max(
+            (member.concurrency for member in self.members if isinstance(member, SupportsConcurrency)), default=1
+        )
 
     @property
     def models(self) -> Sequence[ModelIdentity]:
@@ -83,7 +92,7 @@ class Ensemble:
         return _together([(member.name, member.judge(footage, audio)) for member in self.members])
 
 
-class HearingEnsemble(Ensemble):
+class SilenceCheckingEnsemble(Ensemble):
     """An ensemble of which some, or all, can be asked whether a sound is silent."""
 
     def is_silent(self, audio: Path) -> Reply:
@@ -91,9 +100,9 @@ class HearingEnsemble(Ensemble):
         return _together([(name, member.is_silent(audio)) for name, member in _hearing(self.members)])
 
 
-def ensemble_of(members: Sequence[Reasoner]) -> Ensemble:
-    """Members as one. Raises DeepSoundError (BAD_SETTINGS) where one is named twice."""
-    return HearingEnsemble(members) if _hearing(members) else Ensemble(members)
+def build_ensemble(members: Sequence[Reasoner]) -> Ensemble:
+    """Members as one. Raises BadSettingsError where one is named twice."""
+    return SilenceCheckingEnsemble(members) if _hearing(members) else Ensemble(members)
 
 
 def _hearing(members: Sequence[Reasoner]) -> list[tuple[str, SupportsSilenceCheck]]:
@@ -103,7 +112,7 @@ def _hearing(members: Sequence[Reasoner]) -> list[tuple[str, SupportsSilenceChec
 def judgement_of(reply: Reply) -> Judgement:
     """What a reply comes to, of one reasoner or of several."""
     said = votes(reply)
-    return settle(said) if said else cot.parse_reply(reply.raw, reply.form)
+    return combine_votes(said) if said else cot.parse_reply(reply.raw, reply.form)
 
 
 def votes(reply: Reply) -> tuple[Vote, ...]:
@@ -118,11 +127,11 @@ def votes(reply: Reply) -> tuple[Vote, ...]:
     )
 
 
-def settle(cast: Sequence[Vote]) -> Judgement:
+def combine_votes(cast: Sequence[Vote]) -> Judgement:
     """The verdict of all, with the thoughts of the first, and a `reason` where they did not agree.
 
     Agreement is the same verdict, yes or no, from every one. Otherwise the mean of their probabilities decides
-    outside `SURELY_NOT` and `SURELY`, if each has one and at least one of them came to that verdict.
+    outside `NO_BELOW` and `YES_ABOVE`, if each has one and at least one of them came to that verdict.
     """
     first, verdicts = cast[0].judgement, {vote.judgement.verdict for vote in cast}
     if len(verdicts) == 1 and Verdict.UNDECIDED not in verdicts:
@@ -139,9 +148,9 @@ def settle(cast: Sequence[Vote]) -> Judgement:
 
 
 def _by_probability(mean: float) -> Verdict:
-    if SURELY_NOT <= mean <= SURELY:
+    if NO_BELOW <= mean <= YES_ABOVE:
         return Verdict.UNDECIDED
-    return Verdict.YES if mean > SURELY else Verdict.NO
+    return Verdict.YES if mean > YES_ABOVE else Verdict.NO
 
 
 def mean_probability(probabilities: Sequence[float | None]) -> float | None:

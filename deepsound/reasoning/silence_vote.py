@@ -20,10 +20,10 @@ class SilenceVote:
     answer: SilenceAnswer
 
 
-def silence_of(reply: Reply) -> SilenceAnswer:
+def silence_answer_of(reply: Reply) -> SilenceAnswer:
     """What a reply comes to, of one reasoner or of several."""
     said = silence_votes(reply)
-    return settle_silence(said) if said else cot.parse_silence(reply.raw)
+    return combine_silence_votes(said) if said else cot.parse_silence(reply.raw)
 
 
 def silence_votes(reply: Reply) -> tuple[SilenceVote, ...]:
@@ -34,7 +34,7 @@ def silence_votes(reply: Reply) -> tuple[SilenceVote, ...]:
     )
 
 
-def settle_silence(cast: Sequence[SilenceVote]) -> SilenceAnswer:
+def combine_silence_votes(cast: Sequence[SilenceVote]) -> SilenceAnswer:
     """The answer that all gave, read from the first; else undecided, with what each said as the reason."""
     first, answers = cast[0].answer, {vote.answer.silent for vote in cast}
     if len(answers) == 1 and None not in answers:

@@ -17,20 +17,20 @@ from deepsound.models.identity import ShownFrame
 STILLS = "stills"
 """Name of the observation."""
 
-FRAMES = 16
+MAX_STILLS = 16
 """Most frames shown, evenly spread over the video; a video under four seconds has fewer to show."""
 
-LONG_SIDE = 512
+STILL_LONG_SIDE = 512
 """Their longer side in pixels."""
 
 JPEG_QUALITY = 85
 
-LOOKS_PER_SECOND = 4.0
+CANDIDATES_PER_SECOND = 4.0
 
-SAMPLING = FrameSampling(rate=LOOKS_PER_SECOND, long_side=LONG_SIDE)
+SAMPLING = FrameSampling(rate=CANDIDATES_PER_SECOND, long_side=STILL_LONG_SIDE)
 
 _REVISION = "1"  # raise it whenever the same frames would give other arrays
-_HELD = 8 * FRAMES
+_HELD = 8 * MAX_STILLS
 
 
 class StillsObserver:
@@ -55,7 +55,7 @@ class StillsObserver:
     @property
     def version(self) -> str:
         """The rule, the number of frames, their size and quality."""
-        return f"{_REVISION}/{FRAMES}/{LONG_SIDE}/{JPEG_QUALITY}"
+        return f"{_REVISION}/{MAX_STILLS}/{STILL_LONG_SIDE}/{JPEG_QUALITY}"
 
     def see(self, frames: NDArray[np.uint8], times: NDArray[np.float64]) -> None:
         """Hold the frames that fall on the gap."""
@@ -64,15 +64,15 @@ class StillsObserver:
                 pixels = np.ascontiguousarray(frame)
                 self._held.append((float(time), hashlib.sha256(pixels.data).digest(), _jpeg(pixels)))
             self._seen += 1
-            self._end = float(time) + 1 / LOOKS_PER_SECOND
+            self._end = float(time) + 1 / CANDIDATES_PER_SECOND
             if len(self._held) > _HELD:
                 del self._held[1::2]
                 self._gap *= 2
 
     def finish(self) -> Observation:
-        """Choose the frame on show in the middle of each of `FRAMES` equal parts, each once."""
+        """Choose the frame on show in the middle of each of `MAX_STILLS` equal parts, each once."""
         held = np.array([time for time, _, _ in self._held])
-        middles = (np.arange(FRAMES) + 0.5) / FRAMES * self._end
+        middles = (np.arange(MAX_STILLS) + 0.5) / MAX_STILLS * self._end
         on_show = np.unique(np.searchsorted(held, middles, side="right") - 1).clip(0)
         chosen = [self._held[int(place)] for place in on_show] if self._held else []
         return {
@@ -103,7 +103,7 @@ def shown_frames(observation: Observation) -> tuple[ShownFrame, ...]:
 
 
 def stills_of(footage: Footage, reasoner: str) -> Observation:
-    """The observation of the stills. Raises DeepSoundError INTERNAL for footage without it, naming `reasoner`."""
+    """The observation of the stills. Raises InternalError for footage without it, naming `reasoner`."""
     if STILLS not in footage.observations:
         raise InternalError(
             f"the footage holds no {STILLS}",

@@ -20,7 +20,14 @@ from deepsound.media.disk_arrays import ArraySpool
 from deepsound.media.observers import Footage, FrameSampling, Observation, Observer
 from deepsound.models.identity import ModelIdentity
 from deepsound.reasoning.ensemble import judgement_of
-from deepsound.reasoning.protocol import SupportsConcurrency, Reasoner, Reply, WindowReply, SupportsVoiceSpans, VoiceSpan
+from deepsound.reasoning.protocol import (
+    Reasoner,
+    Reply,
+    SupportsConcurrency,
+    SupportsVoiceSpans,
+    VoiceSpan,
+    WindowReply,
+)
 from deepsound.spans import Span, merge
 
 WINDOW_SECONDS = 4.0
@@ -38,10 +45,10 @@ def window_spans(duration: float) -> tuple[Span, ...]:
     return tuple(Span(start, min(start + WINDOW_SECONDS, duration)) for start in starts)
 
 
-def windowed(reasoner: Reasoner) -> Reasoner:
+def with_windows(reasoner: Reasoner) -> Reasoner:
     """The reasoner, asked of windows too; one that tells spans by itself as it is."""
     tells = isinstance(reasoner, SupportsVoiceSpans) and reasoner.gives_voice_spans
-    return reasoner if tells else Windowed(reasoner)
+    return reasoner if tells else WindowedReasoner(reasoner)
 
 
 class WindowObserver:
@@ -91,7 +98,7 @@ class WindowObserver:
             self._spool.put(array)
 
 
-class Windowed:
+class WindowedReasoner:
     """A reasoner that is asked of the whole, and unless that has no voice-over, of every window."""
 
     def __init__(self, reasoner: Reasoner) -> None:

@@ -11,7 +11,7 @@ from deepsound.spans import Span
 
 
 @dataclass(frozen=True, slots=True)
-class Separated:
+class SeparationResult:
     """Two stems as written, of the mix's rate, channels and length; voice + background = mix within 1e-6.
 
     `touched` are the spans where background differs from mix; outside them it is bit-identical.
@@ -32,7 +32,7 @@ class Separator(Protocol):
         """The weights it runs on."""
         ...
 
-    def separate(self, mix: Path, voice: Path, background: Path, spans: Sequence[Span] | None) -> Separated:
+    def separate(self, mix: Path, voice: Path, background: Path, spans: Sequence[Span] | None) -> SeparationResult:
         """Read float WAV `mix`, write float WAV `voice` and `background`.
 
         Only `spans` are touched, cross-faded at their edges; None is everywhere. Memory does not grow with

@@ -16,7 +16,9 @@ def touched_spans(spans: Sequence[Span] | None, duration: float) -> tuple[Span, 
     return whole if spans is None else merge(intersect(spans, whole))
 
 
-def gain(touched: Sequence[Span], duration: float, sample_rate: int, start: int, stop: int) -> NDArray[np.float32]:
+def removal_gain(
+    touched: Sequence[Span], duration: float, sample_rate: int, start: int, stop: int
+) -> NDArray[np.float32]:
     """The gain (stop - start,) of samples [start, stop): 1 inside `touched`, exactly 0 outside.
 
     Linear fades of `FADE_SECONDS` lie inside the spans; there are none at the start and end of the sound,

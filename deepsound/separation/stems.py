@@ -7,7 +7,7 @@ import numpy as np
 
 from deepsound.errors import ModelFailedError
 from deepsound.media.audio import AudioFormat, Block, read_blocks, regrouped, write_float_wav
-from deepsound.separation.removal_gain import gain
+from deepsound.separation.removal_gain import removal_gain
 from deepsound.spans import Span
 
 
@@ -22,7 +22,7 @@ def write_stems(
     """Write `voice`, the estimate faded to nothing outside `touched`, and `background`, the mix minus that.
 
     The estimate has the mix's rate and channels; where it is a little too long or short it is cut, or silent.
-    Raises DeepSoundError MODEL_FAILED for an estimate that is not a number, and what reading and writing raise.
+    Raises ModelFailedError for an estimate that is not a number, and what reading and writing raise.
     """
     kept = _faded(_fitted(estimate, sound), touched, sound, mix)
     write_float_wav(voice, sound.sample_rate, sound.channels, kept)
@@ -52,7 +52,7 @@ def _faded(blocks: Iterable[Block], touched: Sequence[Span], sound: AudioFormat,
         stop = at + len(block)
         here = Span(at / sound.sample_rate, stop / sound.sample_rate)
         near = [span for span in touched if span.start < here.end and here.start < span.end]
-        yield block * gain(near, sound.duration, sound.sample_rate, at, stop)[:, None]
+        yield block * removal_gain(near, sound.duration, sound.sample_rate, at, stop)[:, None]
         at = stop
 
 

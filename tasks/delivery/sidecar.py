@@ -9,7 +9,7 @@ from db.schema.records import FinishedStep, StepRef
 from deepsound.canonical_json import Json
 from deepsound.pipeline import Step
 from deepsound.storage.location import Location
-from deepsound.terminal_text import as_text
+from deepsound.terminal_text import json_safe
 from tasks.runtime.item import PLAN, Item
 from tasks.runtime.source_access import EXCERPT
 
@@ -36,7 +36,7 @@ def sidecar_of(item: Item, published: FinishedStep, targets: Mapping[str, Locati
     return {
         "run": item.run_id,
         "item": item.id,
-        "source": {"path": as_text(item.source), "sha256": item.video_sha256, **_cut(item)},
+        "source": {"path": json_safe(item.source), "sha256": item.video_sha256, **_cut(item)},
         "outcome": published.result["outcome"],
         "why": published.result["why"],
         "judgement": None if judged is None else dict(judged.result),
@@ -58,7 +58,7 @@ def unfinished_sidecar(sidecar: Mapping[str, Json], earlier: Iterable[NamedFile]
 
 def named_file(target: Location, sha256: str) -> NamedFile:
     """A result as sidecars name it."""
-    return NamedFile(as_text(PurePosixPath(str(target)).name), sha256)
+    return NamedFile(json_safe(PurePosixPath(str(target)).name), sha256)
 
 
 def named_in(body: bytes, sidecar: Mapping[str, Json]) -> frozenset[NamedFile]:

@@ -9,7 +9,7 @@ from db.schema.records import FinishedStep, StepRef
 from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind, Step
 from deepsound.storage.location import Location
-from deepsound.terminal_text import speakable
+from deepsound.terminal_text import terminal_safe
 from tasks.delivery.deliver import delivered_places
 from tasks.operations.run_activity import no_such_run, stop_reason
 from tasks.runtime.run_settings import RunSettings
@@ -92,5 +92,5 @@ def _error(end: ItemSummary, remedy: str) -> str | None:
     if end.outcome not in (OutcomeKind.FAILED, None):
         return None
     if end.steps and end.error:
-        return f"{speakable(end.item.output_name)}: {end.steps[-1].step}: {end.error}"
-    return f"{speakable(end.item.output_name)}: not finished; {remedy}"
+        return f"{terminal_safe(end.item.output_name)}: {end.steps[-1].step}: {end.error}"
+    return f"{terminal_safe(end.item.output_name)}: not finished; {remedy}"

@@ -19,7 +19,7 @@ from deepsound.pipeline import OutcomeKind, Step
 from deepsound.spans import Span
 from deepsound.storage.location import Location, location
 from deepsound.storage.protocol import Artifact
-from deepsound.terminal_text import speakable
+from deepsound.terminal_text import terminal_safe
 from tasks.operations.item_loading import load_items
 from tasks.operations.run_results import ItemResult, read_results
 from tasks.runtime.time_range import range_of
@@ -81,7 +81,7 @@ def write_report(worker: Worker, run_ids: Sequence[str], target: Path, *, done_t
         for clip in _clips(worker, run_id, _at_length(each, done_too), folder)
     ]
     page = Environment(loader=PackageLoader("tasks.report", "."), autoescape=True)
-    page.filters["speakable"] = speakable
+    page.filters["terminal_safe"] = terminal_safe
     page.filters["quoted"] = _quoted  # pyright: ignore[reportArgumentType] - typed as one of its own filters
     lines = [LineShown(result, _after(result, folder)) for each in results.values() for result in each]
     ends = Counter("open" if line.result.outcome is None else line.result.outcome.value for line in lines)

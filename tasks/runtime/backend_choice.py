@@ -5,7 +5,7 @@ from deepsound.generation.protocol import Generator
 from deepsound.media.observers import Observer
 from deepsound.pipeline import Fallback
 from deepsound.reasoning.protocol import Reasoner
-from deepsound.reasoning.windowed import windowed
+from deepsound.reasoning.windowed import with_windows
 from tasks.runtime.run_settings import RunSettings
 
 
@@ -23,7 +23,7 @@ def choose_generator(settings: RunSettings, round_number: int) -> Generator:
 def choose_judge(settings: RunSettings) -> Reasoner:
     """The reasoner that judges; window by window as well where the run asks for that. Raises DeepSoundError."""
     reasoner = load_reasoner(settings.reasoner)
-    return windowed(reasoner) if settings.windows else reasoner
+    return with_windows(reasoner) if settings.windows else reasoner
 
 
 def make_observers(settings: RunSettings) -> list[Observer]:

@@ -11,8 +11,8 @@ from deepsound.backends import load_reasoner
 from deepsound.canonical_json import Json
 from deepsound.errors import BadSettingsError
 from deepsound.pipeline import Action, Step
-from deepsound.reasoning.protocol import SupportsSilenceCheck, Reasoner, Reply
-from deepsound.reasoning.silence_vote import SilenceVote, silence_of, silence_votes
+from deepsound.reasoning.protocol import Reasoner, Reply, SupportsSilenceCheck
+from deepsound.reasoning.silence_vote import SilenceVote, silence_answer_of, silence_votes
 from deepsound.silence import Silence
 from deepsound.storage.protocol import Artifact
 from tasks.runtime.item import Item
@@ -59,7 +59,7 @@ def execute(context: StepContext) -> StepOutput:
                 decisions=[Decision(SILENT, _yes_or_no(measured.is_silent))],
             )
         reply = as_silence_listener(load_reasoner(settings.reasoner)).is_silent(background)
-    answer, votes = silence_of(reply), silence_votes(reply)
+    answer, votes = silence_answer_of(reply), silence_votes(reply)
     silent = decide(settings.silence, measured.is_silent, answer.silent)
     return StepOutput(
         result={

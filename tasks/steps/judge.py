@@ -7,7 +7,7 @@ from db.schema.records import Decision, FinishedStep
 from deepsound import cot
 from deepsound.canonical_json import Json
 from deepsound.pipeline import Action
-from deepsound.reasoning.ensemble import SURELY, SURELY_NOT, Vote, judgement_of, votes
+from deepsound.reasoning.ensemble import NO_BELOW, YES_ABOVE, Vote, judgement_of, votes
 from deepsound.reasoning.protocol import Reply, VoiceSpan
 from deepsound.spans import Span
 from tasks.runtime.backend_choice import choose_judge
@@ -128,7 +128,7 @@ def _votes(reply: Reply, cast_votes: Sequence[Vote]) -> dict[str, Json]:
         }
         for vote, member in zip(cast_votes, reply.members, strict=True)
     ]
-    return {"votes": listed, "band": [SURELY_NOT, SURELY]}
+    return {"votes": listed, "band": [NO_BELOW, YES_ABOVE]}
 
 
 def _decisions(judgement: cot.Judgement, probability: float | None, voter: str | None = None) -> list[Decision]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from deepsound.generation.mmaudio.preprocessing import clip_frames, sync_frames
-from deepsound.reasoning.videollama2.siglip_frames import siglip_frames
+from deepsound.reasoning.videollama2.observer import siglip_frames
 from tests.parity.golden import Comparison, Golden, compare
 
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from transformers import Qwen2Config, SiglipVisionConfig
 
-from deepsound.reasoning.local.token_generation import Prompt, penalised, write
+from deepsound.reasoning.local.token_generation import Prompt, apply_repetition_penalty, generate
 from deepsound.reasoning.videollama2.beats import BeatsConfig
 from deepsound.reasoning.videollama2.checkpoint import fill_network
 from deepsound.reasoning.videollama2.network import VideoLlama2, VideoLlama2Config
-from deepsound.reasoning.videollama2.qwen2_decoding import passes, read
+from deepsound.reasoning.videollama2.qwen2_decoding import forward_pass, prefill_embeddings
 from tests.parity.golden import Comparison, Golden, compare
 
 TINY = VideoLlama2Config(
@@ -60,7 +60,7 @@ def check(golden: Golden) -> Iterator[Comparison]:
     pixels, fbank, ids = given["video"], given["fbank"][0], given["ids"][0].tolist()
     yield compare("vision", network.vision(pixels), given["vision"])
     before, after = around_media(network, ids)
-    video, audio = network.see(pixels), network.hear(fbank)
+    video, audio = network.encode_frames(pixels), network.encode_sound(fbank)
     prompt_v, prompt_av = torch.cat([before, video, after]), torch.cat([before, video, audio, after])
     yield compare("embeds_v", prompt_v[None], given["embeds_v"])
     yield compare("embeds_av", prompt_av[None], given["embeds_av"])
@@ -71,8 +71,8 @@ def check(golden: Golden) -> Iterator[Comparison]:
         ("genv", prompt_v, 1.0),
     ):
         greedy = Greedy(penalty, given[name].shape[1])
-        before_and_rest = Prompt(read(network.language, prompt[:shared]), prompt[shared:])
-        write(passes(network.language), [before_and_rest], [greedy])
+        before_and_rest = Prompt(prefill_embeddings(network.language, prompt[:shared]), prompt[shared:])
+        generate(forward_pass(network.language), [before_and_rest], [greedy])
         if name == "gen":
             yield compare("logits_last", greedy.first[None], given["logits_last"])
         yield compare(name, torch.tensor([greedy.said]), given[name])
@@ -90,14 +90,14 @@ class Greedy:
     def __call__(self, logits: Tensor) -> int | None:
         if not self.said:
             self.first = logits
-        self.said.append(int(penalised(logits, self.said, self._penalty).argmax()))
+        self.said.append(int(apply_repetition_penalty(logits, self.said, self._penalty).argmax()))
         return self.said[-1] if len(self.said) < self._count else None
 
 
 def around_media(network: VideoLlama2, ids: list[int]) -> tuple[Tensor, Tensor]:
     """The words before the media and those after them, as vectors."""
     place = ids.index(MEDIA_TOKEN)
-    return network.words(ids[:place]), network.words(ids[place + 1 :])
+    return network.embed_tokens(ids[:place]), network.embed_tokens(ids[place + 1 :])
 
 
 def stored_weights(golden: Golden) -> dict[str, Tensor]:

@@ -13,15 +13,15 @@ from transformers import PreTrainedTokenizerFast
 
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.reasoning.local.answer_tokens import (
-    Letters,
-    awaits_answer,
-    only_letters,
+    AnswerTokens,
+    find_answer_tokens,
+    is_answer_next,
+    keep_answers_only,
     probability_of_yes,
-    read_letters,
 )
 from tests.omni_releases import QWEN, tokenizer
 
-LETTERS = Letters((1, 2), (4,))
+LETTERS = AnswerTokens((1, 2), (4,))
 logits = st.lists(st.floats(-40, 40, width=32), min_size=6, max_size=6)
 
 
@@ -37,7 +37,7 @@ logits = st.lists(st.floats(-40, 40, width=32), min_size=6, max_size=6)
     ],
 )
 def test_the_answer_is_awaited_right_after_the_tag(said: str, awaits: bool) -> None:
-    assert awaits_answer(said) is awaits
+    assert is_answer_next(said) is awaits
 
 
 @given(logits)
@@ -48,14 +48,14 @@ def test_a_probability_counts_every_way_to_say_a_letter_and_nothing_else(values:
 
 @given(logits)
 def test_only_letters_are_offered_and_their_logits_are_as_they_were(values: list[float]) -> None:
-    offered = only_letters(torch.tensor(values), LETTERS)
+    offered = keep_answers_only(torch.tensor(values), LETTERS)
     assert offered.isfinite().nonzero()[:, 0].tolist() == [1, 2, 4]
     assert offered[[1, 2, 4]].tolist() == torch.tensor(values)[[1, 2, 4]].tolist()
 
 
 def test_the_letters_of_a_tokenizer_are_those_with_a_space_before_and_those_without() -> None:
     words = tokenizer(QWEN)
-    letters = read_letters(words, Path())
+    letters = find_answer_tokens(words, Path())
     assert [words.decode([token]) for token in (*letters.yes, *letters.no)] == ["A", " A", "B", " B"]
 
 
@@ -63,5 +63,5 @@ def test_a_tokenizer_without_the_letters_is_refused() -> None:
     model = WordLevel({"A": 0, "what?": 1}, unk_token="what?")
     words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model))
     with pytest.raises(DeepSoundError, match="no token for the answer A or B") as caught:
-        read_letters(words, Path("release"))
+        find_answer_tokens(words, Path("release"))
     assert caught.value.code is ErrorCode.MODEL_FAILED

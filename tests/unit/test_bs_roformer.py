@@ -19,9 +19,9 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.models.licences import known_terms
 from deepsound.separation.bs_roformer.chunked_separation import (
     Chunking,
-    economical_windows,
-    plan,
-    reference_windows,
+    chunk_groups,
+    economical_chunking,
+    reference_chunking,
     voice_blocks,
 )
 from deepsound.separation.bs_roformer.config import EP_317
@@ -96,8 +96,8 @@ def test_the_chunk_in_the_mirrored_tail_is_not_computed() -> None:
     # A network that passes its input on: faded, averaged chunks are the mix again.
     np.testing.assert_allclose(np.concatenate(list(blocks), axis=1), mix, atol=1e-6)
     # Ten seconds to chunks of eight, at a tenth of the scale: the reference runs five.
-    assert reference_windows(441_000, EP_317) == Chunking(352_800, 176_400, 4)
-    assert sum(len(group) for group in plan(44_100, chunking)) == 5
+    assert reference_chunking(441_000, EP_317) == Chunking(352_800, 176_400, 4)
+    assert sum(len(group) for group in chunk_groups(44_100, chunking)) == 5
     assert sum(computed) == 4
 
 
@@ -134,7 +134,7 @@ def test_economical_windows_hear_nearly_everything_once(seconds: float, chunks: 
         return chunks
 
     blocks = voice_blocks(
-        lambda a, b: mix[:, a:b], length, [(0, length)], estimate, economical_windows(length, EP_317)
+        lambda a, b: mix[:, a:b], length, [(0, length)], estimate, economical_chunking(length, EP_317)
     )
     np.testing.assert_allclose(np.concatenate([*blocks, mix[:, :0]], axis=1), mix, atol=1e-5)
     assert len(heard) == chunks
@@ -152,7 +152,7 @@ def test_a_sound_of_any_shortness_comes_out_as_long(length: int) -> None:
         with torch.inference_mode():
             return small_network()(torch.from_numpy(chunks)).numpy()
 
-    for windows in (reference_windows, economical_windows):
+    for windows in (reference_chunking, economical_chunking):
         chunking = windows(length, replace(SMALL, chunk=4410))
         voice = np.concatenate(
             [*voice_blocks(lambda a, b: mix[:, a:b], length, [(0, length)], estimate, chunking)], 1
@@ -190,7 +190,7 @@ def test_the_files_hold_what_the_chunked_network_says(separator: BSRoformerSepar
 def test_economical_windows_are_chosen_by_name_and_said(checkpoint: Path, tmp_path: Path) -> None:
     thrifty = BSRoformerSeparator(checkpoint, mode="economical", config=SMALL, device="cpu")
     mix, voice, _ = stems(thrifty, mix_file(tmp_path, 0.73))
-    expected = demixed(small_network(), mix.T, economical_windows(len(mix), SMALL)).numpy()
+    expected = demixed(small_network(), mix.T, economical_chunking(len(mix), SMALL)).numpy()
     np.testing.assert_allclose(voice.T, expected, atol=1e-6)
     assert thrifty.name == "bs-roformer:economical"
     assert "economical" in thrifty.version

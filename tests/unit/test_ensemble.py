@@ -13,9 +13,9 @@ from deepsound.errors import DeepSoundError
 from deepsound.media.audio import write_float_wav
 from deepsound.media.decode import decode_video
 from deepsound.media.observers import Footage
-from deepsound.reasoning.ensemble import SURELY, SURELY_NOT, Vote, settle, votes
-from deepsound.reasoning.protocol import SupportsConcurrency, SupportsSilenceCheck, MemberReply, Reply
-from deepsound.reasoning.silence_vote import SilenceVote, settle_silence, silence_of, silence_votes
+from deepsound.reasoning.ensemble import NO_BELOW, YES_ABOVE, Vote, combine_votes, votes
+from deepsound.reasoning.protocol import MemberReply, Reply, SupportsConcurrency, SupportsSilenceCheck
+from deepsound.reasoning.silence_vote import SilenceVote, combine_silence_votes, silence_answer_of, silence_votes
 from tests.dummy_reasoner import CODE, HEARING
 from tests.third_party_backends import install_plugin
 from tests.voiced_clips import silent_clip
@@ -55,7 +55,7 @@ def test_agreement_decides_else_probabilities_far_enough_from_one_half(
     scene: tuple[Footage, Path], names: str, verdict: Verdict
 ):
     reply = load_reasoner(names).judge(*scene)
-    judgement = settle(votes(reply))
+    judgement = combine_votes(votes(reply))
     assert judgement.verdict is verdict
     agreed = len({vote.judgement.verdict for vote in votes(reply)}) == 1
     assert (judgement.reason == "") == agreed
@@ -75,7 +75,7 @@ def test_every_word_of_each_is_kept_and_what_was_read_from_it_is_found_there(sce
         assert reply.raw[start:end] == letter
         for thought in vote.judgement.thoughts:
             assert reply.raw[thought.start : thought.end] == thought.text
-    assert settle(votes(reply)).thoughts == votes(reply)[0].judgement.thoughts, "those of the first"
+    assert combine_votes(votes(reply)).thoughts == votes(reply)[0].judgement.thoughts, "those of the first"
     assert reply.frames == alone[0].frames
     assert reply.voice_heard, "one of them heard it"
 
@@ -109,7 +109,7 @@ VOTES = st.builds(cast, st.sampled_from(Verdict), st.none() | st.floats(0.0, 1.0
 
 @given(st.lists(VOTES, min_size=2, max_size=3))
 def test_it_never_decides_without_ground(each: list[Vote]):
-    verdict = settle(each).verdict
+    verdict = combine_votes(each).verdict
     said = {vote.judgement.verdict for vote in each}
     if verdict is Verdict.UNDECIDED:
         assert said == {Verdict.UNDECIDED} or len(said) > 1
@@ -119,16 +119,16 @@ def test_it_never_decides_without_ground(each: list[Vote]):
         probabilities = [vote.probability for vote in each if vote.probability is not None]
         assert len(probabilities) == len(each)
         mean = sum(probabilities) / len(each)
-        assert mean > SURELY - 1e-9 if verdict is Verdict.YES else mean < SURELY_NOT + 1e-9
+        assert mean > YES_ABOVE - 1e-9 if verdict is Verdict.YES else mean < NO_BELOW + 1e-9
 
 
 def test_words_that_cannot_be_read_leave_it_to_the_probability_and_without_one_to_a_person():
     hm = Reply("Hm.", "?", probability=0.9)
     yes = Reply("A", "?", probability=0.8, form=ReplyForm.LETTER)
     both = Reply("Hm. A", "?", members=(MemberReply("hm", hm, 0), MemberReply("yes", yes, 4)))
-    assert settle(votes(both)).verdict is Verdict.YES
+    assert combine_votes(votes(both)).verdict is Verdict.YES
     unsure = Reply("Hm. A", "?", members=(MemberReply("hm", Reply("Hm.", "?"), 0), MemberReply("yes", yes, 4)))
-    assert settle(votes(unsure)).verdict is Verdict.UNDECIDED
+    assert combine_votes(votes(unsure)).verdict is Verdict.UNDECIDED
     assert votes(hm) == ()
 
 
@@ -158,7 +158,7 @@ def test_agreement_alone_decides_about_silence(
     together = load_reasoner(names)
     assert isinstance(together, SupportsSilenceCheck)
     reply = together.is_silent(scene[1])
-    answer = silence_of(reply)
+    answer = silence_answer_of(reply)
     assert (answer.silent, answer.reason, answer.raw) == (silent, why, reply.raw)
     asked = len(reply.members)
     assert (reply.prompt_tokens, reply.reply_tokens) == (7 * asked, 5 * asked)
@@ -175,7 +175,7 @@ def test_where_nobody_can_be_asked_about_silence_the_ensemble_can_t_either():
 
 @given(st.lists(st.sampled_from([True, False, None]), min_size=2, max_size=4))
 def test_silence_is_decided_by_all_or_left_open(said: list[bool | None]):
-    answer = settle_silence([SilenceVote("one", SilenceAnswer("raw", silent)) for silent in said])
+    answer = combine_silence_votes([SilenceVote("one", SilenceAnswer("raw", silent)) for silent in said])
     assert answer.silent == (said[0] if len(set(said)) == 1 else None)
 
 

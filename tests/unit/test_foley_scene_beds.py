@@ -5,19 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepsound.generation.foley.motion_curves import HUES, Curves
+from deepsound.generation.foley.motion_curves import HUES, MotionCurves
 from deepsound.generation.foley.prompt_words import Steering, read_prompts
-from deepsound.generation.foley.scene_beds import LEVELS, read_scenes, write_score
+from deepsound.generation.foley.scene_beds import LEVELS, bed_envelopes, detect_scenes
 from deepsound.generation.foley.synthesis import CONTROL_RATE
 
 RATE = 25
 
 
-def curves(seconds: float = 4.0, **changes: object) -> Curves:
+def curves(seconds: float = 4.0, **changes: object) -> MotionCurves:
     """A still grey picture at 25 frames a second, but for what is changed."""
     n = round(seconds * RATE)
     nothing = np.zeros(n, np.float32)
-    still = Curves(
+    still = MotionCurves(
         time=np.arange(n) / RATE,
         change=nothing,
         histogram_change=nothing,
@@ -52,8 +52,8 @@ def moving(right_a_second: float, column: int = 1, seconds: float = 4.0) -> np.n
     return motion
 
 
-def weights(seen: Curves, steering: Steering | None = None) -> dict[str, float]:
-    (scene,) = read_scenes(seen, len(seen.time) / RATE, steering or read_prompts("", ""))
+def weights(seen: MotionCurves, steering: Steering | None = None) -> dict[str, float]:
+    (scene,) = detect_scenes(seen, len(seen.time) / RATE, steering or read_prompts("", ""))
     return {name: bed.weight for name, bed in scene.beds.items()}
 
 
@@ -94,7 +94,7 @@ def test_the_prompt_brings_beds_and_the_negative_prompt_takes_them() -> None:
 def test_scenes_change_at_cuts_and_very_short_ones_are_none() -> None:
     change = constant(0.0)
     change[[50, 53]] = 0.4
-    scenes = read_scenes(curves(change=change), 4.0, read_prompts("", ""))
+    scenes = detect_scenes(curves(change=change), 4.0, read_prompts("", ""))
     assert [(scene.start, scene.end) for scene in scenes] == [(0.0, 2.0), (2.0, 4.0)]
 
 
@@ -104,8 +104,8 @@ def test_beds_cross_fade_within_a_tenth_of_a_second_of_the_cut() -> None:
     sky = hues(upper="blue")
     sky[50:] = 0.0
     seen = curves(change=change, hues=sky)
-    scenes = read_scenes(seen, 4.0, read_prompts("", ""))
-    gain = write_score(seen, scenes, 4.0).gains["wind"]
+    scenes = detect_scenes(seen, 4.0, read_prompts("", ""))
+    gain = bed_envelopes(seen, scenes, 4.0).gains["wind"]
     time = np.arange(len(gain)) / CONTROL_RATE
     assert np.all(gain[time < 1.9] == pytest.approx(gain[0]))
     assert np.all(gain[time > 2.1] == 0.0)
@@ -114,14 +114,14 @@ def test_beds_cross_fade_within_a_tenth_of_a_second_of_the_cut() -> None:
 
 def test_levels_are_as_documented_at_full_weight() -> None:
     seen = curves()
-    score = write_score(seen, read_scenes(seen, 4.0, read_prompts("", "")), 4.0)
+    score = bed_envelopes(seen, detect_scenes(seen, 4.0, read_prompts("", "")), 4.0)
     assert 20 * np.log10(score.gains["room tone"]) == pytest.approx(LEVELS["room tone"], abs=1e-3)
 
 
 @pytest.mark.parametrize(("column", "side"), [(0, -1.0), (1, 0.0), (2, 1.0)])
 def test_activity_follows_speed_and_pan_follows_the_place(column: int, side: float) -> None:
     seen = curves(motion=moving(0.1, column))
-    score = write_score(seen, read_scenes(seen, 4.0, read_prompts("", "")), 4.0)
+    score = bed_envelopes(seen, detect_scenes(seen, 4.0, read_prompts("", "")), 4.0)
     middle = slice(CONTROL_RATE, 3 * CONTROL_RATE)
     assert score.activity[middle] == pytest.approx(0.5, abs=0.01)
     assert score.pan[middle] == pytest.approx(side, abs=0.01)
@@ -129,7 +129,7 @@ def test_activity_follows_speed_and_pan_follows_the_place(column: int, side: flo
 
 def test_a_camera_that_pans_is_softly_heard() -> None:
     panned = curves(camera=np.full((100, 2), 0.5 / RATE, np.float32))
-    score = write_score(panned, read_scenes(panned, 4.0, read_prompts("", "")), 4.0)
+    score = bed_envelopes(panned, detect_scenes(panned, 4.0, read_prompts("", "")), 4.0)
     assert 0.1 < score.activity[200] < 0.7
 
 
@@ -137,15 +137,15 @@ def test_speed_is_counted_in_seconds_whatever_the_frame_rate() -> None:
     seen = curves(motion=moving(0.1))
     slower = replace(seen, time=seen.time * 2.0, motion=seen.motion * 2.0)
     for one, seconds in ((seen, 4.0), (slower, 8.0)):
-        score = write_score(one, read_scenes(one, seconds, read_prompts("", "")), seconds)
+        score = bed_envelopes(one, detect_scenes(one, seconds, read_prompts("", "")), seconds)
         assert score.activity[100:300] == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("frames", [0, 1])
 def test_hardly_any_frames_still_make_a_score(frames: int) -> None:
     seen = curves().part(0, frames)
-    scenes = read_scenes(seen, 0.04, read_prompts("", ""))
-    score = write_score(seen, scenes, 0.04)
+    scenes = detect_scenes(seen, 0.04, read_prompts("", ""))
+    score = bed_envelopes(seen, scenes, 0.04)
     assert len(scenes) == 1
     assert np.all(score.activity == 0.0)
     assert np.all(score.gains["room tone"] > 0.0)

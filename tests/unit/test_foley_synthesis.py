@@ -8,12 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepsound.detection.speech_activity import find_speech
-from deepsound.generation.foley.filters import SAMPLE_RATE, Sound, band, pink_band
+from deepsound.generation.foley.filters import SAMPLE_RATE, Sound, band_pass, pink_band
 from deepsound.generation.foley.impacts import Impact
 from deepsound.generation.foley.mix import mix
 from deepsound.generation.foley.modal_synthesis import BODIES, strike
-from deepsound.generation.foley.scene_beds import LEVELS, Score
-from deepsound.generation.foley.synthesis import BLOCK, CONTROL_RATE, Drift, Overlap, noise, pan_stereo, stream
+from deepsound.generation.foley.scene_beds import LEVELS, BedEnvelopes
+from deepsound.generation.foley.synthesis import (
+    BLOCK,
+    CONTROL_RATE,
+    Drift,
+    OverlapAdd,
+    noise,
+    pan_stereo,
+    random_stream,
+)
 from deepsound.generation.foley.textures import TEXTURES
 from deepsound.generation.foley.visual_onsets import Onset
 from deepsound.media.audio import write_float_wav
@@ -24,17 +32,17 @@ def texture(name: str, seconds: int, activity: float, seed: int = 1) -> Sound:
     return np.concatenate([made(np.full(BLOCK, activity)) for _ in range(seconds)], axis=1)
 
 
-def score(seconds: float, beds: tuple[str, ...] = ("room tone", "wind", "water", "rain")) -> Score:
+def score(seconds: float, beds: tuple[str, ...] = ("room tone", "wind", "water", "rain")) -> BedEnvelopes:
     points = round(seconds * CONTROL_RATE) + 2
     flat = np.ones(points, np.float32)
-    return Score(0.5 * flat, 0.0 * flat, dict.fromkeys(beds, 0.02 * flat))
+    return BedEnvelopes(0.5 * flat, 0.0 * flat, dict.fromkeys(beds, 0.02 * flat))
 
 
 def impact(time: float, material: str = "metal", force: float = 0.8, pan: float = 0.0) -> Impact:
     return Impact(Onset(time, round(25 * time), 0.5, pan, 0.02, (0.5, 0.5, 0.5)), material, force, "a test")
 
 
-def mixed(score: Score, impacts: list[Impact], samples: int, seed: int = 1) -> Sound:
+def mixed(score: BedEnvelopes, impacts: list[Impact], samples: int, seed: int = 1) -> Sound:
     return np.concatenate(list(mix(score, impacts, samples, seed))).astype(np.float64)
 
 
@@ -71,7 +79,7 @@ def test_movement_is_silent_where_nothing_moves_and_louder_the_more_does() -> No
 
 @pytest.mark.parametrize("material", sorted(BODIES))
 def test_a_strike_begins_at_once_dies_away_and_never_exceeds_one(material: str) -> None:
-    sound = strike(BODIES[material], 0.02, 0.7, stream(1, "test"))
+    sound = strike(BODIES[material], 0.02, 0.7, random_stream(1, "test"))
     loudest = int(np.argmax(np.abs(sound)))
     assert np.abs(sound).max() == pytest.approx(1.0)
     assert loudest < 0.05 * SAMPLE_RATE
@@ -87,12 +95,12 @@ def centre_of_gravity(sound: Sound) -> float:
 
 @pytest.mark.parametrize("material", ["wood", "metal", "glass", "drum", "rubber"])
 def test_larger_things_sound_lower(material: str) -> None:
-    small, large = (strike(BODIES[material], area, 0.7, stream(1, "test")) for area in (0.003, 0.3))
+    small, large = (strike(BODIES[material], area, 0.7, random_stream(1, "test")) for area in (0.003, 0.3))
     assert centre_of_gravity(large) < 0.8 * centre_of_gravity(small)
 
 
 def test_materials_ring_as_long_as_they_should() -> None:
-    length = {name: len(strike(body, 0.02, 0.7, stream(1, "test"))) for name, body in BODIES.items()}
+    length = {name: len(strike(body, 0.02, 0.7, random_stream(1, "test"))) for name, body in BODIES.items()}
     assert length["metal"] > length["glass"] > length["wood"] > length["stone"]
 
 
@@ -144,8 +152,8 @@ def test_many_loud_impacts_at_once_do_not_clip() -> None:
 
 
 def test_filters_keep_noise_at_unit_power_and_in_their_band() -> None:
-    rng = stream(1, "test")
-    for colour in (band(1000, 2000), pink_band(1000, 2000)):
+    rng = random_stream(1, "test")
+    for colour in (band_pass(1000, 2000), pink_band(1000, 2000)):
         sound = np.concatenate([colour.next(noise(rng, 1.0)) for _ in range(4)], axis=1)
         assert level(sound) == pytest.approx(0.0, abs=0.5)
         power = np.abs(np.fft.rfft(sound[0])) ** 2
@@ -155,7 +163,7 @@ def test_filters_keep_noise_at_unit_power_and_in_their_band() -> None:
 
 
 def test_pink_noise_falls_three_decibels_an_octave() -> None:
-    rng = stream(1, "test")
+    rng = random_stream(1, "test")
     colour = pink_band(20, 18_000)
     sound = np.concatenate([colour.next(noise(rng, 1.0)) for _ in range(8)], axis=1)[0]
     power = np.abs(np.fft.rfft(sound)) ** 2
@@ -166,19 +174,21 @@ def test_pink_noise_falls_three_decibels_an_octave() -> None:
 
 @pytest.mark.parametrize(("width", "correlation"), [(0.0, 1.0), (1.0, 0.0)])
 def test_width_sets_how_alike_the_channels_are(width: float, correlation: float) -> None:
-    sound = noise(stream(1, "test"), width)
+    sound = noise(random_stream(1, "test"), width)
     assert np.corrcoef(sound)[0, 1] == pytest.approx(correlation, abs=0.02)
 
 
 def test_streams_of_layers_and_seeds_differ_and_repeat() -> None:
-    draws = {(s, n, i): float(stream(s, n, i).random()) for s in (0, 1, -1) for n in ("a", "b") for i in (0, 1)}
+    draws = {
+        (s, n, i): float(random_stream(s, n, i).random()) for s in (0, 1, -1) for n in ("a", "b") for i in (0, 1)
+    }
     assert len(set(draws.values())) == len(draws)
-    assert stream(1, "a").random() == draws[1, "a", 0]
+    assert random_stream(1, "a").random() == draws[1, "a", 0]
 
 
 @pytest.mark.parametrize("period", [0.3, 0.9, 2.5])
 def test_a_drift_is_smooth_within_zero_and_one_and_across_blocks(period: float) -> None:
-    drift = Drift(stream(1, "test"), period)
+    drift = Drift(random_stream(1, "test"), period)
     curve = np.concatenate([drift.next() for _ in range(5)])
     assert curve.min() >= 0.0
     assert curve.max() <= 1.0
@@ -187,7 +197,7 @@ def test_a_drift_is_smooth_within_zero_and_one_and_across_blocks(period: float) 
 
 
 def test_events_that_overlap_add_up_and_come_back_in_later_blocks() -> None:
-    overlap = Overlap()
+    overlap = OverlapAdd()
     overlap.add(BLOCK - 10, np.ones((2, 2 * BLOCK)))
     overlap.add(BLOCK - 5, np.ones((2, 5)))
     blocks = [overlap.take() for _ in range(4)]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from deepsound.generation.foley.motion_curves import HUES, Curves, MotionObserver
+from deepsound.generation.foley.motion_curves import HUES, MotionCurves, MotionObserver
 from deepsound.generation.foley.visual_onsets import Onset, find_cuts, find_onsets
 from tests.made_clips import bouncing_ball
 
@@ -19,15 +19,15 @@ IMPACTS = (0.55, 1.3, 1.95, 2.5, 2.9, 3.25)
 Frame = NDArray[np.uint8]
 
 
-def observe(frames: Sequence[Frame], times: Sequence[float], block: int = 32) -> Curves:
+def observe(frames: Sequence[Frame], times: Sequence[float], block: int = 32) -> MotionCurves:
     observer = MotionObserver()
     for start in range(0, len(frames), block):
         part = slice(start, start + block)
         observer.see(np.stack(frames[part]), np.array(times[part]))
-    return Curves.of(observer.finish())
+    return MotionCurves.from_observation(observer.finish())
 
 
-def filmed(scene: Callable[[float], Frame], seconds: float, rate: float = 25.0) -> Curves:
+def filmed(scene: Callable[[float], Frame], seconds: float, rate: float = 25.0) -> MotionCurves:
     times = [float(time) for time in np.arange(0.0, seconds, 1 / rate)]
     return observe([scene(time) for time in times], times)
 
@@ -125,9 +125,9 @@ def test_onsets_follow_presentation_times_at_a_variable_rate() -> None:
 def test_long_footage_is_taken_in_stretches_without_losing_or_doubling_an_onset() -> None:
     once = filmed(bouncing_ball(IMPACTS, SIZE), 4.0)
     repeats = 90  # six minutes: more than one stretch, and its edge falls within a repeat
-    joined = {name: np.concatenate([getattr(once, name)] * repeats) for name in Curves.__dataclass_fields__}
+    joined = {name: np.concatenate([getattr(once, name)] * repeats) for name in MotionCurves.__dataclass_fields__}
     joined["time"] = np.arange(len(joined["time"])) / 25.0
-    found = np.array(times_of(find_onsets(Curves.of(joined))))
+    found = np.array(times_of(find_onsets(MotionCurves.from_observation(joined))))
     expected = (np.array(times_of(find_onsets(once)))[None] + 4.0 * np.arange(repeats)[:, None]).ravel()
     assert np.all(np.min(np.abs(found[None] - expected[:, None]), axis=1) < 0.05)
     assert np.all(np.diff(found) >= 0.12 - 1e-9)
@@ -141,7 +141,7 @@ def test_one_frame_has_curves_and_nothing_happens_in_it() -> None:
 
 
 def test_no_frame_at_all_still_has_curves() -> None:
-    curves = Curves.of(MotionObserver().finish())
+    curves = MotionCurves.from_observation(MotionObserver().finish())
     assert curves.hues.shape == (0, 2, len(HUES))
     assert find_onsets(curves) == ()
 
@@ -151,7 +151,7 @@ def test_tiny_and_odd_pictures_are_seen(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8) for _ in range(6)]
     curves = observe(frames, [k / 25 for k in range(6)])
-    for name in Curves.__dataclass_fields__:
+    for name in MotionCurves.__dataclass_fields__:
         assert np.all(np.isfinite(getattr(curves, name)))
 
 
@@ -162,7 +162,7 @@ def test_what_is_seen_does_not_depend_on_the_blocks_it_came_in(block: int) -> No
     times = [k / 25 for k in range(25)]
     frames = [ball(time) for time in times]
     whole, parts = observe(frames, times, 25), observe(frames, times, block)
-    for name in Curves.__dataclass_fields__:
+    for name in MotionCurves.__dataclass_fields__:
         np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
 
 

@@ -104,7 +104,7 @@ def test_the_policy_comes_from_the_settings_and_the_embedded_backends_pass(
 BORROWED = """
 import numpy as np
 
-from deepsound.generation.protocol import Generated
+from deepsound.generation.protocol import GenerationResult
 from deepsound.models.identity import ModelIdentity
 from deepsound.media.audio import write_float_wav
 
@@ -119,7 +119,7 @@ class Borrowed:
     def generate(self, request, target):
         samples = round(request.footage.info.duration * 16_000)
         write_float_wav(target, 16_000, 1, [np.full((samples, 1), 0.1, np.float32)])
-        return Generated(16_000, 1, samples, {})
+        return GenerationResult(16_000, 1, samples, {})
 """
 
 

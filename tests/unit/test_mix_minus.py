@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from deepsound.detection import find_speech
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.separation.mix_minus import MixMinus
-from deepsound.separation.protocol import Separated
+from deepsound.separation.protocol import SeparationResult
 from deepsound.spans import Span
 from tests import voice_samples
 
@@ -35,7 +35,7 @@ def written(folder: Path, sound: NDArray[np.floating], rate: int = RATE) -> Path
 
 def separated(
     mix: Path, spans: list[Span] | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.float32], Separated]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32], SeparationResult]:
     """The voice and the background as read back, (n, channels), and what the separator said."""
     voice, background = mix.with_name("voice.wav"), mix.with_name("background.wav")
     said = MixMinus().separate(mix, voice, background, spans)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.separation.mix_minus.deep_filter import without_speech
-from deepsound.separation.mix_minus.overlap_add import cut, in_windows
+from deepsound.separation.mix_minus.deep_filter import remove_speech
+from deepsound.separation.mix_minus.overlap_add import process_in_windows, trim
 from deepsound.separation.mix_minus.spleeter import voice_in_music
 from deepsound.separation.mix_minus.spleeter_unet import Spleeter
 from tests import voice_samples
@@ -35,14 +35,16 @@ def joined(blocks) -> np.ndarray:
 @given(sizes=lengths, start=st.integers(0, 200), samples=st.integers(0, 200))
 def test_a_stretch_of_a_stream_is_that_slice_of_it(sizes, start, samples):
     blocks = stream(sizes)
-    assert np.array_equal(joined(cut(blocks, start, samples)), joined(blocks)[start : start + samples])
+    assert np.array_equal(joined(trim(blocks, start, samples)), joined(blocks)[start : start + samples])
 
 
 @given(sizes=lengths, hop=st.integers(1, 50), overlap=st.integers(0, 50), fade=st.integers(0, 50))
 def test_windows_that_are_left_alone_add_up_to_the_stream(sizes, hop, overlap, fade):
     context = min(overlap, hop)
     blocks = stream(sizes)
-    done = joined(in_windows(blocks, lambda window: window, hop=hop, context=context, fade=min(fade, context)))
+    done = joined(
+        process_in_windows(blocks, lambda window: window, hop=hop, context=context, fade=min(fade, context))
+    )
     np.testing.assert_allclose(done, joined(blocks), rtol=1e-6)
 
 
@@ -54,7 +56,9 @@ def test_a_window_sees_its_neighbours_and_no_seam_is_heard():
         seen.append(len(window))
         return window * len(seen)
 
-    done = np.concatenate(list(in_windows([sound], louder_each_time, hop=400, context=100, fade=100)))[:, 0]
+    done = np.concatenate(list(process_in_windows([sound], louder_each_time, hop=400, context=100, fade=100)))[
+        :, 0
+    ]
     assert seen == [500, 600, 300]
     assert set(done[:400]) == {1.0}
     assert set(done[500:800]) == {2.0}
@@ -65,9 +69,9 @@ def test_what_deepfilternet_leaves_does_not_depend_on_how_the_sound_arrives():
     sizes = [1, 479, 480, 481, 20_000, RATE - 21_441]
     sound = voice_samples.place(voice_samples.speak("The ice breaks."), 0.1, 1.0)[:, None]
     pairs = np.concatenate((sound, sound), axis=1)
-    whole = np.concatenate(list(without_speech([pairs], RATE, 1)))
+    whole = np.concatenate(list(remove_speech([pairs], RATE, 1)))
     arriving = np.split(pairs, np.cumsum(sizes)[:-1])
-    assert np.array_equal(np.concatenate(list(without_speech(arriving, RATE, 1))), whole)
+    assert np.array_equal(np.concatenate(list(remove_speech(arriving, RATE, 1))), whole)
     assert np.array_equal(whole[:, :1], sound)
 
 
@@ -88,14 +92,14 @@ def peak_memory(blocks: Iterator[np.ndarray]) -> int:
 def test_deepfilternet_holds_seconds_of_a_sound_however_long_it_is():
     def heard_twice(seconds: int) -> Iterator[np.ndarray]:
         samples = seconds * RATE
-        return without_speech(without_speech(seconds_of_rain(seconds), samples, 1), samples, 1)
+        return remove_speech(remove_speech(seconds_of_rain(seconds), samples, 1), samples, 1)
 
     assert peak_memory(heard_twice(6)) < 1.1 * peak_memory(heard_twice(3))
 
 
 def test_windows_hold_a_window_of_a_sound_however_long_it_is():
     def windowed(seconds: int) -> Iterator[np.ndarray]:
-        return in_windows(seconds_of_rain(seconds), np.copy, hop=4 * RATE, context=RATE, fade=RATE)
+        return process_in_windows(seconds_of_rain(seconds), np.copy, hop=4 * RATE, context=RATE, fade=RATE)
 
     assert peak_memory(windowed(600)) < 1.1 * peak_memory(windowed(60))
 
@@ -103,7 +107,7 @@ def test_windows_hold_a_window_of_a_sound_however_long_it_is():
 def test_deepfilternets_lateness_is_taken_out():
     speech = voice_samples.place(voice_samples.speak("The ice breaks."), 0.1, 1.0)[:, None]
     pairs = np.concatenate((speech, speech), axis=1)
-    mix, left = np.concatenate(list(without_speech([pairs], len(speech), 1))).T
+    mix, left = np.concatenate(list(remove_speech([pairs], len(speech), 1))).T
     taken = mix - left
     shifts = range(-5, 6)
     likeness = [float(np.dot(np.roll(taken, shift), speech[:, 0])) for shift in shifts]

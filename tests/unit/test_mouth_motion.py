@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepsound.detection.centerface import Face, find_faces
-from deepsound.detection.mouth_motion import grey_picture, is_watchable, mouth_motion
+from deepsound.detection.mouth_motion import is_large_enough, mouth_motion, to_grey
 from tests.voiced_clips import shipped_clip
 
 
@@ -24,7 +24,7 @@ def man() -> tuple[np.ndarray, Face]:
 def moved(after: np.ndarray) -> float:
     """How far the mouth's change exceeds the face's, from the picture of the man to another."""
     picture, face = man()
-    mouth, around = mouth_motion(grey_picture(picture), grey_picture(after), face)
+    mouth, around = mouth_motion(to_grey(picture), to_grey(after), face)
     return mouth - around
 
 
@@ -49,8 +49,8 @@ def test_an_opening_mouth_moves_more_than_its_face():
 @pytest.mark.parametrize("pixels", [1, 3, 6])
 def test_a_moving_camera_moves_no_mouth(pixels):
     picture, face = man()
-    there = grey_picture(np.roll(picture, pixels, axis=1))
-    mouth, around = mouth_motion(grey_picture(picture), there, face)
+    there = to_grey(np.roll(picture, pixels, axis=1))
+    mouth, around = mouth_motion(to_grey(picture), there, face)
     assert mouth < 0.05
     assert around < 0.05
 
@@ -63,11 +63,11 @@ def test_light_and_grain_move_no_mouth():
 
 def test_nothing_moves_in_a_still():
     picture, face = man()
-    assert mouth_motion(grey_picture(picture), grey_picture(picture), face) == (0.0, 0.0)
+    assert mouth_motion(to_grey(picture), to_grey(picture), face) == (0.0, 0.0)
 
 
 def test_a_small_face_far_away_is_not_watched():
     _, face = man()
-    assert is_watchable(face, 352, 288)
+    assert is_large_enough(face, 352, 288)
     tiny = Face(face.box * np.float32(0.1), face.landmarks)
-    assert not is_watchable(tiny, 352, 288)
+    assert not is_large_enough(tiny, 352, 288)

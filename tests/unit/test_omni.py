@@ -22,10 +22,10 @@ from deepsound.media.decode import decode_video
 from deepsound.media.observers import Footage
 from deepsound.reasoning import protocol
 from deepsound.reasoning.omni import Omni
-from deepsound.reasoning.omni.frame_layouts import PairedFrames, TimedFrames
-from deepsound.reasoning.omni.input_processing import Conversation, ShownVideo, read_conversation
+from deepsound.reasoning.omni.input_processing import InputProcessor, ShownVideo, load_input_processor
 from deepsound.reasoning.omni.model_families import read_family
 from deepsound.reasoning.omni.release import Release
+from deepsound.reasoning.omni.video_processors import Gemma4VideoProcessor, QwenVideoProcessor
 from deepsound.reasoning.still_frames import STILLS, StillsObserver, pictures
 from tests.made_clips import write_clip
 from tests.omni_releases import FAMILIES, QWEN
@@ -74,9 +74,9 @@ def reasoner(folder: Path) -> Omni:
     return Omni(f"{folder}#float32", device="cpu")
 
 
-def conversation_of(folder: Path) -> Conversation:
+def input_processor_of(folder: Path) -> InputProcessor:
     release = Release("", folder)
-    return read_conversation(release, read_family(release)[0])
+    return load_input_processor(release, read_family(release)[0])
 
 
 def upside_down(footage: Footage) -> Footage:
@@ -170,13 +170,13 @@ def test_only_the_part_that_reasons_is_loaded(releases: Callable[[str], Path]) -
 
 
 def test_long_sound_is_heard_in_windows_after_the_video(releases: Callable[[str], Path]) -> None:
-    conversation = conversation_of(releases("gemma4"))
-    prompt = conversation.prompt("Is it?", sounds=2, video=True)
+    processor = input_processor_of(releases("gemma4"))
+    prompt = processor.prompt("Is it?", sounds=2, video=True)
     assert prompt == "<bos><|turn>user\n<|video|><|audio|><|audio|>Is it?<turn|>\n<|turn>model\n"
     halves = [np.full(RATE // 2, 0.1, np.float32), np.full(RATE, 0.1, np.float32)]
     shown = ShownVideo(np.zeros((2, 90, 160, 3), np.uint8), np.array([1.25, 62.5]))
-    ids = conversation.tensors(prompt, shown, halves)["input_ids"][0]
-    read = conversation.tokenizer.decode(ids)
+    ids = processor.tensors(prompt, shown, halves)["input_ids"][0]
+    read = processor.tokenizer.decode(ids)
     assert read.count("<bos>") == 1
     assert "00:01 <|image>" in read
     assert "01:02 <|image>" in read
@@ -184,10 +184,10 @@ def test_long_sound_is_heard_in_windows_after_the_video(releases: Callable[[str]
 
 
 def test_qwen_s_clock_runs_as_fast_as_the_frames(releases: Callable[[str], Path]) -> None:
-    conversation = conversation_of(releases("qwen3_omni_moe"))
+    processor = input_processor_of(releases("qwen3_omni_moe"))
     shown = ShownVideo(np.zeros((4, 90, 160, 3), np.uint8), np.array([0.25, 0.75, 1.25, 1.75]))
-    prompt = conversation.prompt("Is it?", sounds=1, video=True)
-    tensors = conversation.tensors(prompt, shown, [np.zeros(RATE, np.float32)])
+    prompt = processor.prompt("Is it?", sounds=1, video=True)
+    tensors = processor.tensors(prompt, shown, [np.zeros(RATE, np.float32)])
     assert tensors["video_second_per_grid"].tolist() == [1.0], "two frames a grid, half a second apart"
     assert tensors["video_grid_thw"][0, 0] == 2
     assert tensors["feature_attention_mask"].sum() == 100
@@ -197,7 +197,7 @@ def test_frames_are_paired_as_qwen_s_video_processor_does() -> None:
     """The layout of Qwen2VLVideoProcessor, which needs torchvision, computed here for frames of a fitting size."""
     frames = np.random.default_rng(0).integers(0, 256, (3, 56, 84, 3), np.uint8)
     pictures = Qwen2VLImageProcessorPil()
-    made = PairedFrames(pictures, {})([frames])
+    made = QwenVideoProcessor(pictures, {})([frames])
     paired = np.concatenate([frames, frames[-1:]]).transpose(0, 3, 1, 2) / 255.0
     scale = [np.reshape(value, (3, 1, 1)) for value in (pictures.image_mean, pictures.image_std)]
     split = ((paired - scale[0]) / scale[1]).reshape(2, 2, 3, 2, 2, 14, 3, 2, 14)
@@ -210,7 +210,7 @@ def test_gemma_s_frames_are_pictures_of_as_many_tokens_as_the_release_says() -> 
     frames = np.random.default_rng(0).integers(0, 256, (3, 96, 144, 3), np.uint8)
     clock = VideoMetadata(total_num_frames=3, fps=1.0, frames_indices=[0, 1, 2])
     few, more = (
-        TimedFrames(Gemma4ImageProcessorPil(), settings)([frames], video_metadata=[clock])
+        Gemma4VideoProcessor(Gemma4ImageProcessorPil(), settings)([frames], video_metadata=[clock])
         for settings in ({}, {"max_soft_tokens": 280})
     )
     assert few["pixel_values_videos"].shape == (3, 70 * 9, 768)

@@ -17,12 +17,12 @@ from deepsound.media.audio import write_float_wav
 from deepsound.media.decode import decode_video
 from deepsound.media.observers import Footage
 from deepsound.reasoning.local import greedy_decoder
-from deepsound.reasoning.local.answer_tokens import AnswerVocabulary, read_letters
+from deepsound.reasoning.local.answer_tokens import AnswerVocabulary, find_answer_tokens
 from deepsound.reasoning.local.quantisation import Precision
 from deepsound.reasoning.omni import Omni
 from deepsound.reasoning.omni.chat_session import OmniChatSession, OmniQuestion
-from deepsound.reasoning.omni.input_processing import Conversation, ShownVideo, read_conversation
-from deepsound.reasoning.omni.model_families import Family, read_family, refuse_fewer_bits
+from deepsound.reasoning.omni.input_processing import InputProcessor, ShownVideo, load_input_processor
+from deepsound.reasoning.omni.model_families import ModelFamily, check_quantisable, read_family
 from deepsound.reasoning.omni.network import end_tokens, load_network
 from deepsound.reasoning.omni.release import Release
 from deepsound.reasoning.protocol import Reply
@@ -54,15 +54,15 @@ class Talker:
 
     def __init__(self, folder: Path, kind: str) -> None:
         self.release = Release(kind, FAMILIES[kind](folder, **DEEP[kind]))
-        self.family: Family
+        self.family: ModelFamily
         self.family, config = read_family(self.release)
-        self.conversation: Conversation = read_conversation(self.release, self.family)
+        self.processor: InputProcessor = load_input_processor(self.release, self.family)
         self.network: PreTrainedModel = load_network(
-            self.release, self.family, config, dtype=torch.float32, device=CPU, precision=Precision.LOADED
+            self.release, self.family, config, dtype=torch.float32, device=CPU, precision=Precision.AS_LOADED
         )
-        tokenizer = self.conversation.tokenizer
+        tokenizer = self.processor.tokenizer
         self.words = AnswerVocabulary(
-            tokenizer, end_tokens(self.network, tokenizer), read_letters(tokenizer, folder)
+            tokenizer, end_tokens(self.network, tokenizer), find_answer_tokens(tokenizer, folder)
         )
 
     def shuffled(self) -> "Talker":
@@ -73,18 +73,18 @@ class Talker:
         return self
 
     def fresh(self) -> OmniChatSession:
-        return OmniChatSession(self.network, self.family, self.conversation, self.words)
+        return OmniChatSession(self.network, self.family, self.processor, self.words)
 
     def generated(self, question: OmniQuestion) -> str:
         """What transformers' own loop says to the whole prompt, read from its beginning."""
-        tensors = self.conversation.tensors(question.prompt, question.shown, question.sounds)
+        tensors = self.processor.tensors(question.prompt, question.shown, question.sounds)
         said = cast(Any, self.network).generate(
             **tensors, do_sample=False, repetition_penalty=1.0, pad_token_id=0, max_new_tokens=SOME
         )
         return self.words.text(said[0, tensors["input_ids"].shape[1] :].tolist())
 
     def question(self, video: int | None, *sounds: int) -> OmniQuestion:
-        prompt = self.conversation.prompt("Is it?", sounds=len(sounds), video=video is not None)
+        prompt = self.processor.prompt("Is it?", sounds=len(sounds), video=video is not None)
         return OmniQuestion(prompt, None if video is None else frames(video), [noise(number) for number in sounds])
 
     def sound_first(self, video: int, sound: int) -> OmniQuestion:
@@ -93,9 +93,7 @@ class Talker:
             "role": "user",
             "content": [{"type": "audio"}, {"type": "video"}, {"type": "text", "text": "Is it?"}],
         }
-        prompt = self.conversation.processor.apply_chat_template(
-            [turn], tokenize=False, add_generation_prompt=True
-        )
+        prompt = self.processor.processor.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
         return OmniQuestion(prompt, frames(video), [noise(sound)])
 
     @contextmanager
@@ -125,7 +123,7 @@ def talker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def briefly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(greedy_decoder, "MOST_TOKENS", SOME)
+    monkeypatch.setattr(greedy_decoder, "MAX_NEW_TOKENS", SOME)
     return
 
 
@@ -203,12 +201,12 @@ def test_fewer_bits_that_are_not_to_be_had_are_refused_in_one_line(
 
 def test_experts_are_not_held_in_fewer_bits(talker: Talker) -> None:
     config = talker.network.config
-    refuse_fewer_bits(talker.release, config, Precision.LOADED)
+    check_quantisable(talker.release, config, Precision.AS_LOADED)
     if talker.release.name != "qwen3_omni_moe":
-        refuse_fewer_bits(talker.release, config, Precision.BITS_4)
+        check_quantisable(talker.release, config, Precision.BITS_4)
         return
     with pytest.raises(DeepSoundError, match="experts can't be held in 4 bits") as caught:
-        refuse_fewer_bits(talker.release, config, Precision.BITS_4)
+        check_quantisable(talker.release, config, Precision.BITS_4)
     assert caught.value.code is ErrorCode.BAD_SETTINGS
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepsound.separation.removal_gain import FADE_SECONDS, gain, touched_spans
+from deepsound.separation.removal_gain import FADE_SECONDS, removal_gain, touched_spans
 from deepsound.spans import Span
 
 RATE = 1000
@@ -21,7 +21,7 @@ def test_none_is_everything_and_spans_are_cut_to_the_sound() -> None:
 
 
 def test_a_span_fades_in_and_out_inside_itself() -> None:
-    curve = gain([Span(1.0, 2.0)], 4.0, RATE, 0, 4000)
+    curve = removal_gain([Span(1.0, 2.0)], 4.0, RATE, 0, 4000)
     assert not curve[:1001].any()
     assert not curve[2000:].any()
     assert (curve[1000 + FADE : 2000 - FADE + 1] == 1).all()
@@ -29,14 +29,14 @@ def test_a_span_fades_in_and_out_inside_itself() -> None:
 
 
 def test_there_is_no_fade_at_the_ends_of_the_sound() -> None:
-    assert (gain([Span(0.0, 4.0)], 4.0, RATE, 0, 4000) == 1).all()
+    assert (removal_gain([Span(0.0, 4.0)], 4.0, RATE, 0, 4000) == 1).all()
 
 
 @given(spans=some_spans, cut=st.integers(0, 4000))
 def test_the_gain_has_no_jump_whatever_blocks_it_is_asked_in(spans: list[Span], cut: int) -> None:
     touched = touched_spans(spans, 4.0)
-    whole = gain(touched, 4.0, RATE, 0, 4000)
-    blocks = [gain(touched, 4.0, RATE, 0, cut), gain(touched, 4.0, RATE, cut, 4000)]
+    whole = removal_gain(touched, 4.0, RATE, 0, 4000)
+    blocks = [removal_gain(touched, 4.0, RATE, 0, cut), removal_gain(touched, 4.0, RATE, cut, 4000)]
     np.testing.assert_array_equal(np.concatenate(blocks), whole)
     assert np.abs(np.diff(whole)).max() <= 1 / FADE + 1e-6
     inside = np.zeros(4000, bool)

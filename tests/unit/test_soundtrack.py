@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from deepsound.backends import load_generator
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.generation.protocol import Generated, GenerationRequest
+from deepsound.generation.protocol import GenerationRequest, GenerationResult
 from deepsound.generation.soundtrack import Soundtrack
 from deepsound.media.decode import decode_video
 from tests.made_clips import clicks, tone, write_clip
 from tests.voiced_clips import silent_clip
 
 
-def own_sound(clip: Path, prompt: str = "", seed: int = 1) -> tuple[Generated, NDArray[np.float64]]:
+def own_sound(clip: Path, prompt: str = "", seed: int = 1) -> tuple[GenerationResult, NDArray[np.float64]]:
     target = clip.with_suffix(".wav")
     footage = decode_video(clip, Soundtrack().observers())
     made = Soundtrack().generate(GenerationRequest(clip, footage, prompt, "", seed), target)

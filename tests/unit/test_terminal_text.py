@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepsound.errors import SourceCorruptError
-from deepsound.terminal_text import as_text, speakable
+from deepsound.terminal_text import json_safe, terminal_safe
 
 ANYTHING = st.text(st.characters(categories=None, exclude_categories=()))
 """Lone surrogates too: names that are no text hold them."""
@@ -35,8 +35,8 @@ def test_an_error_is_one_plain_line_and_its_parts_are_as_they_were(what: str, wh
 
 @given(ANYTHING)
 def test_a_name_is_spoken_in_one_plain_line(name: str):
-    assert is_one_plain_line(speakable(name))
-    assert speakable(speakable(name)) == speakable(name)
+    assert is_one_plain_line(terminal_safe(name))
+    assert terminal_safe(terminal_safe(name)) == terminal_safe(name)
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,11 @@ def test_a_name_is_spoken_in_one_plain_line(name: str):
     ],
 )
 def test_what_a_terminal_does_not_show_is_spelled(name: str, spoken: str):
-    assert speakable(name) == spoken
+    assert terminal_safe(name) == spoken
 
 
 @given(ANYTHING)
 def test_programs_get_a_name_exactly_but_for_what_is_no_text(name: str):
-    assert json.loads(json.dumps(as_text(name), ensure_ascii=False).encode()) == as_text(name)
+    assert json.loads(json.dumps(json_safe(name), ensure_ascii=False).encode()) == json_safe(name)
     if not any(unicodedata.category(letter) == "Cs" for letter in name):
-        assert as_text(name) == name
+        assert json_safe(name) == name

@@ -15,8 +15,8 @@ from deepsound.cot import ReplyForm
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.decode import decode_video
 from deepsound.media.observers import Footage
-from deepsound.reasoning.local.greedy_decoder import Ended, GreedyWriter
-from deepsound.reasoning.videollama2.audio_input import heard, window_starts
+from deepsound.reasoning.local.greedy_decoder import GreedyDecoder, StopReason
+from deepsound.reasoning.videollama2.audio_input import read_fbank, window_starts
 from deepsound.reasoning.videollama2.beats import relative_buckets
 from deepsound.reasoning.videollama2.checkpoint import load_network
 from deepsound.reasoning.videollama2.configuration import read_config
@@ -117,7 +117,7 @@ def test_ten_seconds_are_heard_a_second_apart_and_short_clips_whole() -> None:
 def test_windows_of_two_seconds_follow_one_another_and_silence_fills_up(
     tmp_path: Path, rate: int, channels: int
 ) -> None:
-    energies = heard(tone(tmp_path / "a.wav", 10.0, rate, channels)).float()
+    energies = read_fbank(tone(tmp_path / "a.wav", 10.0, rate, channels)).float()
     assert energies.shape == (2998, 128)
     # The second window begins a second into the sound, so its first second is the first window's last.
     again, first = energies[210:290], energies[110:190]
@@ -129,7 +129,7 @@ def test_windows_of_two_seconds_follow_one_another_and_silence_fills_up(
 
 
 def test_a_clip_shorter_than_a_window_is_heard_eight_times(tmp_path: Path) -> None:
-    energies = heard(tone(tmp_path / "a.wav", 0.5, 16_000)).float()
+    energies = read_fbank(tone(tmp_path / "a.wav", 0.5, 16_000)).float()
     loud = (energies.max(dim=1).values > 5).nonzero()[:, 0]
     assert 395 <= int(loud.max()) <= 400
 
@@ -210,7 +210,7 @@ def test_the_prompt_is_the_chat_template_s_with_one_place_for_media(release: Pat
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<video>\n"
     )
     assert prompt.endswith("Is it?<|im_end|>\n<|im_start|>assistant\n")
-    before, after = vocabulary.around(prompt, Media.VIDEO)
+    before, after = vocabulary.split_at_media(prompt, Media.VIDEO)
     assert vocabulary.tokenizer.decode([*before, *after]) == prompt.replace("<video>", "")
     assert "<audio>\nIs it?" in vocabulary.prompt("Is it?", Media.AUDIO)
 
@@ -261,11 +261,11 @@ def test_a_reply_that_never_concludes_is_undecided(tmp_path: Path) -> None:
 
 
 def test_a_reply_without_end_is_ended_by_its_budget(release: Path) -> None:
-    writer = GreedyWriter(read_vocabulary(release), 1.05, ReplyForm.STAGES_TO_LETTER)
+    writer = GreedyDecoder(read_vocabulary(release), 1.05, ReplyForm.STAGES_TO_LETTER)
     logits = torch.eye(CONFIG.language.vocab_size)[65]
     while writer(logits) is not None:
         pass
-    assert (writer.ended, len(writer.said), writer.probability) == (Ended.BUDGET, 2048, None)
+    assert (writer.stop_reason, len(writer.tokens), writer.probability) == (StopReason.BUDGET, 2048, None)
     assert writer(logits) is None
 
 

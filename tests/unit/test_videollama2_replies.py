@@ -20,14 +20,14 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.decode import decode_video
 from deepsound.media.observers import Footage
 from deepsound.reasoning.local import greedy_decoder
-from deepsound.reasoning.local.prefix_cache import ReadBefore
+from deepsound.reasoning.local.prefix_cache import PrefixCache
 from deepsound.reasoning.local.quantisation import Precision, quantise
-from deepsound.reasoning.local.token_generation import Prompt, Read, penalised, write
+from deepsound.reasoning.local.token_generation import KeyValues, Prompt, apply_repetition_penalty, generate
 from deepsound.reasoning.protocol import Reply
 from deepsound.reasoning.videollama2.chat_session import SiglipFrames, VideoLlama2ChatSession, VideoLlama2Question
 from deepsound.reasoning.videollama2.checkpoint import load_network
 from deepsound.reasoning.videollama2.network import VideoLlama2
-from deepsound.reasoning.videollama2.qwen2_decoding import passes, read
+from deepsound.reasoning.videollama2.qwen2_decoding import forward_pass, prefill_embeddings
 from deepsound.reasoning.videollama2.reasoner import VideoLlama2Cot
 from deepsound.reasoning.videollama2.vocabulary import Media, read_vocabulary
 from tests.concurrent_asks import ask_together, check_same_in_company
@@ -39,7 +39,7 @@ from tests.videollama2_release import CONFIG, write_release
 HIDDEN = TINY.language.hidden_size
 
 
-class Greedy:
+class TokenRecorder:
     """Writes `count` tokens and keeps the logits they were chosen from."""
 
     def __init__(self, count: int) -> None:
@@ -49,7 +49,7 @@ class Greedy:
 
     def __call__(self, logits: Tensor) -> int | None:
         self.logits.append(logits)
-        self.said.append(int(penalised(logits, self.said, 1.05).argmax()))
+        self.said.append(int(apply_repetition_penalty(logits, self.said, 1.05).argmax()))
         return self.said[-1] if len(self.said) < self._count else None
 
 
@@ -64,12 +64,12 @@ def language():
 
 def prompt(language, name: str, before: int, after: int) -> Prompt:
     vectors = rand(f"prompt/{name}", (before + after, HIDDEN))
-    return Prompt(read(language, vectors[:before]), vectors[before:])
+    return Prompt(prefill_embeddings(language, vectors[:before]), vectors[before:])
 
 
-def written(language, prompts: Sequence[Prompt], counts: Sequence[int]) -> list[Greedy]:
-    writers = [Greedy(count) for count in counts]
-    write(passes(language), prompts, writers)
+def written(language, prompts: Sequence[Prompt], counts: Sequence[int]) -> list[TokenRecorder]:
+    writers = [TokenRecorder(count) for count in counts]
+    generate(forward_pass(language), prompts, writers)
     return writers
 
 
@@ -81,7 +81,8 @@ sizes = st.tuples(st.integers(1, 30), st.integers(1, 12), st.integers(1, 9))
 def test_a_reply_is_the_same_in_whatever_company(language, rows: list[tuple[int, int, int]]):
     # Positions may leap at the end of a prompt, as those of some models do after a video.
     prompts = [
-        replace(prompt(language, str(number), *row[:2]), ahead=7 * number) for number, row in enumerate(rows)
+        replace(prompt(language, str(number), *row[:2]), position_offset=7 * number)
+        for number, row in enumerate(rows)
     ]
     together = written(language, prompts, [row[2] for row in rows])
     for one, row, beside in zip(prompts, rows, together, strict=True):
@@ -97,11 +98,11 @@ def test_different_prompts_get_different_replies(language):
 
 def test_what_was_read_once_serves_again_and_is_the_same_as_read_anew(language):
     vectors = rand("prompt/video", (25, HIDDEN))
-    kept = read(language, vectors[:20])
+    kept = prefill_embeddings(language, vectors[:20])
     before = [tensor.clone() for pair in kept.layers for tensor in pair]
     first = written(language, [Prompt(kept, vectors[20:])], [12])[0]
     again = written(language, [Prompt(kept, vectors[20:])], [12])[0]
-    anew = written(language, [Prompt(read(language, vectors[:20]), vectors[20:])], [12])[0]
+    anew = written(language, [Prompt(prefill_embeddings(language, vectors[:20]), vectors[20:])], [12])[0]
     assert first.said == again.said == anew.said
     assert all(map(torch.equal, first.logits, again.logits))
     assert all(map(torch.equal, first.logits, anew.logits))
@@ -111,17 +112,20 @@ def test_what_was_read_once_serves_again_and_is_the_same_as_read_anew(language):
 def test_it_matters_where_the_rest_begins_in_the_prompt_s_order_alone(language):
     vectors = rand("prompt/video", (25, HIDDEN))
     whole = [
-        written(language, [Prompt(read(language, vectors[:cut]), vectors[cut:])], [8])[0] for cut in (1, 13, 24)
+        written(language, [Prompt(prefill_embeddings(language, vectors[:cut]), vectors[cut:])], [8])[0]
+        for cut in (1, 13, 24)
     ]
     assert whole[0].said == whole[1].said == whole[2].said
 
 
-def small(kilobytes: int) -> Read:
-    return Read(((torch.zeros(1, kilobytes * 64, 1), torch.zeros(1, kilobytes * 64, 1, dtype=torch.float64)),))
+def small(kilobytes: int) -> KeyValues:
+    return KeyValues(
+        ((torch.zeros(1, kilobytes * 64, 1), torch.zeros(1, kilobytes * 64, 1, dtype=torch.float64)),)
+    )
 
 
 def test_no_more_is_kept_than_there_is_room_for_and_the_latest_used_stays():
-    kept = ReadBefore(most_bytes=3 * small(1).size)
+    kept = PrefixCache(most_bytes=3 * small(1).size)
     made: list[str] = []
 
     def ask(key: str, kilobytes: int = 1) -> None:
@@ -176,7 +180,7 @@ ASKED = [(1, None), (1, 1), (1, 2), (2, 2), (2, None), (None, 1)]
 def test_replies_depend_on_what_is_seen_and_heard_and_not_on_what_was_asked_before_or_beside(
     talker: Callable[[], VideoLlama2ChatSession], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(greedy_decoder, "MOST_TOKENS", 24)  # What random weights have to say has no end.
+    monkeypatch.setattr(greedy_decoder, "MAX_NEW_TOKENS", 24)  # What random weights have to say has no end.
     questions = [question(video, sound) for video, sound in ASKED]
     alone = [talker().answer([one])[0] for one in questions]
     assert len({one.raw for one in alone}) == len(ASKED), "or nothing is shown here"

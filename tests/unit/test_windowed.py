@@ -18,7 +18,7 @@ from deepsound.media.observation_files import load_observations, save_observatio
 from deepsound.media.observers import Footage
 from deepsound.reasoning.ensemble import judgement_of
 from deepsound.reasoning.still_frames import STILLS, StillsObserver, jpegs
-from deepsound.reasoning.windowed import WindowObserver, window_spans, windowed
+from deepsound.reasoning.windowed import WindowObserver, window_spans, with_windows
 from deepsound.spans import Span
 from tests.dummy_reasoner import WATCHING
 from tests.made_clips import bouncing_ball, write_clip
@@ -66,7 +66,7 @@ def meter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def seen_by(reasoner_name: str, clip: Path) -> Footage:
-    return decode_video(clip, windowed(load_reasoner(reasoner_name)).observers())
+    return decode_video(clip, with_windows(load_reasoner(reasoner_name)).observers())
 
 
 @given(st.floats(0.01, 10_000.0))
@@ -127,7 +127,7 @@ def test_windows_with_voice_over_become_the_spans_to_touch(meter: str, clip: Pat
     footage = seen_by(meter, clip)
     save_observations(footage.observations, tmp_path / "observations")
     assert set(load_observations(tmp_path / "observations")) == {STILLS, f"windows of {STILLS}"}
-    said = windowed(load_reasoner(meter)).judge(footage, sound)
+    said = with_windows(load_reasoner(meter)).judge(footage, sound)
     assert [window.span.start for window in said.windows] == [0.0, 2.0, 4.0, 6.0]
     assert [judgement_of(window.reply).verdict for window in said.windows] == ["no", "yes", "yes", "no"]
     [voice] = said.voices
@@ -149,7 +149,9 @@ def test_windows_are_asked_side_by_side_of_a_reasoner_that_answers_together(
 ):
     install_plugin(tmp_path, "deepsound.reasoners", "sociable_meter", SOCIABLE)
     footage = seen_by(meter, clip)
-    alone, beside = (windowed(load_reasoner(name)).judge(footage, sound) for name in (meter, "sociable_meter:-25"))
+    alone, beside = (
+        with_windows(load_reasoner(name)).judge(footage, sound) for name in (meter, "sociable_meter:-25")
+    )
     assert beside == alone
     assert len(beside.windows) == 4
 
@@ -161,25 +163,25 @@ def test_what_goes_wrong_with_a_window_goes_wrong_with_the_whole(
         tmp_path, "deepsound.reasoners", "lonely_meter", SOCIABLE.replace("(2)", "(3)").replace("60.0", "0.1")
     )
     with pytest.raises(BrokenBarrierError):
-        windowed(load_reasoner("lonely_meter:-25")).judge(seen_by(meter, clip), sound)
+        with_windows(load_reasoner("lonely_meter:-25")).judge(seen_by(meter, clip), sound)
 
 
 def test_what_has_no_voice_over_is_not_asked_again(meter: str, clip: Path, sound: Path):
     deaf = meter.replace("-25", "0")
-    said = windowed(load_reasoner(deaf)).judge(seen_by(deaf, clip), sound)
+    said = with_windows(load_reasoner(deaf)).judge(seen_by(deaf, clip), sound)
     assert said.windows == ()
     assert said.voices == ()
 
 
 def test_who_tells_spans_is_not_asked_of_windows():
     evidence = load_reasoner("evidence")
-    assert windowed(evidence) is evidence
+    assert with_windows(evidence) is evidence
 
 
 def test_a_picture_that_stays_on_show_is_what_later_windows_see(meter: str, clip: Path, sound: Path):
     footage, slide = seen_by(meter, clip), WindowObserver(StillsObserver)
     slide.see(np.zeros((1, 4, 4, 3), np.uint8), np.zeros(1))
     held = {**footage.observations, slide.name: slide.finish()}
-    said = windowed(load_reasoner(meter)).judge(replace(footage, observations=held), sound)
+    said = with_windows(load_reasoner(meter)).judge(replace(footage, observations=held), sound)
     assert len(said.windows) == 4
     assert [voice.span for voice in said.voices] == [Span(2.0, 8.0)]

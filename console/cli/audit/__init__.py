@@ -18,7 +18,7 @@ from db.read.evidence import find_items, item_evidence
 from db.read.items import run_ids
 from deepsound.canonical_json import Json
 from deepsound.errors import BadSettingsError
-from deepsound.terminal_text import as_text, speakable
+from deepsound.terminal_text import json_safe, terminal_safe
 from tasks.operations.run_activity import no_such_run
 from tasks.operations.run_audit import RunAudit, verify_books, verify_seals
 from tasks.operations.sealing import PUBLIC, kept_seals, seal_lines, trusted_keys
@@ -149,7 +149,7 @@ def _show_books(run_id: str, books: RunAudit) -> None:
     for finding in books.findings:
         of_item = "" if finding.item_id is None else f"item {finding.item_id}, "
         told = f"{run_id}: {of_item}{finding.row} {finding.problem}: {finding.detail}"
-        out.print(Text(speakable(told), style="red"))
+        out.print(Text(terminal_safe(told), style="red"))
     gone = f"; {books.expired} of them deleted by retention" if books.expired else ""
     found = f"{len(books.findings)} findings" if books.findings else "everything is as it was written"
     out.print(Text(f"run {run_id}: {found}; {books.artifacts or 'no'} artifacts checked{gone}"))
@@ -183,12 +183,12 @@ def _show_reconciliation(run_id: str, reconciled: Reconciliation) -> None:
         table.add_column(heading)
     for each in reconciled.items:
         if each.status is not ItemStatus.DONE:
-            name, why = speakable(each.item.output_name), each.reason or "–"
-            table.add_row(Text(name), each.status.replace("_", " "), Text(speakable(why)))
+            name, why = terminal_safe(each.item.output_name), each.reason or "–"
+            table.add_row(Text(name), each.status.replace("_", " "), Text(terminal_safe(why)))
     if table.row_count:
         out.print(table)
     for problem in reconciled.problems:
-        out.print(Text(speakable(problem), style="red"))
+        out.print(Text(terminal_safe(problem), style="red"))
     counted = ", ".join(
         f"{number} {status.replace('_', ' ')}" for status, number in reconciled.status_counts.items()
     )
@@ -201,7 +201,7 @@ def _reconciliation_json(run_id: str, reconciled: Reconciliation) -> Json:
         "run": run_id,
         "is_clean": reconciled.is_clean,
         "statuses": {str(status): number for status, number in reconciled.status_counts.items()},
-        "problems": [as_text(problem) for problem in reconciled.problems],
+        "problems": [json_safe(problem) for problem in reconciled.problems],
         "items": [_item_json(each) for each in reconciled.items],
     }
 
@@ -209,8 +209,8 @@ def _reconciliation_json(run_id: str, reconciled: Reconciliation) -> Json:
 def _item_json(reconciled: ReconciledItem) -> Json:
     return {
         "item": reconciled.item.id,
-        "name": as_text(reconciled.item.output_name),
-        "source": as_text(reconciled.item.source),
+        "name": json_safe(reconciled.item.output_name),
+        "source": json_safe(reconciled.item.source),
         "status": reconciled.status,
         "reason": reconciled.reason,
     }

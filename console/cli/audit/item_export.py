@@ -9,7 +9,7 @@ from rich.tree import Tree
 from db.schema.tables import AttemptRow, DecisionRow, EffectRow, ItemRow, RetryRow, ReviewRow
 from db.state.attempt_history import chain_links, replay_rows
 from deepsound.canonical_json import Json
-from deepsound.terminal_text import as_text, speakable
+from deepsound.terminal_text import json_safe, terminal_safe
 
 
 def item_tree(item: ItemRow) -> Tree:
@@ -32,12 +32,12 @@ def item_tree(item: ItemRow) -> Tree:
 
 
 def _line(told: str, style: str = "") -> Text:
-    return Text(speakable(told), style)
+    return Text(terminal_safe(told), style)
 
 
 def _quoted(words: str) -> str:
     """Words of several lines: what follows the first stands further in, so that none looks like a line of ours."""
-    return "\n    ".join(map(speakable, words.splitlines()))
+    return "\n    ".join(map(terminal_safe, words.splitlines()))
 
 
 def _reviewed(review: ReviewRow) -> str:
@@ -51,7 +51,7 @@ def _taken_back(retry: RetryRow) -> Text:
     how = "to be really done again" if retry.recompute else "to be tried again"
     why = f": {retry.reason}" if retry.reason else ""
     who = f"by {retry.by} at {retry.at:%Y-%m-%d %H:%M:%S} UTC"
-    said = speakable(f"  taken back with all that followed, {how}, {who}{why}")
+    said = terminal_safe(f"  taken back with all that followed, {how}, {who}{why}")
     return Text.assemble((retry.step, "bold"), again, (said, "yellow"))
 
 
@@ -131,7 +131,7 @@ def item_json(item: ItemRow) -> Json:
         "item": item.id,
         "run": item.run_id,
         "name": item.output_name,
-        "source": as_text(item.source),
+        "source": json_safe(item.source),
         "video_sha256": item.video_sha256,
         "settings": item.run.settings,
         "overrides": item.overrides,

@@ -18,7 +18,7 @@ from db.write.run_events import RunEvent, RunState, run_events, run_state
 from db.write.worker_sessions import LiveWorkerSession, live_worker_sessions, worker_seconds
 from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind, Step
-from deepsound.terminal_text import speakable
+from deepsound.terminal_text import terminal_safe
 from tasks.operations.run_activity import no_such_run
 from tasks.runtime.worker import Worker
 
@@ -85,7 +85,7 @@ def show_status(run: options.Run, db: options.Db = None, as_json: options.Json =
     out.print(status_page(status))
     for event in status.events:
         why = f": {event.reason}" if event.reason else ""
-        out.print(f"{event.at.astimezone():%Y-%m-%d %H:%M} {event.kind} by {event.by}{speakable(why)}")
+        out.print(f"{event.at.astimezone():%Y-%m-%d %H:%M} {event.kind} by {event.by}{terminal_safe(why)}")
 
 
 def read_status(worker: Worker, run_id: str) -> RunStatus:

@@ -9,11 +9,11 @@ from deepsound.generation.foley.filters import SAMPLE_RATE
 from deepsound.generation.foley.impacts import Impact, choose_impacts
 from deepsound.generation.foley.mix import mix
 from deepsound.generation.foley.modal_synthesis import BODIES
-from deepsound.generation.foley.motion_curves import Curves, MotionObserver
+from deepsound.generation.foley.motion_curves import MotionCurves, MotionObserver
 from deepsound.generation.foley.prompt_words import ROOM_TONE, VOICES, Steering, read_prompts
-from deepsound.generation.foley.scene_beds import Scene, read_scenes, write_score
+from deepsound.generation.foley.scene_beds import Scene, bed_envelopes, detect_scenes
 from deepsound.generation.foley.visual_onsets import find_onsets
-from deepsound.generation.protocol import Generated, GenerationRequest
+from deepsound.generation.protocol import GenerationRequest, GenerationResult
 from deepsound.media.audio import write_float_wav
 from deepsound.media.observers import Observer
 from deepsound.models.identity import ModelIdentity
@@ -42,26 +42,26 @@ class Foley:
         """One, on every shown frame at 160 pixels."""
         return (MotionObserver(),)
 
-    def generate(self, request: GenerationRequest, target: Path) -> Generated:
+    def generate(self, request: GenerationRequest, target: Path) -> GenerationResult:
         """Write 44.1 kHz stereo float WAV, as long as the picture; the notes say what was heard where and why.
 
-        Raises DeepSoundError: INTERNAL if the footage was not seen by this generator's observer, and those of
+        Raises InternalError if the footage was not seen by this generator's observer, and those of
         writing the file.
         """
         curves = _curves(request)
         duration = request.footage.info.duration
         samples = round(duration * SAMPLE_RATE)
         steering = read_prompts(request.prompt, request.negative_prompt)
-        scenes = read_scenes(curves, duration, steering)
+        scenes = detect_scenes(curves, duration, steering)
         impacts = choose_impacts(find_onsets(curves), scenes, steering)
-        score = write_score(curves, scenes, duration)
+        score = bed_envelopes(curves, scenes, duration)
         write_float_wav(target, SAMPLE_RATE, _CHANNELS, mix(score, impacts, samples, request.seed))
-        return Generated(SAMPLE_RATE, _CHANNELS, samples, _notes(impacts, scenes, steering))
+        return GenerationResult(SAMPLE_RATE, _CHANNELS, samples, _notes(impacts, scenes, steering))
 
 
-def _curves(request: GenerationRequest) -> Curves:
+def _curves(request: GenerationRequest) -> MotionCurves:
     try:
-        return Curves.of(request.footage.observations[MotionObserver.name])
+        return MotionCurves.from_observation(request.footage.observations[MotionObserver.name])
     except KeyError as missing:
         raise InternalError(
             f"the footage lacks what the foley generator has to see ({missing.args[0]})",

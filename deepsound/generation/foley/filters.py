@@ -27,7 +27,7 @@ class Filter:
         return self._gain * cast(Sound, filtered)
 
 
-def band(low: float, high: float) -> Filter:
+def band_pass(low: float, high: float) -> Filter:
     """White noise from `low` to `high` Hz: a Butterworth band-pass with slopes of 6 dB an octave."""
     return Filter(_band_pass(low, high, 1))
 
@@ -44,7 +44,7 @@ def pink_band(low: float, high: float) -> Filter:
     return Filter(np.concatenate([cast(Sound, pinking), _band_pass(low, high, 1)]))
 
 
-def within_band(sound: Sound, low: float, high: float) -> Sound:
+def band_limited(sound: Sound, low: float, high: float) -> Sound:
     """One short sound, (n,), between `low` and `high` Hz with slopes of 12 dB an octave."""
     return cast(Sound, signal.sosfilt(_band_pass(low, high, 2), sound))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from deepsound.generation.foley.filters import SAMPLE_RATE, Sound
-from deepsound.generation.foley.synthesis import BLOCK, Overlap, pan_stereo
+from deepsound.generation.foley.synthesis import BLOCK, OverlapAdd, pan_stereo
 
 
 class Grains:
@@ -17,7 +17,7 @@ class Grains:
         self._rng = rng
         self._rate = rate
         self._grain = grain
-        self._overlap = Overlap()
+        self._overlap = OverlapAdd()
 
     def next(self, density: Sound) -> Sound:
         """The coming block, (2, BLOCK); `density` (BLOCK,) in 0..1 thins the events out."""

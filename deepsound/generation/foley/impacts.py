@@ -11,7 +11,7 @@ from deepsound.generation.foley.filters import SAMPLE_RATE, Sound
 from deepsound.generation.foley.modal_synthesis import BODIES, strike
 from deepsound.generation.foley.prompt_words import IMPACTS, Steering
 from deepsound.generation.foley.scene_beds import Scene
-from deepsound.generation.foley.synthesis import amplitude, pan_stereo, stream
+from deepsound.generation.foley.synthesis import amplitude, pan_stereo, random_stream
 from deepsound.generation.foley.visual_onsets import Onset
 
 _FAINTEST, _FIERCEST = 0.005, 1.0  # changes of motion that sound at −27 and −6 dBFS
@@ -74,9 +74,9 @@ def _likeness(onset: Onset, force: float, wetness: float) -> dict[str, float]:
     }
 
 
-def render(impact: Impact, seed: int) -> Sound:
+def render_impact(impact: Impact, seed: int) -> Sound:
     """The impact at its level and place, (2, n), with the first reflections of a small room around it."""
-    rng = stream(seed, "impact", impact.onset.frame)
+    rng = random_stream(seed, "impact", impact.onset.frame)
     dry = strike(BODIES[impact.material], impact.onset.area, impact.force, rng)
     level = amplitude(_QUIETEST + (_LOUDEST - _QUIETEST) * impact.force)
     direct = pan_stereo(dry, impact.onset.pan)

@@ -6,18 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsound.generation.foley.filters import SAMPLE_RATE, Sound
-from deepsound.generation.foley.impacts import Impact, render
-from deepsound.generation.foley.scene_beds import Score
-from deepsound.generation.foley.synthesis import BLOCK, Overlap, at_audio_rate
+from deepsound.generation.foley.impacts import Impact, render_impact
+from deepsound.generation.foley.scene_beds import BedEnvelopes
+from deepsound.generation.foley.synthesis import BLOCK, OverlapAdd, at_audio_rate
 from deepsound.generation.foley.textures import TEXTURES
 
 _KNEE, _CEILING = 0.6, 0.89  # amplitudes: linear up to the knee, never above the ceiling (−1 dBFS)
 
 
-def mix(score: Score, impacts: Sequence[Impact], samples: int, seed: int) -> Iterator[NDArray[np.float32]]:
+def mix(score: BedEnvelopes, impacts: Sequence[Impact], samples: int, seed: int) -> Iterator[NDArray[np.float32]]:
     """Blocks (n, 2) of one second, the last one shorter, `samples` in all; full scale is ±1."""
     textures = {bed: TEXTURES[bed](seed) for bed in score.gains}
-    struck = Overlap()
+    struck = OverlapAdd()
     coming = list(reversed(impacts))
     for block, first in enumerate(range(0, samples, BLOCK)):
         activity = at_audio_rate(score.activity, block)
@@ -27,7 +27,7 @@ def mix(score: Score, impacts: Sequence[Impact], samples: int, seed: int) -> Ite
             sound += _turned(heard, at_audio_rate(score.pan, block)) if bed == "movement" else heard
         while coming and _sample(coming[-1]) < first + BLOCK:
             impact = coming.pop()
-            struck.add(_sample(impact) - first, render(impact, seed))
+            struck.add(_sample(impact) - first, render_impact(impact, seed))
         sound += struck.take()
         yield _limited(sound)[:, : samples - first].T.astype(np.float32)
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepsound.generation.foley.filters import SAMPLE_RATE, Sound, within_band
+from deepsound.generation.foley.filters import SAMPLE_RATE, Sound, band_limited
 
 _LONGEST = 2.5  # seconds
 _TYPICAL_AREA = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class StruckBody:
     """What is struck.
 
     `pitch`: lowest mode in Hz at a typical size. `ratios`: modes over the lowest. `ring`: seconds in which the
@@ -45,20 +45,20 @@ _GLASS = (1.0, 2.32, 4.25, 6.63, 9.38, 12.22)  # wine glass (Fletcher and Rossin
 _MEMBRANE = (1.0, 1.594, 2.136, 2.296, 2.653, 2.918, 3.156, 3.501)  # ideal membrane (Fletcher and Rossing, 3.1)
 _LUMP = (1.0, 1.47, 2.09, 2.56, 3.39, 4.08, 5.31)
 
-BODIES: dict[str, Body] = {
-    "wood": Body(310, _WOOD, 0.22, 0.9, 7, 0.8, 0.35, (600, 4500), 0.035, 0.35),
-    "metal": Body(540, _PLATE, 1.5, 0.6, 4, 0.75, 0.2, (2000, 9000), 0.02, 0.1),
-    "glass": Body(1350, _GLASS, 0.65, 0.5, 5, 0.7, 0.2, (3500, 12000), 0.012, 0.05),
-    "stone": Body(760, _LUMP, 0.07, 0.4, 3, 0.6, 0.6, (900, 7000), 0.05, 0.3),
-    "drum": Body(92, _MEMBRANE, 0.5, 0.8, 8, 0.8, 0.2, (300, 2500), 0.05, 0.7),
-    "rubber": Body(150, _MEMBRANE, 0.16, 0.7, 9, 0.7, 0.3, (250, 2200), 0.05, 0.6),
-    "cloth": Body(110, _LUMP, 0.08, 0.8, 12, 0.15, 0.6, (150, 1400), 0.16, 0.45),
-    "footstep": Body(120, _LUMP, 0.09, 0.8, 9, 0.3, 0.5, (300, 3200), 0.09, 0.6, second=0.075),
-    "splash": Body(420, (1.0, 1.31, 1.83, 2.4), 0.12, 0.3, 2, 0.15, 0.8, (500, 6500), 0.45, 0.25),
+BODIES: dict[str, StruckBody] = {
+    "wood": StruckBody(310, _WOOD, 0.22, 0.9, 7, 0.8, 0.35, (600, 4500), 0.035, 0.35),
+    "metal": StruckBody(540, _PLATE, 1.5, 0.6, 4, 0.75, 0.2, (2000, 9000), 0.02, 0.1),
+    "glass": StruckBody(1350, _GLASS, 0.65, 0.5, 5, 0.7, 0.2, (3500, 12000), 0.012, 0.05),
+    "stone": StruckBody(760, _LUMP, 0.07, 0.4, 3, 0.6, 0.6, (900, 7000), 0.05, 0.3),
+    "drum": StruckBody(92, _MEMBRANE, 0.5, 0.8, 8, 0.8, 0.2, (300, 2500), 0.05, 0.7),
+    "rubber": StruckBody(150, _MEMBRANE, 0.16, 0.7, 9, 0.7, 0.3, (250, 2200), 0.05, 0.6),
+    "cloth": StruckBody(110, _LUMP, 0.08, 0.8, 12, 0.15, 0.6, (150, 1400), 0.16, 0.45),
+    "footstep": StruckBody(120, _LUMP, 0.09, 0.8, 9, 0.3, 0.5, (300, 3200), 0.09, 0.6, second=0.075),
+    "splash": StruckBody(420, (1.0, 1.31, 1.83, 2.4), 0.12, 0.3, 2, 0.15, 0.8, (500, 6500), 0.45, 0.25),
 }
 
 
-def strike(body: Body, area: float, force: float, rng: np.random.Generator) -> Sound:
+def strike(body: StruckBody, area: float, force: float, rng: np.random.Generator) -> Sound:
     """One strike, mono, starting at its first sample, peak 1.
 
     `area`: share of the picture the thing takes: larger is lower. `force` 0..1: harder is brighter.
@@ -71,14 +71,14 @@ def strike(body: Body, area: float, force: float, rng: np.random.Generator) -> S
     return _faded(sound / np.max(np.abs(sound)))
 
 
-def _contact(body: Body, size: float, force: float, rng: np.random.Generator) -> Sound:
+def _contact(body: StruckBody, size: float, force: float, rng: np.random.Generator) -> Sound:
     modes = body.ringing * _unit(_modes(body, size, force, rng))
     scrape = body.contact * (0.6 + 0.4 * force) * _unit(_scrape(body, force, rng))
     thump = body.weight * _thump(size, force)
     return _sum(_sum(modes, scrape), thump)
 
 
-def _modes(body: Body, size: float, force: float, rng: np.random.Generator) -> Sound:
+def _modes(body: StruckBody, size: float, force: float, rng: np.random.Generator) -> Sound:
     # No two things are alike and no two strikes hit the same spot: a little detuning, uneven excitation.
     ratios = np.array(body.ratios) * (1.0 + 0.012 * rng.standard_normal(len(body.ratios)))
     pitch = body.pitch * size * (1.0 + 0.03 * rng.standard_normal())
@@ -96,11 +96,11 @@ def _modes(body: Body, size: float, force: float, rng: np.random.Generator) -> S
     return sound
 
 
-def _scrape(body: Body, force: float, rng: np.random.Generator) -> Sound:
+def _scrape(body: StruckBody, force: float, rng: np.random.Generator) -> Sound:
     low, high = body.scrape
     top = min(low * 1.5 + (high - low) * (0.4 + 0.6 * force), 0.45 * SAMPLE_RATE)
     length = round(body.rub * SAMPLE_RATE)
-    hiss = within_band(rng.standard_normal(length), low, top)
+    hiss = band_limited(rng.standard_normal(length), low, top)
     return hiss * np.exp(-6.908 * np.arange(length) / length)
 
 

@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Curves:
+class MotionCurves:
     """Per-frame curves of one video, first axis n frames in presentation order.
 
     `time` (n,): seconds. `change` (n,): mean absolute luma change from the frame before, 0..1.
@@ -53,16 +53,16 @@ class Curves:
     hues: Floats
 
     @classmethod
-    def of(cls, observation: Observation) -> "Curves":
+    def from_observation(cls, observation: Observation) -> "MotionCurves":
         """The curves out of what `MotionObserver` kept. Raises KeyError where one is missing."""
         return cls(
             time=observation["time"].astype(np.float64),
             **{name: observation[name].astype(np.float32) for name in _SHAPES},
         )
 
-    def part(self, first: int, last: int) -> "Curves":
+    def part(self, first: int, last: int) -> "MotionCurves":
         """The curves of frames `first` up to, but not including, `last`."""
-        return Curves(**{field.name: getattr(self, field.name)[first:last] for field in fields(self)})
+        return MotionCurves(**{field.name: getattr(self, field.name)[first:last] for field in fields(self)})
 
 
 _SHAPES: dict[str, tuple[int, ...]] = {
@@ -89,7 +89,7 @@ class _Look:
 
 
 class MotionObserver:
-    """Watches every shown frame at 160 pixels and keeps `Curves`: about 200 bytes a frame."""
+    """Watches every shown frame at 160 pixels and keeps `MotionCurves`: about 200 bytes a frame."""
 
     name = "foley-motion"
     version = "1"
@@ -112,7 +112,7 @@ class MotionObserver:
         self._times.append(np.array(times, np.float64))
 
     def finish(self) -> Observation:
-        """The arrays of `Curves` by name; empty where no frame was seen."""
+        """The arrays of `MotionCurves` by name; empty where no frame was seen."""
         time = np.concatenate([np.zeros(0), *self._times])
         kept = {name: np.concatenate([_stack([], name), *blocks]) for name, blocks in self._kept.items()}
         return {"time": time, **kept}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepsound.generation.foley.motion_curves import COLUMNS, HUES, Curves
+from deepsound.generation.foley.motion_curves import COLUMNS, HUES, MotionCurves
 from deepsound.generation.foley.prompt_words import ROOM_TONE, Steering
 from deepsound.generation.foley.synthesis import CONTROL_RATE, amplitude
 from deepsound.generation.foley.visual_onsets import find_cuts
@@ -56,7 +56,7 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class BedEnvelopes:
     """What the beds play, at `CONTROL_RATE`: `activity` 0..1 and `pan` −1..1 of what moves; a gain a bed."""
 
     activity: Control
@@ -64,7 +64,7 @@ class Score:
     gains: dict[str, Control]
 
 
-def read_scenes(curves: Curves, duration: float, steering: Steering) -> tuple[Scene, ...]:
+def detect_scenes(curves: MotionCurves, duration: float, steering: Steering) -> tuple[Scene, ...]:
     """The scenes of a picture and their beds; one where nothing cuts."""
     starts = [0.0]
     for time in curves.time[find_cuts(curves)].tolist():
@@ -75,7 +75,7 @@ def read_scenes(curves: Curves, duration: float, steering: Steering) -> tuple[Sc
     return tuple(_scene(curves, speed, *span, steering) for span in zip(starts, ends, strict=True))
 
 
-def _scene(curves: Curves, speed: Doubles, start: float, end: float, steering: Steering) -> Scene:
+def _scene(curves: MotionCurves, speed: Doubles, start: float, end: float, steering: Steering) -> Scene:
     first, last = np.searchsorted(curves.time, (start, end))
     seen = _seen(curves, speed, slice(first, last)) if last > first else {}
     found = {name: bed for name, bed in seen.items() if bed.weight >= _LEAST_WEIGHT}
@@ -87,7 +87,7 @@ def _scene(curves: Curves, speed: Doubles, start: float, end: float, steering: S
     return Scene(start, end, {name: found[name] for name in LEVELS if name in found and name not in unwanted})
 
 
-def _seen(curves: Curves, speed: Doubles, frames: slice) -> dict[str, Bed]:
+def _seen(curves: MotionCurves, speed: Doubles, frames: slice) -> dict[str, Bed]:
     """Weight and reason of every bed that the picture itself can ask for."""
     upper, lower = curves.hues[frames].mean(axis=0)
     wet = float(lower[HUES.index("cyan")] + lower[HUES.index("blue")])
@@ -110,7 +110,7 @@ def _seen(curves: Curves, speed: Doubles, frames: slice) -> dict[str, Bed]:
     }
 
 
-def write_score(curves: Curves, scenes: tuple[Scene, ...], duration: float) -> Score:
+def bed_envelopes(curves: MotionCurves, scenes: tuple[Scene, ...], duration: float) -> BedEnvelopes:
     """The beds' levels over time: steps at the scenes' edges with short cross-fades."""
     points = int(np.ceil(duration * CONTROL_RATE)) + 2
     time = np.arange(points) / CONTROL_RATE
@@ -123,10 +123,10 @@ def write_score(curves: Curves, scenes: tuple[Scene, ...], duration: float) -> S
         weights = np.array([scene.beds.get(bed, _SILENT).weight for scene in scenes], np.float64)
         gain = amplitude(LEVELS[bed]) * _smooth(np.take(weights, scene_at), _CROSS_FADE)
         gains[bed] = gain.astype(np.float32)
-    return Score(activity.astype(np.float32), pan.astype(np.float32), gains)
+    return BedEnvelopes(activity.astype(np.float32), pan.astype(np.float32), gains)
 
 
-def _activity(curves: Curves, time: Doubles) -> tuple[Doubles, Doubles]:
+def _activity(curves: MotionCurves, time: Doubles) -> tuple[Doubles, Doubles]:
     """How much moves, on a logarithmic scale to 0..1, and on which side, at each time."""
     if len(curves.time) < 2:
         return np.zeros(len(time)), np.zeros(len(time))
@@ -139,12 +139,12 @@ def _activity(curves: Curves, time: Doubles) -> tuple[Doubles, Doubles]:
     return np.clip(loud, 0.0, 1.0), balance
 
 
-def _speed(curves: Curves) -> Doubles:
+def _speed(curves: MotionCurves) -> Doubles:
     """Movement a second at each frame, in long sides over the picture."""
     return _a_second(curves, curves.motion.astype(np.float64)).sum(axis=(1, 2))
 
 
-def _a_second(curves: Curves, displacement: Doubles) -> Doubles:
+def _a_second(curves: MotionCurves, displacement: Doubles) -> Doubles:
     """Displacement since the frame before as a rate, none at the first frame and at cuts."""
     interval = np.maximum(np.diff(curves.time), 1e-3)
     rate = np.zeros_like(displacement)

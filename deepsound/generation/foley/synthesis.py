@@ -16,7 +16,7 @@ BLOCK = SAMPLE_RATE
 _STEP = SAMPLE_RATE // CONTROL_RATE
 
 
-def stream(seed: int, layer: str, index: int = 0) -> np.random.Generator:
+def random_stream(seed: int, layer: str, index: int = 0) -> np.random.Generator:
     """The random numbers of one layer (and one event of it), independent of every other layer's."""
     # SeedSequence takes no negative numbers; the low 64 bits keep every seed apart that fits in them.
     entropy = (seed & 0xFFFF_FFFF_FFFF_FFFF, zlib.crc32(layer.encode()), index)
@@ -52,7 +52,7 @@ class Drift:
         return goals[index] + eased * (goals[index + 1] - goals[index])
 
 
-class Overlap:
+class OverlapAdd:
     """Adds events to a stream of blocks; what rings on past the end of a block comes back in the next."""
 
     def __init__(self) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from deepsound.generation.foley.filters import Filter, Sound, band, pink_band
+from deepsound.generation.foley.filters import Filter, Sound, band_pass, pink_band
 from deepsound.generation.foley.grains import Grains, bubble, crackle, drop, leaf
 from deepsound.generation.foley.prompt_words import ROOM_TONE
-from deepsound.generation.foley.synthesis import Drift, amplitude, noise, stream
+from deepsound.generation.foley.synthesis import Drift, amplitude, noise, random_stream
 
 Texture = Callable[[Sound], Sound]
 """Takes the activity of the coming block, (BLOCK,) in 0..1, and returns the sound of it, (2, BLOCK)."""
@@ -22,18 +22,18 @@ _WIND_POWERS = (0.6, 1.1, 1.8, 2.6)  # a gust lifts the higher bands more
 
 def _layer(seed: int, name: str, colour: Filter, width: float) -> Callable[[], Sound]:
     """Filtered noise in two channels, block after block."""
-    rng = stream(seed, name)
+    rng = random_stream(seed, name)
     return lambda: colour.next(noise(rng, width))
 
 
 def _drift(seed: int, name: str, period: float) -> Callable[[], Sound]:
-    return Drift(stream(seed, name), period).next
+    return Drift(random_stream(seed, name), period).next
 
 
 def room_tone(seed: int) -> Texture:
     """The floor under everything: soft pink noise, never quite still."""
     air = _layer(seed, "room air", pink_band(60, 1100), 0.6)
-    hiss = _layer(seed, "room hiss", band(1500, 7000), 0.9)
+    hiss = _layer(seed, "room hiss", band_pass(1500, 7000), 0.9)
     drift = _drift(seed, "room drift", 3.1)
 
     def block(_activity: Sound) -> Sound:
@@ -62,7 +62,7 @@ def water(seed: int) -> Texture:
     deep = _layer(seed, "water deep", pink_band(90, 500), 0.5)
     wash = _layer(seed, "water wash", pink_band(500, 4500), 0.9)
     drift = _drift(seed, "swell", 1.9)
-    bubbles = Grains(stream(seed, "bubbles"), 60.0, bubble)
+    bubbles = Grains(random_stream(seed, "bubbles"), 60.0, bubble)
 
     def block(activity: Sound) -> Sound:
         swell = 0.25 + 0.75 * drift() ** 1.5 * (0.6 + 0.4 * activity)
@@ -74,10 +74,10 @@ def water(seed: int) -> Texture:
 
 def rain(seed: int) -> Texture:
     """A hiss of far drops and the patter of near ones."""
-    far = _layer(seed, "rain far", band(1800, 9000), 1.0)
+    far = _layer(seed, "rain far", band_pass(1800, 9000), 1.0)
     roof = _layer(seed, "rain roof", pink_band(250, 1200), 0.8)
     drift = _drift(seed, "shower", 4.3)
-    drops = Grains(stream(seed, "drops"), 130.0, drop)
+    drops = Grains(random_stream(seed, "drops"), 130.0, drop)
 
     def block(_activity: Sound) -> Sound:
         shower = 0.7 + 0.3 * drift()
@@ -88,9 +88,9 @@ def rain(seed: int) -> Texture:
 
 def foliage(seed: int) -> Texture:
     """Leaves and grass: a thin rustle that thickens with what moves."""
-    air = _layer(seed, "foliage air", band(2500, 8000), 1.0)
+    air = _layer(seed, "foliage air", band_pass(2500, 8000), 1.0)
     breeze = _drift(seed, "breeze", 1.7)
-    leaves = Grains(stream(seed, "leaves"), 55.0, leaf)
+    leaves = Grains(random_stream(seed, "leaves"), 55.0, leaf)
 
     def block(activity: Sound) -> Sound:
         density = np.clip(0.15 + 0.5 * breeze() + 0.6 * activity, 0.0, 1.0)
@@ -132,7 +132,7 @@ def fire(seed: int) -> Texture:
     """A low roar and crackling."""
     roar = _layer(seed, "roar", pink_band(70, 600), 0.6)
     drift = _drift(seed, "flicker", 0.8)
-    crackles = Grains(stream(seed, "crackles"), 22.0, crackle)
+    crackles = Grains(random_stream(seed, "crackles"), 22.0, crackle)
 
     def block(_activity: Sound) -> Sound:
         flicker = drift()

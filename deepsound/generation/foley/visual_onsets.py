@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepsound.generation.foley.filters import running_maximum, running_median
-from deepsound.generation.foley.motion_curves import Curves
+from deepsound.generation.foley.motion_curves import MotionCurves
 
 _WINDOW = 0.07  # seconds compared before and after a moment
 _NEIGHBOURHOOD = 0.3  # seconds on each side within which a change has to matter
@@ -78,7 +78,7 @@ class _Track:
         return self.speed(start, end, crossing)[:, 0] / (self.speed(start, end).sum(axis=(1, 2)) + 1e-6)
 
 
-def find_cuts(curves: Curves) -> Indices:
+def find_cuts(curves: MotionCurves) -> Indices:
     """Indices of the frames that open a new scene; the first frame is not one."""
     if len(curves.time) < 2:
         return np.zeros(0, np.intp)
@@ -88,19 +88,19 @@ def find_cuts(curves: Curves) -> Indices:
     return cuts[cuts > 0]
 
 
-def find_onsets(curves: Curves) -> tuple[Onset, ...]:
+def find_onsets(curves: MotionCurves) -> tuple[Onset, ...]:
     """The visual onsets in order, at least 0.12 s apart; scene cuts are none."""
     starts = np.arange(0.0, curves.time[-1] + 1e-9, _STRETCH) if len(curves.time) else np.zeros(0)
     return tuple(onset for start in starts for onset in _onsets_between(curves, start, start + _STRETCH))
 
 
-def _onsets_between(curves: Curves, start: float, end: float) -> list[Onset]:
+def _onsets_between(curves: MotionCurves, start: float, end: float) -> list[Onset]:
     first, last = (int(frame) for frame in np.searchsorted(curves.time, (start - _MARGIN, end + _MARGIN)))
     onsets = (replace(onset, frame=first + onset.frame) for onset in _onsets_of(curves.part(first, last)))
     return [onset for onset in onsets if start <= onset.time < end]
 
 
-def _onsets_of(curves: Curves) -> list[Onset]:
+def _onsets_of(curves: MotionCurves) -> list[Onset]:
     track = _track(curves)
     if len(track.frame) < 3:
         return []
@@ -117,7 +117,7 @@ def _onsets_of(curves: Curves) -> list[Onset]:
     return sorted(in_picture, key=lambda onset: onset.time)
 
 
-def _track(curves: Curves) -> _Track:
+def _track(curves: MotionCurves) -> _Track:
     """Leaves out held frames; nothing moves at a cut."""
     held = curves.change < _HELD_CHANGE
     held[:1] = False
@@ -138,7 +138,7 @@ def _summed(step: NDArray[np.float32], cuts: Indices) -> Doubles:
     return np.cumsum(steps, axis=0)
 
 
-def _hits(curves: Curves, track: _Track, before: Doubles, after: Doubles) -> list[int]:
+def _hits(curves: MotionCurves, track: _Track, before: Doubles, after: Doubles) -> list[int]:
     """Positions on the track where motion changes at once: stops, bounces, bursts."""
     lost = np.maximum(before - after, 0.0).sum(axis=(1, 2))
     gained = np.maximum(after - before, 0.0).sum(axis=(1, 2))
@@ -155,7 +155,7 @@ def _hits(curves: Curves, track: _Track, before: Doubles, after: Doubles) -> lis
     return _strongest(track, change, stands_out & _far_from_cuts(curves, track, 0.08), _APART)
 
 
-def _settled(curves: Curves, track: _Track, fast: Doubles, slow: Doubles, hits: list[int]) -> list[int]:
+def _settled(curves: MotionCurves, track: _Track, fast: Doubles, slow: Doubles, hits: list[int]) -> list[int]:
     """Positions where a larger movement has come to rest gently, as when something is put down.
 
     `fast` and `slow` are the movement shortly before each frame and right after it.
@@ -169,7 +169,7 @@ def _settled(curves: Curves, track: _Track, fast: Doubles, slow: Doubles, hits: 
     return _strongest(track, moved - left, rests, _SETTLED_APART)
 
 
-def _far_from_cuts(curves: Curves, track: _Track, seconds: float) -> NDArray[np.bool_]:
+def _far_from_cuts(curves: MotionCurves, track: _Track, seconds: float) -> NDArray[np.bool_]:
     """Where both sides of a moment belong to one scene; the picture's ends count as cuts."""
     cuts = np.concatenate([curves.time[:1], curves.time[find_cuts(curves)], curves.time[-1:] + 1e-9])
     following = np.clip(np.searchsorted(cuts, track.time, side="right"), 1, len(cuts) - 1)
@@ -193,7 +193,7 @@ def _strongest(track: _Track, change: Doubles, candidate: NDArray[np.bool_], apa
     return sorted(chosen)
 
 
-def _onset(curves: Curves, frame: int, columns: Doubles, strength: float) -> Onset:
+def _onset(curves: MotionCurves, frame: int, columns: Doubles, strength: float) -> Onset:
     around = slice(max(0, frame - 1), frame + 3)
     weight = curves.moving[around].astype(np.float64) + 1e-9
     red, green, blue = np.average(curves.moving_colour[around].astype(np.float64), axis=0, weights=weight)

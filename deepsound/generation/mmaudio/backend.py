@@ -25,7 +25,7 @@ from deepsound.generation.mmaudio.observers import (
 from deepsound.generation.mmaudio.sampling_windows import LatentWindow, blend, plan_windows
 from deepsound.generation.mmaudio.sequence_config import CLIP_RATE, SYNC_STRIDE, Lengths
 from deepsound.generation.mmaudio.tokens import read_tokenizer, tokenize
-from deepsound.generation.protocol import Generated, GenerationRequest
+from deepsound.generation.protocol import GenerationRequest, GenerationResult
 from deepsound.media.audio import Block, write_float_wav
 from deepsound.media.observers import Observation, Observer, longest_step
 from deepsound.media.shot_cuts import CUTS_OBSERVATION, CutObserver
@@ -99,7 +99,7 @@ class MMAudio:
         return (*seen, CutObserver()) if self._shots else seen
 
     @torch.inference_mode()
-    def generate(self, request: GenerationRequest, target: Path) -> Generated:
+    def generate(self, request: GenerationRequest, target: Path) -> GenerationResult:
         """Write mono float WAV as long as the picture.
 
         Raises DeepSoundError: INTERNAL if the footage was not seen by this generator's observers,
@@ -119,7 +119,7 @@ class MMAudio:
                 blocks = (piece[0].T.cpu().numpy() for piece in sound)
                 write_float_wav(target, audio.sample_rate, 1, _fitted(blocks, samples, request.video))
         notes = {"windows": len(windows), "device": self._networks.device.type, "steps": STEPS}
-        return Generated(audio.sample_rate, 1, samples, notes)
+        return GenerationResult(audio.sample_rate, 1, samples, notes)
 
     def _latents(self, request: GenerationRequest, windows: Sequence[LatentWindow]) -> Tensor:
         noise = draw_noise([request.seed], windows[-1].stop, self._networks.sizes.flow.latent_dim)

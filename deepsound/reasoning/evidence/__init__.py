@@ -1,4 +1,4 @@
-"""The embedded reasoner `evidence`: speech and faces by small networks, reasoning that can be checked."""
+"""The embedded reasoner `evidence`: compares detected speech with detected faces and reports its measurements."""
 
 from deepsound.reasoning.evidence.reasoner import Evidence
 

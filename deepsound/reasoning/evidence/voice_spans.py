@@ -1,54 +1,60 @@
-"""What was heard, cut by what was seen: the pieces that the verdict is made of. Pure."""
+"""Splits detected voices at the times when people appear and disappear. Pure."""
 
 from deepsound.detection import SpeechActivity
-from deepsound.detection.person_sounds import PEOPLE_RULE
-from deepsound.reasoning.evidence.visibility import Piece, Sight, cut_at_visibility
+from deepsound.detection.person_sounds import PERSON_SOUND_RULE
+from deepsound.reasoning.evidence.visibility import FaceTimeline, SpeechPiece, split_by_visibility
 from deepsound.reasoning.evidence.voice_over_probability import HeardVoice
 from deepsound.spans import Span, intersect, subtract, total
 
 
-def heard_voices(sight: Sight, speech: SpeechActivity) -> tuple[HeardVoice, ...]:
-    """Every stretch in which people are heard while the picture runs, in order: speech, and what else is left.
+def heard_voices(timeline: FaceTimeline, speech: SpeechActivity) -> tuple[HeardVoice, ...]:
+    """All spans in which people are heard during the video, in order: speech and other person sounds.
 
-    What is left of a long voice counts for itself only where it is long: two detectors never begin and end alike.
+    Person sounds outside speech count only from PERSON_SOUND_RULE.min_length on, because two detectors never agree
+    exactly on where a voice starts and ends.
     """
-    spoken = [heard.span for heard in speech.spans]
-    beside = [
+    spoken = [found.span for found in speech.spans]
+    wordless_spans = [
         part
-        for heard in speech.people
-        for part in subtract([heard.span], spoken)
-        if part.duration >= PEOPLE_RULE.min_length
+        for sound in speech.person_sounds
+        for part in subtract([sound.span], spoken)
+        if part.duration >= PERSON_SOUND_RULE.min_length
     ]
     voices = [
-        _voice(sight, speech, piece, wordless=wordless)
-        for spans, wordless in ((spoken, False), (beside, True))
-        for piece in _pieces(spans, sight)
+        _voice(timeline, speech, piece, wordless=wordless)
+        for spans, wordless in ((spoken, False), (wordless_spans, True))
+        for piece in _pieces(spans, timeline)
     ]
     return tuple(sorted(voices, key=lambda voice: voice.span))
 
 
-def _pieces(heard: list[Span], sight: Sight) -> list[Piece]:
-    shown, people = Span(0.0, sight.duration), sight.people()
+def _pieces(spans: list[Span], timeline: FaceTimeline) -> list[SpeechPiece]:
+    shown, people = Span(0.0, timeline.duration), timeline.people_visible()
     return [
-        piece for span in heard for part in intersect([span], [shown]) for piece in cut_at_visibility(part, people)
+        piece
+        for span in spans
+        for part in intersect([span], [shown])
+        for piece in split_by_visibility(part, people)
     ]
 
 
-def _voice(sight: Sight, speech: SpeechActivity, piece: Piece, *, wordless: bool) -> HeardVoice:
+def _voice(timeline: FaceTimeline, speech: SpeechActivity, piece: SpeechPiece, *, wordless: bool) -> HeardVoice:
     people = _people(speech, piece.span)
     return HeardVoice(
         span=piece.span,
         wordless=wordless,
         confidence=people if wordless else speech.confidence(piece.span),
-        seconded=speech.seconded(piece.span),
+        confirmed_share=speech.confirmed_share(piece.span),
         people=people,
         person_visible=piece.person_visible,
-        scores=sight.scores_in(piece.span),
-        movement=sight.mouth_movement(piece.span) if piece.person_visible else None,
+        scores=timeline.scores_in(piece.span),
+        movement=timeline.mouth_movement(piece.span) if piece.person_visible else None,
     )
 
 
 def _people(speech: SpeechActivity, span: Span) -> float:
-    """That of the long voice which most of `span` lies in."""
-    around = [heard for heard in speech.people if total(intersect([heard.span], [span])) >= span.duration / 2]
-    return max((heard.probability for heard in around), default=0.0)
+    """Probability of the person-sound span that covers at least half of `span`; 0 without one."""
+    around = [
+        sound for sound in speech.person_sounds if total(intersect([sound.span], [span])) >= span.duration / 2
+    ]
+    return max((sound.probability for sound in around), default=0.0)

@@ -11,11 +11,11 @@ from transformers import PreTrainedTokenizerBase
 from deepsound import cot
 from deepsound.errors import ModelFailedError
 
-OPENS = f"<{cot.Stage.CONCLUSION.name}>"
+CONCLUSION_TAG = f"<{cot.Stage.CONCLUSION.name}>"
 
 
 @dataclass(frozen=True, slots=True)
-class Letters:
+class AnswerTokens:
     """The tokens that say A, and those that say B: each with and without a space before."""
 
     yes: tuple[int, ...]
@@ -28,16 +28,16 @@ class AnswerVocabulary:
 
     tokenizer: PreTrainedTokenizerBase
     ends: frozenset[int]
-    letters: Letters
+    answers: AnswerTokens
 
     def text(self, tokens: Sequence[int]) -> str:
         """The words of `tokens`."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
 
-def read_letters(tokenizer: PreTrainedTokenizerBase, where: Path) -> Letters:
-    """The tokenizer's tokens for the two answers. Raises DeepSoundError MODEL_FAILED if it has none for one."""
-    letters = Letters(_saying(tokenizer, "A"), _saying(tokenizer, "B"))
+def find_answer_tokens(tokenizer: PreTrainedTokenizerBase, where: Path) -> AnswerTokens:
+    """The tokenizer's tokens for the two answers. Raises ModelFailedError if it has none for one."""
+    letters = AnswerTokens(_saying(tokenizer, "A"), _saying(tokenizer, "B"))
     if letters.yes and letters.no:
         return letters
     raise ModelFailedError(
@@ -47,18 +47,18 @@ def read_letters(tokenizer: PreTrainedTokenizerBase, where: Path) -> Letters:
     )
 
 
-def awaits_answer(said: str) -> bool:
+def is_answer_next(said: str) -> bool:
     """Whether the next token is the answer: the conclusion is opened and nothing is said in it."""
-    return said.rstrip().endswith(OPENS)
+    return said.rstrip().endswith(CONCLUSION_TAG)
 
 
-def probability_of_yes(logits: Tensor, letters: Letters) -> float:
+def probability_of_yes(logits: Tensor, letters: AnswerTokens) -> float:
     """P(A) / (P(A) + P(B)) from the logits (vocabulary,) of the answer's token."""
     yes, no = (logits[list(tokens)].float().logsumexp(0) for tokens in (letters.yes, letters.no))
     return float(torch.sigmoid(yes - no))
 
 
-def only_letters(logits: Tensor, letters: Letters) -> Tensor:
+def keep_answers_only(logits: Tensor, letters: AnswerTokens) -> Tensor:
     """The logits (vocabulary,) with those of everything but A and B at minus infinity."""
     offered = torch.tensor([*letters.yes, *letters.no], device=logits.device)
     return torch.full_like(logits, -torch.inf).index_put((offered,), logits[offered])

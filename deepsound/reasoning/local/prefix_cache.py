@@ -3,13 +3,13 @@
 from collections import OrderedDict
 from collections.abc import Callable
 
-from deepsound.reasoning.local.token_generation import Read
+from deepsound.reasoning.local.token_generation import KeyValues
 
-REMEMBERED_BYTES = 2**30
+PREFIX_CACHE_BYTES = 2**30
 """Of what was read of videos: about thirteen at the released sizes of VideoLLaMA2.1, in 16 bits."""
 
 
-class ReadBefore:
+class PrefixCache:
     """Beginnings of prompts by key, the least recently used ones let go as soon as `most_bytes` are passed.
 
     Not for several threads at once.
@@ -17,9 +17,9 @@ class ReadBefore:
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        self._kept: OrderedDict[str, Read] = OrderedDict()
+        self._kept: OrderedDict[str, KeyValues] = OrderedDict()
 
-    def get(self, key: str, make: Callable[[], Read]) -> Read:
+    def get(self, key: str, make: Callable[[], KeyValues]) -> KeyValues:
         """The one under `key`, made where it is not kept. One too large to be kept is made each time."""
         found = self._kept.pop(key, None) or make()
         self._kept[key] = found

@@ -21,7 +21,7 @@ _OUTLIER = 6.0
 class Precision(StrEnum):
     """In how many bits the language model's layers are held."""
 
-    LOADED = ""
+    AS_LOADED = ""
     """In those of the dtype they are loaded in."""
     BITS_4 = "4bit"
     """NF4 (Dettmers et al., arXiv 2305.14314)."""
@@ -29,8 +29,8 @@ class Precision(StrEnum):
     """LLM.int8() (Dettmers et al., arXiv 2208.07339)."""
 
 
-def check_precision(name: str, backend: str) -> Precision:
-    """The precision called `name`. Raises DeepSoundError BAD_SETTINGS if there is none, or none here."""
+def parse_precision(name: str, backend: str) -> Precision:
+    """The precision called `name`. Raises BadSettingsError if there is none, or none here."""
     if name not in list(Precision):
         raise BadSettingsError(
             f"there is no precision {name!r}",
@@ -38,7 +38,7 @@ def check_precision(name: str, backend: str) -> Precision:
             remedy=f"name it as {backend}, {' or '.join(f'{backend}:{one}' for one in Precision if one)}",
         )
     precision = Precision(name)
-    if precision is not Precision.LOADED:
+    if precision is not Precision.AS_LOADED:
         _bitsandbytes()
     return precision
 
@@ -48,10 +48,10 @@ def quantise(
 ) -> None:
     """Put quantised layers on `device` in the place of the linear ones in `layers`, which compute in `dtype`.
 
-    One after the other, so that the whole never lies in memory twice. Raises DeepSoundError BAD_SETTINGS without
+    One after the other, so that the whole never lies in memory twice. Raises BadSettingsError without
     bitsandbytes.
     """
-    if precision is Precision.LOADED:
+    if precision is Precision.AS_LOADED:
         return
     bnb = _bitsandbytes()
     make = _in_4_bits if precision is Precision.BITS_4 else _in_8_bits

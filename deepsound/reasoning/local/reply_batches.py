@@ -8,8 +8,8 @@ from typing import TypeVar
 import torch
 
 from deepsound.models.batching import Batcher, BatchLimits
-from deepsound.reasoning.local.greedy_decoder import Ended, GreedyWriter
-from deepsound.reasoning.local.token_generation import Pass, Prompt, write
+from deepsound.reasoning.local.greedy_decoder import GreedyDecoder, StopReason
+from deepsound.reasoning.local.token_generation import ForwardPass, Prompt, generate
 
 _SIDE_BY_SIDE = 8
 """Most questions of one batch."""
@@ -25,7 +25,7 @@ class GeneratedReply:
     """What was said and how it ended; tokens read and said; seconds, and how many questions shared them."""
 
     raw: str
-    ended: Ended
+    stop_reason: StopReason
     probability: float | None
     prompt_tokens: int
     reply_tokens: int
@@ -46,26 +46,26 @@ def question_batcher(
     return Batcher(answer, limits, cost=lambda _: 1.0, kind=lambda _: None)
 
 
-def replies(
+def generate_replies(
     questions: Sequence[Question],
     prompt: Callable[[Question], Prompt],
-    writer: Callable[[Question], GreedyWriter],
-    following: Pass,
+    writer: Callable[[Question], GreedyDecoder],
+    following: ForwardPass,
 ) -> list[GeneratedReply]:
     """A reply to each question, in order: each prompt is read by itself, the replies are written side by side."""
     began = time.perf_counter()
     with torch.inference_mode():
         prompts = [prompt(question) for question in questions]
         writers = [writer(question) for question in questions]
-        write(following, prompts, writers)
+        generate(following, prompts, writers)
     seconds = time.perf_counter() - began
     return [
         GeneratedReply(
             raw=writer.text,
-            ended=writer.ended or Ended.BUDGET,
+            stop_reason=writer.stop_reason or StopReason.BUDGET,
             probability=writer.probability,
             prompt_tokens=prompt.length,
-            reply_tokens=len(writer.said),
+            reply_tokens=len(writer.tokens),
             seconds=seconds,
             batch=len(questions),
         )

@@ -12,17 +12,17 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-Writer = Callable[[Tensor], int | None]
+TokenChooser = Callable[[Tensor], int | None]
 """Given the logits (vocabulary,) in float32 of the next token, chooses it; None once the reply is complete."""
 
-Pass = Callable[[Tensor, Tensor, Tensor, DynamicCache], Tensor]
+ForwardPass = Callable[[Tensor, Tensor, Tensor, DynamicCache], Tensor]
 """One pass of a language model: given tokens (rows, length), or vectors (rows, length, hidden) where prompts hold
 those, what is attended to (rows, length of all), positions (rows, length) and the cache, which grows; returns the
 logits (rows, vocabulary) in float32 of what comes next."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Read:
+class KeyValues:
     """What a language model keeps of text it has read: keys and values (heads, length, dim), a pair a layer."""
 
     layers: tuple[tuple[Tensor, Tensor], ...]
@@ -46,36 +46,36 @@ class Prompt:
     positions there and after are beyond the number of tokens: below 0 where some share theirs.
     """
 
-    read: Read
+    prefix: KeyValues
     rest: Tensor
-    ahead: int = 0
+    position_offset: int = 0
 
     @property
     def length(self) -> int:
         """Tokens of the whole."""
-        return self.read.length + len(self.rest)
+        return self.prefix.length + len(self.rest)
 
 
-def read(body: Callable[[DynamicCache], object], after: Read | None = None) -> Read:
+def prefill(body: Callable[[DynamicCache], object], after: KeyValues | None = None) -> KeyValues:
     """What `body`, a pass of a language model over one text, puts into a cache that holds `after`."""
     cache = DynamicCache() if after is None else DynamicCache(ddp_cache_data=_side_by_side([after]))
     body(cache)
     layers = (layer for layer in cache.layers if isinstance(layer, DynamicLayer))
-    return Read(tuple((_known(layer.keys)[0], _known(layer.values)[0]) for layer in layers))
+    return KeyValues(tuple((_known(layer.keys)[0], _known(layer.values)[0]) for layer in layers))
 
 
-def write(following: Pass, prompts: Sequence[Prompt], writers: Sequence[Writer]) -> None:
+def generate(following: ForwardPass, prompts: Sequence[Prompt], writers: Sequence[TokenChooser]) -> None:
     """Ask each writer for its tokens until the last one is done; who is done leaves the batch."""
-    cache = DynamicCache(ddp_cache_data=_side_by_side([prompt.read for prompt in prompts]))
+    cache = DynamicCache(ddp_cache_data=_side_by_side([prompt.prefix for prompt in prompts]))
     given = _left_padded([prompt.rest for prompt in prompts])
     attended = torch.cat(
         [
             _left_padded([torch.ones(part, dtype=torch.long, device=given.device) for part in parts])
-            for parts in ([prompt.read.length for prompt in prompts], [len(prompt.rest) for prompt in prompts])
+            for parts in ([prompt.prefix.length for prompt in prompts], [len(prompt.rest) for prompt in prompts])
         ],
         dim=1,
     )
-    ahead = torch.tensor([[prompt.ahead] for prompt in prompts], device=given.device)
+    ahead = torch.tensor([[prompt.position_offset] for prompt in prompts], device=given.device)
     writing = list(writers)
     while writing:
         positions = (attended.cumsum(1) - 1 + ahead).clamp(min=0)[:, -given.shape[1] :]
@@ -90,7 +90,7 @@ def write(following: Pass, prompts: Sequence[Prompt], writers: Sequence[Writer])
         attended = functional.pad(attended, (0, 1), value=1)
 
 
-def penalised(logits: Tensor, said: Sequence[int], penalty: float) -> Tensor:
+def apply_repetition_penalty(logits: Tensor, said: Sequence[int], penalty: float) -> Tensor:
     """Logits (vocabulary,) under the repetition penalty of CTRL (Keskar et al., arXiv 1909.05858); 1 is none.
 
     It weighs on what was said: a prompt of vectors has no tokens to repeat.
@@ -102,7 +102,7 @@ def penalised(logits: Tensor, said: Sequence[int], penalty: float) -> Tensor:
     return logits.index_put((repeated,), torch.where(scores < 0, scores * penalty, scores / penalty))
 
 
-def _side_by_side(reads: Sequence[Read]) -> list[tuple[Tensor, Tensor]]:
+def _side_by_side(reads: Sequence[KeyValues]) -> list[tuple[Tensor, Tensor]]:
     """One pair (rows, heads, length, dim) a layer, zeros on the left of the shorter ones."""
     longest = max(one.length for one in reads)
 

@@ -14,12 +14,12 @@ from transformers.cache_utils import DynamicCache
 from deepsound.cot import ReplyForm
 from deepsound.errors import ModelFailedError
 from deepsound.reasoning.local.answer_tokens import AnswerVocabulary
-from deepsound.reasoning.local.greedy_decoder import MOST_TOKENS, GreedyWriter
-from deepsound.reasoning.local.prefix_cache import REMEMBERED_BYTES, ReadBefore
-from deepsound.reasoning.local.reply_batches import GeneratedReply, replies
-from deepsound.reasoning.local.token_generation import Prompt, Read, read
-from deepsound.reasoning.omni.input_processing import Conversation, ShownVideo
-from deepsound.reasoning.omni.model_families import Family
+from deepsound.reasoning.local.greedy_decoder import MAX_NEW_TOKENS, GreedyDecoder
+from deepsound.reasoning.local.prefix_cache import PREFIX_CACHE_BYTES, PrefixCache
+from deepsound.reasoning.local.reply_batches import GeneratedReply, generate_replies
+from deepsound.reasoning.local.token_generation import KeyValues, Prompt, prefill
+from deepsound.reasoning.omni.input_processing import InputProcessor, ShownVideo
+from deepsound.reasoning.omni.model_families import ModelFamily
 
 _FEATURES = ("pixel_values_videos", "input_features")
 """Inputs that are computed with; times and places keep their own precision."""
@@ -43,7 +43,7 @@ class OmniQuestion:
 
 
 class OmniChatSession:
-    """A loaded network with its conversation, for one thread at a time.
+    """A loaded network with its processor, for one thread at a time.
 
     All up to the last token of the video is read before the rest, and kept: the next question about the same
     frames goes on from there. As it is always read apart, the reply is the same whether it was kept or not. The
@@ -51,26 +51,26 @@ class OmniChatSession:
     """
 
     def __init__(
-        self, network: PreTrainedModel, family: Family, conversation: Conversation, words: AnswerVocabulary
+        self, network: PreTrainedModel, family: ModelFamily, processor: InputProcessor, words: AnswerVocabulary
     ) -> None:
         self._network = cast(Any, network)
         self._family = family
-        self._conversation = conversation
+        self._processor = processor
         self._words = words
-        self._read_before = ReadBefore(REMEMBERED_BYTES)
+        self._read_before = PrefixCache(PREFIX_CACHE_BYTES)
 
     def answer(self, questions: Sequence[OmniQuestion]) -> list[GeneratedReply]:
-        """A reply to each, in order. Raises DeepSoundError MODEL_FAILED for a prompt that leaves it no room."""
-        return replies(questions, self._prompt, self._writer, self._following)
+        """A reply to each, in order. Raises ModelFailedError for a prompt that leaves it no room."""
+        return generate_replies(questions, self._prompt, self._writer, self._following)
 
-    def _writer(self, question: OmniQuestion) -> GreedyWriter:  # noqa: ARG002 - all are written alike
-        return GreedyWriter(self._words, _NO_PENALTY, ReplyForm.STAGES_TO_LETTER)
+    def _writer(self, question: OmniQuestion) -> GreedyDecoder:  # noqa: ARG002 - all are written alike
+        return GreedyDecoder(self._words, _NO_PENALTY, ReplyForm.STAGES_TO_LETTER)
 
     def _prompt(self, question: OmniQuestion) -> Prompt:
-        tensors = self._conversation.tensors(question.prompt, question.shown, question.sounds)
+        tensors = self._processor.tensors(question.prompt, question.shown, question.sounds)
         ids = tensors["input_ids"][0]
         _refuse_too_long(self._network.config, len(ids))
-        places, ahead = self._family.places(self._network, tensors)
+        places, ahead = self._family.position_ids(self._network, tensors)
         sound = {name: value for name, value in tensors.items() if name in _SOUND}
         video = {name: value for name, value in tensors.items() if name not in _SOUND | _TEXT}
         shown = _after_video(ids, self._network.config)
@@ -82,14 +82,14 @@ class OmniChatSession:
             whole = self._read(_tokens(tensors, places, slice(-1)) | video | sound)
         return Prompt(whole, ids[-1:].to(self._network.device), ahead)
 
-    def _read(self, part: Mapping[str, Tensor], after: Read | None = None) -> Read:
+    def _read(self, part: Mapping[str, Tensor], after: KeyValues | None = None) -> KeyValues:
         given = {
             name: value.to(self._network.device, self._network.dtype if name in _FEATURES else value.dtype)
             for name, value in part.items()
         }
-        return read(
+        return prefill(
             lambda cache: self._network.model(
-                **given, past_key_values=cache, use_cache=True, **self._family.without_words
+                **given, past_key_values=cache, use_cache=True, **self._family.prefill_options
             ),
             after,
         )
@@ -131,9 +131,9 @@ def _digest(part: Mapping[str, Tensor]) -> str:
 
 def _refuse_too_long(config: PreTrainedConfig, prompt: int) -> None:
     longest = int(config.get_text_config().max_position_embeddings)
-    if prompt + MOST_TOKENS > longest:
+    if prompt + MAX_NEW_TOKENS > longest:
         raise ModelFailedError(
-            f"the question, frames and sound are {prompt} tokens, and the reply may be {MOST_TOKENS}, "
+            f"the question, frames and sound are {prompt} tokens, and the reply may be {MAX_NEW_TOKENS}, "
             f"where the model takes {longest} together",
             remedy="cut the video into parts, or judge it with the evidence reasoner",
         )

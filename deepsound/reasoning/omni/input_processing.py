@@ -13,9 +13,9 @@ from transformers.video_processing_utils import VideoProcessorMixin
 from transformers.video_utils import VideoMetadata
 
 from deepsound.errors import ModelFailedError
-from deepsound.reasoning.omni.frame_layouts import Frames
-from deepsound.reasoning.omni.model_families import Family
-from deepsound.reasoning.omni.release import Release, incomplete
+from deepsound.reasoning.omni.model_families import ModelFamily
+from deepsound.reasoning.omni.release import Release, release_error
+from deepsound.reasoning.omni.video_processors import Frames
 
 _SHORTEST_SECONDS = 0.2
 """Shorter sounds are filled up with silence: the encoders' strides leave nothing of them."""
@@ -37,7 +37,7 @@ class ShownVideo:
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class InputProcessor:
     """The processor of a release. `sample_rate` is that of the sounds it takes, in Hz."""
 
     processor: Any
@@ -45,7 +45,7 @@ class Conversation:
     sample_rate: int
 
     def prompt(self, question: str, *, sounds: int, video: bool) -> str:
-        """The conversation up to the model's turn, by the release's template: video, sounds, question."""
+        """The processor up to the model's turn, by the release's template: video, sounds, question."""
         media = [*[{"type": "video"}] * video, *[{"type": "audio"}] * sounds]
         turn = {"role": "user", "content": [*media, {"type": "text", "text": question}]}
         return str(self.processor.apply_chat_template([turn], tokenize=False, add_generation_prompt=True))
@@ -74,7 +74,7 @@ def _video(shown: ShownVideo) -> dict[str, Any]:
     return {"videos": [shown.frames], "videos_kwargs": {"fps": shown.rate, "video_metadata": [clock]}}
 
 
-class _WithOurFrames:
+class _AnyVideoProcessor:
     """Before a processor's class: lets it have a video processor where transformers, without torchvision, knows of
     none.
     """
@@ -86,32 +86,34 @@ class _WithOurFrames:
         return super().check_argument_for_proper_class(argument_name, argument)  # pyright: ignore
 
 
-def read_conversation(release: Release, family: Family) -> Conversation:
+def load_input_processor(release: Release, family: ModelFamily) -> InputProcessor:
     """The processor in a release's folder; nothing is fetched and no code in the folder is run.
 
-    Raises DeepSoundError MODEL_FAILED where a part of it is missing or damaged.
+    Raises ModelFailedError where a part of it is missing or damaged.
     """
     try:
         processor = _assembled(release, family)
-        conversation = Conversation(processor, processor.tokenizer, int(processor.feature_extractor.sampling_rate))
-        conversation.prompt("", sounds=1, video=True)
+        processor = InputProcessor(processor, processor.tokenizer, int(processor.feature_extractor.sampling_rate))
+        processor.prompt("", sounds=1, video=True)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, TemplateError) as error:
         what = f"tokenizer, processor or chat template can't be used ({error})"
-        raise incomplete(release, ModelFailedError, what) from error
-    return conversation
+        raise release_error(release, ModelFailedError, what) from error
+    return processor
 
 
-def _assembled(release: Release, family: Family) -> Any:
+def _assembled(release: Release, family: ModelFamily) -> Any:
     # Not by the processor's own from_pretrained, which asks for a video processor, and that for torchvision.
     here: dict[str, Any] = {"pretrained_model_name_or_path": release.folder, "local_files_only": True}
-    kind = cast("type[ProcessorMixin]", type(family.processor.__name__, (_WithOurFrames, family.processor), {}))
+    kind = cast(
+        "type[ProcessorMixin]", type(family.processor.__name__, (_AnyVideoProcessor, family.processor), {})
+    )
     settings, _ = kind.get_processor_dict(**here)
     video_settings, _ = VideoProcessorMixin.get_video_processor_dict(**here)
-    pictures = family.pictures.from_pretrained(**here)
+    pictures = family.image_processor.from_pretrained(**here)
     parts = {
         "tokenizer": AutoTokenizer.from_pretrained(**here, trust_remote_code=False),
         "feature_extractor": AutoFeatureExtractor.from_pretrained(**here, trust_remote_code=False),
         "image_processor": pictures,
-        "video_processor": family.frames(pictures, video_settings),
+        "video_processor": family.video_processor(pictures, video_settings),
     }
     return kind.from_args_and_dict([parts[name] for name in kind.get_attributes()], settings)

@@ -28,13 +28,13 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from deepsound.errors import BadSettingsError, DeepSoundError, ModelFailedError, ModelMissingError
 from deepsound.reasoning.local.quantisation import Precision
-from deepsound.reasoning.omni.frame_layouts import PairedFrames, TimedFrames
-from deepsound.reasoning.omni.position_ids import in_order, on_the_clock
-from deepsound.reasoning.omni.release import Release, incomplete
+from deepsound.reasoning.omni.position_ids import sequential_positions, tmrope_positions
+from deepsound.reasoning.omni.release import Release, release_error
+from deepsound.reasoning.omni.video_processors import Gemma4VideoProcessor, QwenVideoProcessor
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class ModelFamily:
     """What transformers calls the parts of a family. `pictures` works without torchvision, `frames` is ours.
 
     `places`: of each token of a prompt, of one or three dimensions, and how far those after it are beyond their
@@ -44,36 +44,36 @@ class Family:
     config: type[PreTrainedConfig]
     network: type[PreTrainedModel]
     processor: type[ProcessorMixin]
-    pictures: type[BaseImageProcessor]
-    frames: type[PairedFrames] | type[TimedFrames]
-    places: Callable[[PreTrainedModel, Mapping[str, Tensor]], tuple[Tensor, int]]
-    without_words: Mapping[str, int] = field(default_factory=dict[str, int])
+    image_processor: type[BaseImageProcessor]
+    video_processor: type[QwenVideoProcessor] | type[Gemma4VideoProcessor]
+    position_ids: Callable[[PreTrainedModel, Mapping[str, Tensor]], tuple[Tensor, int]]
+    prefill_options: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
-FAMILIES = {
-    "qwen2_5_omni": Family(
+MODEL_FAMILIES = {
+    "qwen2_5_omni": ModelFamily(
         Qwen2_5OmniConfig,
         Qwen2_5OmniThinkerForConditionalGeneration,
         Qwen2_5OmniProcessor,
         Qwen2VLImageProcessorPil,
-        PairedFrames,
-        on_the_clock,
+        QwenVideoProcessor,
+        tmrope_positions,
     ),
-    "qwen3_omni_moe": Family(
+    "qwen3_omni_moe": ModelFamily(
         Qwen3OmniMoeConfig,
         Qwen3OmniMoeThinkerForConditionalGeneration,
         Qwen3OmniMoeProcessor,
         Qwen2VLImageProcessorPil,
-        PairedFrames,
-        on_the_clock,
+        QwenVideoProcessor,
+        tmrope_positions,
     ),
-    "gemma4": Family(
+    "gemma4": ModelFamily(
         Gemma4Config,
         Gemma4ForConditionalGeneration,
         Gemma4Processor,
         Gemma4ImageProcessorPil,
-        TimedFrames,
-        in_order,
+        Gemma4VideoProcessor,
+        sequential_positions,
         # Its last layers share the keys and values of earlier ones, and leave nothing in the cache.
         {"logits_to_keep": 1},
     ),
@@ -81,35 +81,35 @@ FAMILIES = {
 """By the `model_type` of config.json."""
 
 
-def read_family(release: Release) -> tuple[Family, PreTrainedConfig]:
+def read_family(release: Release) -> tuple[ModelFamily, PreTrainedConfig]:
     """The family that the release's config.json names, and the configuration of its network.
 
-    Raises DeepSoundError: MODEL_MISSING without config.json, MODEL_FAILED if it is damaged, of another family, or
+    Raises ModelMissingError without config.json, ModelFailedError if it is damaged, of another family, or
     of a model that does not hear.
     """
     try:
         named = json.loads((release.folder / "config.json").read_bytes())["model_type"]
-        family = FAMILIES[named]
+        family = MODEL_FAMILIES[named]
     except FileNotFoundError as error:
-        raise incomplete(release, ModelMissingError, "there is no config.json") from error
+        raise release_error(release, ModelMissingError, "there is no config.json") from error
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-        raise incomplete(release, ModelFailedError, f"config.json is damaged ({error})") from error
+        raise release_error(release, ModelFailedError, f"config.json is damaged ({error})") from error
     except KeyError as error:
         raise _other_family(release, str(error)) from error
     try:
         whole = family.config.from_pretrained(release.folder, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
-        raise incomplete(release, ModelFailedError, f"config.json can't be used ({error})") from error
+        raise release_error(release, ModelFailedError, f"config.json can't be used ({error})") from error
     config: PreTrainedConfig = getattr(whole, "thinker_config", whole)
     if getattr(config, "audio_config", None) is None:
         raise _other_family(release, "a model that takes no sound")
     return family, config
 
 
-def refuse_fewer_bits(release: Release, config: PreTrainedConfig, precision: Precision) -> None:
-    """Raise DeepSoundError BAD_SETTINGS where most of the weights would stay as they are."""
+def check_quantisable(release: Release, config: PreTrainedConfig, precision: Precision) -> None:
+    """Raise BadSettingsError where most of the weights would stay as they are."""
     language = config.get_text_config()
-    if precision is Precision.LOADED or not getattr(language, "num_experts", None):
+    if precision is Precision.AS_LOADED or not getattr(language, "num_experts", None):
         return
     raise BadSettingsError(
         f"its experts can't be held in {precision.removesuffix('bit')} bits: bitsandbytes takes linear layers, "
@@ -123,5 +123,5 @@ def _other_family(release: Release, found: str) -> DeepSoundError:
     return ModelFailedError(
         f"config.json tells of {found}, which is no audio-video chat model that can be run here",
         where=str(release.folder),
-        remedy=f"use a model of {', '.join(FAMILIES)}, or serve it (--reasoner served:<url>)",
+        remedy=f"use a model of {', '.join(MODEL_FAMILIES)}, or serve it (--reasoner served:<url>)",
     )

@@ -11,15 +11,15 @@ from transformers.utils import logging
 
 from deepsound.errors import ModelFailedError, is_out_of_memory
 from deepsound.reasoning.local.quantisation import Precision, quantise
-from deepsound.reasoning.omni.model_families import Family
-from deepsound.reasoning.omni.release import Release, incomplete, weight_files
+from deepsound.reasoning.omni.model_families import ModelFamily
+from deepsound.reasoning.omni.release import Release, release_error, weight_files
 
 _NAMED = 3  # names listed in a message before "and n more"
 
 
 def load_network(
     release: Release,
-    family: Family,
+    family: ModelFamily,
     config: PreTrainedConfig,
     *,
     dtype: torch.dtype,
@@ -29,7 +29,7 @@ def load_network(
     """The network with its weights in `dtype`, `precision` being that of the language model's layers. What the
     release holds for a voice is not read.
 
-    Raises DeepSoundError: MODEL_MISSING without all weights, MODEL_FAILED for damaged ones or those of another
+    Raises ModelMissingError without all weights, ModelFailedError for damaged ones or those of another
     network.
     """
     weight_files(release)
@@ -47,12 +47,12 @@ def load_network(
         if is_out_of_memory(error):
             raise
         what = f"the weights can't be loaded ({str(error).strip()[:300]})"
-        raise incomplete(release, ModelFailedError, what) from error
+        raise release_error(release, ModelFailedError, what) from error
     missing = sorted(report["missing_keys"])
     if missing:
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         what = f"weights are missing: {', '.join(missing[:_NAMED])}{more}"
-        raise incomplete(release, ModelFailedError, what)
+        raise release_error(release, ModelFailedError, what)
     quantise(network.model.language_model.layers, precision, dtype=dtype, device=device)
     return network.to(device).eval()
 

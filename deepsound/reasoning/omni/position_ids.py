@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 
-def on_the_clock(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> tuple[Tensor, int]:
+def tmrope_positions(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> tuple[Tensor, int]:
     """Qwen's: time, height and width of each token (3, length), video on the clock of its frames.
 
     TMRoPE (Qwen2.5-Omni, arXiv 2503.20215, section 2.2). Words after the prompt have all three alike, so far ahead
@@ -29,6 +29,6 @@ def on_the_clock(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> tup
     return places[:, 0], int(ahead)
 
 
-def in_order(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> tuple[Tensor, int]:  # noqa: ARG001 - as all
+def sequential_positions(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> tuple[Tensor, int]:  # noqa: ARG001 - as all
     """One after the other, (length,)."""
     return torch.arange(tensors["input_ids"].shape[1]), 0

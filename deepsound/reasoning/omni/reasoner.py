@@ -15,17 +15,17 @@ from deepsound.errors import BadSettingsError
 from deepsound.media.observers import Footage, Observer
 from deepsound.models.identity import ModelIdentity, ShownFrame
 from deepsound.reasoning.chat_prompts import judge_question, plan_question, silence_question
-from deepsound.reasoning.local.answer_tokens import AnswerVocabulary, read_letters
-from deepsound.reasoning.local.greedy_decoder import MOST_TOKENS
-from deepsound.reasoning.local.quantisation import check_precision
+from deepsound.reasoning.local.answer_tokens import AnswerVocabulary, find_answer_tokens
+from deepsound.reasoning.local.greedy_decoder import MAX_NEW_TOKENS
+from deepsound.reasoning.local.quantisation import parse_precision
 from deepsound.reasoning.local.reply_batches import GeneratedReply, concurrency_on, question_batcher
 from deepsound.reasoning.omni.chat_session import OmniChatSession, OmniQuestion
-from deepsound.reasoning.omni.input_processing import Conversation, ShownVideo, read_conversation
-from deepsound.reasoning.omni.model_families import Family, read_family, refuse_fewer_bits
+from deepsound.reasoning.omni.input_processing import InputProcessor, ShownVideo, load_input_processor
+from deepsound.reasoning.omni.model_families import ModelFamily, check_quantisable, read_family
 from deepsound.reasoning.omni.network import end_tokens, load_network
-from deepsound.reasoning.omni.release import find_release, identify
+from deepsound.reasoning.omni.release import find_release, release_identity
 from deepsound.reasoning.protocol import Reply
-from deepsound.reasoning.sound_windows import Heard, windows
+from deepsound.reasoning.sound_windows import SoundWindow, read_windows
 from deepsound.reasoning.still_frames import StillsObserver, pictures, shown_frames, stills_of
 
 REVISION = "2"  # raise it whenever the same frames and sound would be asked about in another way
@@ -42,17 +42,16 @@ class Omni:
     in the local cache. Nothing is fetched. `model#float32` where it is not to be computed in bfloat16,
     `model:4bit` or `model:8bit` for the language model's layers in fewer bits, or both, in the other order.
 
-    Decoding is greedy, offers A and B alone once the conclusion is opened, and stops at the letter. Questions that
-    several threads ask at once are answered side by side. Raises DeepSoundError: MODEL_MISSING for a model that is
-    not here, BAD_SETTINGS for a dtype or precision that there is not; files are first read for `models`, `judge`
-    or `is_silent`.
+    Decoding is greedy; once the conclusion is opened, only A and B are allowed, and decoding stops at the letter.
+    Questions of several threads are answered in one batch. Raises ModelMissingError if the model is not on this
+    machine, BadSettingsError for an unknown dtype or precision. `models`, `judge` and `is_silent` read the files.
     """
 
     def __init__(self, model: str, *, device: str | None = None) -> None:
         given, _, dtype = model.partition("#")
         named, bits = _parted(given)
         self._dtype = _dtype(dtype or "bfloat16", model)
-        self._precision = check_precision(bits, f"omni:{named}")
+        self._precision = parse_precision(bits, f"omni:{named}")
         self._release = find_release(named)
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._batcher = question_batcher(self._answer)
@@ -62,9 +61,9 @@ class Omni:
 
     @cached_property
     def models(self) -> Sequence[ModelIdentity]:
-        """All files that are read, hashed once. Raises DeepSoundError MODEL_MISSING, MODEL_FAILED."""
+        """All files that are read, hashed once. Raises ModelMissingError, ModelFailedError."""
         _ = self._family  # a model that can't be run is refused before tens of gigabytes are read
-        return (identify(self._release),)
+        return (release_identity(self._release),)
 
     @property
     def concurrency(self) -> int:
@@ -84,7 +83,7 @@ class Omni:
     def judge(self, footage: Footage, audio: Path) -> Reply:
         """Ask the protocol's question of the stills and all of `audio`.
 
-        Raises DeepSoundError: INTERNAL for footage without this reasoner's observation, MODEL_FAILED for more
+        Raises InternalError for footage without this reasoner's observation, ModelFailedError for more
         sound than the model takes, and what loading and reading raise.
         """
         shown, frames = self._shown(footage)
@@ -102,11 +101,11 @@ class Omni:
         return ShownVideo(pictures(stills), stills["time"].astype(np.float64)), shown_frames(stills)
 
     def _asked(
-        self, shown: ShownVideo | None, audio: Path | None, worded: Callable[[Sequence[Heard]], str]
+        self, shown: ShownVideo | None, audio: Path | None, worded: Callable[[Sequence[SoundWindow]], str]
     ) -> Reply:
         with self._batcher.joined() as ask:
-            heard = windows(audio, self._conversation.sample_rate) if audio else []
-            prompt = self._conversation.prompt(worded(heard), sounds=len(heard), video=shown is not None)
+            heard = read_windows(audio, self._processor.sample_rate) if audio else []
+            prompt = self._processor.prompt(worded(heard), sounds=len(heard), video=shown is not None)
             [generated] = ask([OmniQuestion(prompt, shown, [sound.samples for sound in heard])])
         return self._reply(prompt, generated, len(heard))
 
@@ -117,11 +116,11 @@ class Omni:
             probability=generated.probability,
             parameters={
                 "model": self._release.name,
-                "ended": generated.ended,
+                "ended": generated.stop_reason,
                 "dtype": _name(self._dtype),
                 "precision": self._precision or None,
                 "sounds": sounds,
-                "most_tokens": MOST_TOKENS,
+                "most_tokens": MAX_NEW_TOKENS,
                 "batch": generated.batch,
             },
             form=ReplyForm.STAGES if generated.probability is None else ReplyForm.STAGES_TO_LETTER,
@@ -134,25 +133,25 @@ class Omni:
         return self._interlocutor.answer(questions)
 
     @cached_property
-    def _family(self) -> tuple[Family, PreTrainedConfig]:
+    def _family(self) -> tuple[ModelFamily, PreTrainedConfig]:
         family, config = read_family(self._release)
-        refuse_fewer_bits(self._release, config, self._precision)
+        check_quantisable(self._release, config, self._precision)
         return family, config
 
     @cached_property
-    def _conversation(self) -> Conversation:
-        return read_conversation(self._release, self._family[0])
+    def _processor(self) -> InputProcessor:
+        return load_input_processor(self._release, self._family[0])
 
     @cached_property
     def _interlocutor(self) -> OmniChatSession:
-        (family, config), tokenizer = self._family, self._conversation.tokenizer
+        (family, config), tokenizer = self._family, self._processor.tokenizer
         network = load_network(
             self._release, family, config, dtype=self._dtype, device=self._device, precision=self._precision
         )
         words = AnswerVocabulary(
-            tokenizer, end_tokens(network, tokenizer), read_letters(tokenizer, self._release.folder)
+            tokenizer, end_tokens(network, tokenizer), find_answer_tokens(tokenizer, self._release.folder)
         )
-        return OmniChatSession(network, family, self._conversation, words)
+        return OmniChatSession(network, family, self._processor, words)
 
 
 def _parted(given: str) -> tuple[str, str]:

@@ -38,7 +38,7 @@ class Release:
 def find_release(model: str) -> Release:
     """The folder called `model`; that name in the models folder; or the Hugging Face repository in its cache.
 
-    Raises DeepSoundError MODEL_MISSING that says what to put where.
+    Raises ModelMissingError that says what to put where.
     """
     given, ours = Path(model).expanduser(), models_folder() / model
     if given.is_dir():
@@ -59,22 +59,22 @@ def find_release(model: str) -> Release:
 def weight_files(release: Release) -> tuple[Path, ...]:
     """The safetensors files of a release, those its index names or its one.
 
-    Raises DeepSoundError: MODEL_MISSING where they are not all there, MODEL_FAILED for a damaged index.
+    Raises ModelMissingError where they are not all there, ModelFailedError for a damaged index.
     """
     index = release.folder / INDEX
     try:
         named = json.loads(index.read_bytes())["weight_map"].values() if index.is_file() else [SINGLE]
         files = [release.folder / Path(name).name for name in sorted(set(named))]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise incomplete(release, ModelFailedError, f"{INDEX} is no index of weights") from error
+        raise release_error(release, ModelFailedError, f"{INDEX} is no index of weights") from error
     absent = [file.name for file in files if not file.is_file()]
     if absent:
         what = f"{len(absent)} of {len(files)} files of weights are missing: {', '.join(absent)}"
-        raise incomplete(release, ModelMissingError, what)
+        raise release_error(release, ModelMissingError, what)
     return tuple(files)
 
 
-def identify(release: Release) -> ModelIdentity:
+def release_identity(release: Release) -> ModelIdentity:
     """The release with the hashes of all files that are read. Raises DeepSoundError as `weight_files` does."""
     weights = weight_files(release)
     beside = (path for path in release.folder.iterdir() if path.suffix in _READ and path.is_file())
@@ -82,7 +82,7 @@ def identify(release: Release) -> ModelIdentity:
     return ModelIdentity(release.name, release.revision or release.name, _licence(release), files)
 
 
-def incomplete(release: Release, kind: type[ModelError], what: str) -> ModelError:
+def release_error(release: Release, kind: type[ModelError], what: str) -> ModelError:
     """What is wrong with a release, and that its folder must hold all of it."""
     remedy = "put the whole release in that folder, weights as safetensors"
     return kind(what, where=str(release.folder), remedy=remedy)

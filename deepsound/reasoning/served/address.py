@@ -20,17 +20,17 @@ _BEARER = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750, section 2.1
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ServerAddress:
     """The protocol's root, such as `http://gpu-7:8000/v1`, without a slash at its end; the model, if named."""
 
     url: str
     model: str | None
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str) -> ServerAddress:
     """Read `<url>` or `<url>#<model>`; a URL without a path means the usual `/v1`.
 
-    Raises DeepSoundError BAD_SETTINGS, also for a URL that holds a secret: it would end up in the ledger.
+    Raises BadSettingsError, also for a URL that holds a secret: it would end up in the ledger.
     """
     location, _, model = text.partition("#")
     try:
@@ -45,11 +45,11 @@ def parse_address(text: str) -> Address:
         or (url.port or 0) > _LAST_PORT
     ):
         raise _bad("the URL names no http or https server")
-    return Address(str(url.copy_with(path=url.path.rstrip("/") or _VERSION)), model or None)
+    return ServerAddress(str(url.copy_with(path=url.path.rstrip("/") or _VERSION)), model or None)
 
 
-def read_key() -> SecretStr | None:
-    """The key of the environment; None where it is unset or empty. Raises DeepSoundError BAD_SETTINGS."""
+def read_api_key() -> SecretStr | None:
+    """The key of the environment; None where it is unset or empty. Raises BadSettingsError."""
     key = os.environ.get(KEY_VARIABLE, "")
     if not key:
         return None

@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 
 from deepsound import cot
-from deepsound.reasoning.served.chat_messages import Chance, Spoken
+from deepsound.reasoning.served.chat_messages import ReplyToken, TokenLogprob
 
 _YES, _NO = b"A", b"B"
 
 
-def answer_probability(raw: str, tokens: Sequence[Spoken]) -> float | None:
+def answer_probability(raw: str, tokens: Sequence[ReplyToken]) -> float | None:
     """P(A) / (P(A) + P(B)) at the token that the verdict of `raw` was read from.
 
     None where no verdict can be read, where the tokens don't spell `raw`, where the answer is no token of its own,
@@ -28,7 +28,7 @@ def answer_probability(raw: str, tokens: Sequence[Spoken]) -> float | None:
     return for_yes / (for_yes + for_no) if for_yes + for_no > 0.0 else None
 
 
-def _token_at(raw: str, place: int, tokens: Sequence[Spoken]) -> Spoken | None:
+def _token_at(raw: str, place: int, tokens: Sequence[ReplyToken]) -> ReplyToken | None:
     """The token that spells the character at `place`.
 
     The tokens may hold more than the reply: thinking before it, a mark of its end after it.
@@ -46,14 +46,14 @@ def _token_at(raw: str, place: int, tokens: Sequence[Spoken]) -> Spoken | None:
     return None
 
 
-def _bytes(chance: Chance) -> bytes:
+def _bytes(chance: TokenLogprob) -> bytes:
     return chance.token.encode() if chance.bytes is None else bytes(chance.bytes)
 
 
-def _letter(chance: Chance) -> bytes:
+def _letter(chance: TokenLogprob) -> bytes:
     return _bytes(chance).strip()
 
 
-def _probability(chance: Chance) -> float:
+def _probability(chance: TokenLogprob) -> float:
     # Servers write -9999 or -inf for nothing at all; what is no number counts for nothing either.
     return math.exp(min(chance.logprob, 0.0)) if not math.isnan(chance.logprob) else 0.0

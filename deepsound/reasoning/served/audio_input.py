@@ -6,7 +6,7 @@ from pathlib import Path
 
 import soundfile
 
-from deepsound.reasoning import sound_windows
+from deepsound.reasoning.sound_windows import SoundWindow, read_windows
 from deepsound.spans import Span
 
 SAMPLE_RATE = 16_000
@@ -20,12 +20,12 @@ class WavWindow:
     wav: bytes
 
 
-def windows(audio: Path) -> list[WavWindow]:
-    """All of the sound in equal windows. Raises DeepSoundError as `sounds.windows` does."""
-    return [WavWindow(heard.span, _wav(heard)) for heard in sound_windows.windows(audio, SAMPLE_RATE)]
+def wav_windows(audio: Path) -> list[WavWindow]:
+    """All of the sound in equal windows. Raises DeepSoundError as `read_windows` does."""
+    return [WavWindow(heard.span, _wav(heard)) for heard in read_windows(audio, SAMPLE_RATE)]
 
 
-def _wav(heard: sound_windows.Heard) -> bytes:
+def _wav(heard: SoundWindow) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, heard.samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
     return file.getvalue()

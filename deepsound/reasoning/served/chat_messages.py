@@ -1,8 +1,13 @@
 """The parts of OpenAI's chat protocol that are read, as vLLM and its like speak it; all else is passed over."""
 
+from base64 import b64encode
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
+
+from deepsound.canonical_json import Json
+from deepsound.reasoning.served.audio_input import WavWindow
 
 
 def _one_line(text: str) -> str:
@@ -19,7 +24,7 @@ def _without_nul(text: str) -> str:
 
 
 ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
-Words = Annotated[str, AfterValidator(_without_nul)]
+Text = Annotated[str, AfterValidator(_without_nul)]
 
 
 class ServedModel(BaseModel):
@@ -34,7 +39,7 @@ class ServedModels(BaseModel):
     data: list[ServedModel]
 
 
-class Chance(BaseModel):
+class TokenLogprob(BaseModel):
     """A token and the natural logarithm of its probability; `bytes` where its text is no whole UTF-8."""
 
     token: str
@@ -42,24 +47,24 @@ class Chance(BaseModel):
     bytes: list[Annotated[int, Field(ge=0, le=255)]] | None = None
 
 
-class Spoken(Chance):
+class ReplyToken(TokenLogprob):
     """A token that was said, and the likeliest ones in its place."""
 
-    top_logprobs: list[Chance] = []
+    top_logprobs: list[TokenLogprob] = []
 
 
 class Logprobs(BaseModel):
     """Every token of the reply, in order."""
 
-    content: list[Spoken] | None = None
+    content: list[ReplyToken] | None = None
 
 
 class Message(BaseModel):
     """What the model said, or the words of its refusal; `reasoning_content` is thinking aloud before the reply."""
 
-    content: Words | None = None
-    refusal: Words | None = None
-    reasoning_content: Words | None = None
+    content: Text | None = None
+    refusal: Text | None = None
+    reasoning_content: Text | None = None
 
 
 class ReplyChoice(BaseModel):
@@ -67,7 +72,7 @@ class ReplyChoice(BaseModel):
 
     message: Message
     logprobs: Logprobs | None = None
-    finish_reason: Words | None = None
+    finish_reason: Text | None = None
 
 
 class Usage(BaseModel):
@@ -84,11 +89,22 @@ class Completion(BaseModel):
     usage: Usage | None = None
 
 
-class _Complaint(BaseModel):
+class _ErrorMessage(BaseModel):
     message: str
 
 
-class Refused(BaseModel):
+class ErrorBody(BaseModel):
     """The body of an answer that is an error."""
 
-    error: _Complaint
+    error: _ErrorMessage
+
+
+def user_message(pictures: Sequence[bytes], heard: Sequence[WavWindow], prompt: str) -> list[Json]:
+    """Content parts of OpenAI's chat protocol: JPEG files as data URLs, WAV files, and the text."""
+    images = [f"data:image/jpeg;base64,{b64encode(picture).decode()}" for picture in pictures]
+    sounds = [b64encode(window.wav).decode() for window in heard]
+    return [
+        *({"type": "image_url", "image_url": {"url": image}} for image in images),
+        *({"type": "input_audio", "input_audio": {"data": sound, "format": "wav"}} for sound in sounds),
+        {"type": "text", "text": prompt},
+    ]

@@ -12,13 +12,12 @@ from deepsound.media.observers import Footage, Observer
 from deepsound.models.identity import ModelIdentity
 from deepsound.reasoning.chat_prompts import judge_question, plan_question, silence_question
 from deepsound.reasoning.protocol import Reply
-from deepsound.reasoning.served.address import parse_address, read_key
+from deepsound.reasoning.served.address import parse_address, read_api_key
 from deepsound.reasoning.served.answer_probability import answer_probability
-from deepsound.reasoning.served.audio_input import WavWindow, windows
-from deepsound.reasoning.served.chat_messages import ReplyChoice
-from deepsound.reasoning.served.prompt import message
-from deepsound.reasoning.served.server import MOST_TOKENS, TEMPERATURE, ChatServer
-from deepsound.reasoning.served.transport import CONCURRENT_REQUESTS, Patience
+from deepsound.reasoning.served.audio_input import WavWindow, wav_windows
+from deepsound.reasoning.served.chat_client import MAX_NEW_TOKENS, TEMPERATURE, ChatClient
+from deepsound.reasoning.served.chat_messages import ReplyChoice, user_message
+from deepsound.reasoning.served.transport import CONCURRENT_REQUESTS, RetryPolicy
 from deepsound.reasoning.still_frames import StillsObserver, jpegs, shown_frames, stills_of
 
 
@@ -27,17 +26,17 @@ class Served:
 
     `version` is raised whenever the same frames and sound would be asked about in another way. Server and model
     belong to the step key as `name` and `models`: what weights a server holds, nobody outside can tell. The key
-    is read from the environment when this is made. Raises DeepSoundError BAD_SETTINGS for a URL or key that is
+    is read from the environment when this is made. Raises BadSettingsError for a URL or key that is
     none; the server is first asked for `models`.
     """
 
     version = "1"
 
-    def __init__(self, url: str, *, patience: Patience | None = None) -> None:
+    def __init__(self, url: str, *, patience: RetryPolicy | None = None) -> None:
         address = parse_address(url)
         self._url = address.url
         self._named = address.model
-        self._server = ChatServer(address.url, read_key(), patience or Patience())
+        self._server = ChatClient(address.url, read_api_key(), patience or RetryPolicy())
         self.name = f"served:{address.url}"
 
     @property
@@ -63,21 +62,21 @@ class Served:
     def judge(self, footage: Footage, audio: Path) -> Reply:
         """Ask the protocol's question of the chosen frames and all of `audio`.
 
-        A refusal in words is reply like any other words. Raises DeepSoundError: MODEL_FAILED for a reply
-        without words or too much sound, INTERNAL for footage without this reasoner's observation, and what
+        A refusal in words is reply like any other words. Raises ModelFailedError for a reply
+        without words or too much sound, InternalError for footage without this reasoner's observation, and what
         `Server.complete` raises.
         """
-        shown, heard = stills_of(footage, self.name), windows(audio)
+        shown, heard = stills_of(footage, self.name), wav_windows(audio)
         prompt = judge_question([float(moment) for moment in shown["time"]], [window.span for window in heard])
         return replace(self._asked(jpegs(shown), heard, prompt), frames=shown_frames(shown))
 
     def is_silent(self, audio: Path) -> Reply:
         """Ask the protocol's third question of `audio` alone. Raises DeepSoundError as `judge` does."""
-        return self._asked((), windows(audio), silence_question())
+        return self._asked((), wav_windows(audio), silence_question())
 
     def _asked(self, pictures: Sequence[bytes], heard: Sequence[WavWindow], prompt: str) -> Reply:
         model, began = self._model, time.monotonic()
-        completion = self._server.complete(model, message(pictures, heard, prompt))
+        completion = self._server.complete(model, user_message(pictures, heard, prompt))
         choice, usage = completion.choices[0], completion.usage
         raw = self._words(choice)
         tokens = choice.logprobs.content if choice.logprobs else None
@@ -111,7 +110,7 @@ class Served:
             "model": self._model,
             "sounds": sounds,
             "temperature": TEMPERATURE,
-            "most_tokens": MOST_TOKENS,
+            "most_tokens": MAX_NEW_TOKENS,
             "finish_reason": choice.finish_reason,
             "refused": bool(choice.message.refusal),
             "thinking": choice.message.reasoning_content,

@@ -17,7 +17,7 @@ from deepsound.errors import DeepSoundError, ModelFailedError, ServerUnavailable
 CONCURRENT_REQUESTS = 4
 """Requests one process has under way at once, whichever reasoners they are for."""
 
-LARGEST_ANSWER = 32 << 20
+MAX_RESPONSE_BYTES = 32 << 20
 """Bytes. A reply of 2048 tokens with 20 alternatives each is about 4 MB."""
 
 _TOO_MANY_REQUESTS = 429
@@ -28,7 +28,7 @@ _slots = threading.BoundedSemaphore(CONCURRENT_REQUESTS)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long to wait, in seconds, and how often to ask.
 
     `connect`: for a connection. `answer`: for the whole of one answer. Between two of the `attempts` lies a
@@ -44,7 +44,7 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """A status below 500 other than 429, and the body."""
 
     status: int
@@ -52,7 +52,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Trouble:
+class _TransientFailure:
     """What may pass by itself, and the seconds the server asks to be left alone for."""
 
     what: str
@@ -62,7 +62,7 @@ class _Trouble:
 class Transport:
     """Requests to one server. Any number of threads may use it."""
 
-    def __init__(self, url: str, key: SecretStr | None, patience: Patience) -> None:
+    def __init__(self, url: str, key: SecretStr | None, patience: RetryPolicy) -> None:
         self._url = url
         self._patience = patience
         self._http = httpx.Client(
@@ -71,36 +71,36 @@ class Transport:
             timeout=httpx.Timeout(patience.answer, connect=patience.connect, pool=None),
         )
 
-    def ask(self, path: str, body: bytes | None = None) -> Answer:
+    def ask(self, path: str, body: bytes | None = None) -> HttpResponse:
         """GET `path` below the root, or POST `body`, which is JSON.
 
-        Raises DeepSoundError: SERVER_UNAVAILABLE once every attempt met a failing, busy or absent server,
-        TIMED_OUT, MODEL_FAILED for an answer that is too large or garbled.
+        Raises ServerUnavailableError once every attempt met a failing, busy or absent server,
+        TimedOutError, ModelFailedError for an answer that is too large or garbled.
         """
         with _slots:
             attempt = 1
-            while isinstance(outcome := self._once(path, body), _Trouble):
+            while isinstance(outcome := self._once(path, body), _TransientFailure):
                 if attempt == self._patience.attempts or outcome.wait > self._patience.longest_pause:
                     raise self._unavailable(outcome, attempt)
                 time.sleep(outcome.wait + self._jitter(attempt))
                 attempt += 1
             return outcome
 
-    def _once(self, path: str, body: bytes | None) -> Answer | _Trouble:
+    def _once(self, path: str, body: bytes | None) -> HttpResponse | _TransientFailure:
         """One attempt. Asking again after a time limit would only add to the load, so that is final."""
         method = "GET" if body is None else "POST"
         headers = {} if body is None else {"content-type": "application/json"}
         try:
             with self._http.stream(method, self._url + path, content=body, headers=headers) as response:
-                answer = Answer(response.status_code, self._read(response))
+                answer = HttpResponse(response.status_code, self._read(response))
         except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
             raise self._too_slow() from error
         except httpx.TransportError as error:
-            return _Trouble(f"no answer: {str(error) or type(error).__name__}")
+            return _TransientFailure(f"no answer: {str(error) or type(error).__name__}")
         except httpx.DecodingError as error:
             raise self._garbled("its answer can't be unpacked") from error
         if answer.status == _TOO_MANY_REQUESTS or answer.status >= _SERVER_ERRORS:
-            return _Trouble(f"the server answers {answer.status}", _retry_after(response))
+            return _TransientFailure(f"the server answers {answer.status}", _retry_after(response))
         return answer
 
     def _read(self, response: httpx.Response) -> bytes:
@@ -108,8 +108,8 @@ class Transport:
         held = bytearray()
         for piece in response.iter_bytes():
             held += piece
-            if len(held) > LARGEST_ANSWER:
-                raise self._garbled(f"its answer is longer than {LARGEST_ANSWER >> 20} MiB")
+            if len(held) > MAX_RESPONSE_BYTES:
+                raise self._garbled(f"its answer is longer than {MAX_RESPONSE_BYTES >> 20} MiB")
             if time.monotonic() > end:
                 raise self._too_slow()
         return bytes(held)
@@ -118,7 +118,7 @@ class Transport:
         ceiling = min(self._patience.pause * 2 ** (attempt - 1), self._patience.longest_pause)
         return random.uniform(0.0, ceiling)  # noqa: S311 - spreads load, keeps no secret
 
-    def _unavailable(self, trouble: _Trouble, attempts: int) -> DeepSoundError:
+    def _unavailable(self, trouble: _TransientFailure, attempts: int) -> DeepSoundError:
         return ServerUnavailableError(
             f"{trouble.what} (asked {attempts} times)",
             where=self._url,

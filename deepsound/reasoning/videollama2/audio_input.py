@@ -29,7 +29,7 @@ def window_starts(duration: float) -> tuple[float, ...]:
     return tuple(step * number for number in range(_WINDOWS))
 
 
-def heard(audio: Path) -> Tensor:
+def read_fbank(audio: Path) -> Tensor:
     """Log mel energies (2998, 128) of a sound file, rounded to bfloat16.
 
     No more of a long file is read than the windows. Raises DeepSoundError as `audio_format` does.

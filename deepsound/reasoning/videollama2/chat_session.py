@@ -10,12 +10,12 @@ from torch import Tensor
 
 from deepsound.canonical_json import sha256_json
 from deepsound.cot import ReplyForm
-from deepsound.reasoning.local.greedy_decoder import GreedyWriter
-from deepsound.reasoning.local.prefix_cache import REMEMBERED_BYTES, ReadBefore
-from deepsound.reasoning.local.reply_batches import GeneratedReply, replies
-from deepsound.reasoning.local.token_generation import Prompt, Read
+from deepsound.reasoning.local.greedy_decoder import GreedyDecoder
+from deepsound.reasoning.local.prefix_cache import PREFIX_CACHE_BYTES, PrefixCache
+from deepsound.reasoning.local.reply_batches import GeneratedReply, generate_replies
+from deepsound.reasoning.local.token_generation import KeyValues, Prompt
 from deepsound.reasoning.videollama2.network import VideoLlama2
-from deepsound.reasoning.videollama2.qwen2_decoding import passes, read
+from deepsound.reasoning.videollama2.qwen2_decoding import forward_pass, prefill_embeddings
 from deepsound.reasoning.videollama2.vocabulary import Media, Vocabulary
 
 
@@ -52,32 +52,32 @@ class VideoLlama2ChatSession:
         self._network = network
         self._vocabulary = vocabulary
         self._penalty = penalty
-        self._read_before = ReadBefore(REMEMBERED_BYTES)
+        self._read_before = PrefixCache(PREFIX_CACHE_BYTES)
 
     def answer(self, questions: Sequence[VideoLlama2Question]) -> list[GeneratedReply]:
         """A reply to each, in order."""
-        return replies(questions, self._prompt, self._writer, passes(self._network.language))
+        return generate_replies(questions, self._prompt, self._writer, forward_pass(self._network.language))
 
-    def _writer(self, question: VideoLlama2Question) -> GreedyWriter:
-        return GreedyWriter(self._vocabulary, self._penalty, question.form)
+    def _writer(self, question: VideoLlama2Question) -> GreedyDecoder:
+        return GreedyDecoder(self._vocabulary, self._penalty, question.form)
 
     def _prompt(self, question: VideoLlama2Question) -> Prompt:
-        before, after = self._vocabulary.around(question.prompt, question.media)
-        rest = [] if question.energies is None else [self._network.hear(self._moved(question.energies))]
-        return Prompt(self._begun(before, question.shown), torch.cat([*rest, self._network.words(after)]))
+        before, after = self._vocabulary.split_at_media(question.prompt, question.media)
+        rest = [] if question.energies is None else [self._network.encode_sound(self._moved(question.energies))]
+        return Prompt(self._begun(before, question.shown), torch.cat([*rest, self._network.embed_tokens(after)]))
 
-    def _begun(self, before: Sequence[int], shown: SiglipFrames | None) -> Read:
+    def _begun(self, before: Sequence[int], shown: SiglipFrames | None) -> KeyValues:
         frames = None if shown is None else shown.sha256.tobytes().hex()
         return self._read_before.get(
             sha256_json({"words": list(before), "frames": frames}), lambda: self._read(before, shown)
         )
 
-    def _read(self, before: Sequence[int], shown: SiglipFrames | None) -> Read:
-        parts = [self._network.words(before)]
+    def _read(self, before: Sequence[int], shown: SiglipFrames | None) -> KeyValues:
+        parts = [self._network.embed_tokens(before)]
         if shown is not None:
             frames = torch.from_numpy(shown.pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-            parts.append(self._network.see(self._moved(frames)))
-        return read(self._network.language, torch.cat(parts))
+            parts.append(self._network.encode_frames(self._moved(frames)))
+        return prefill_embeddings(self._network.language, torch.cat(parts))
 
     def _moved(self, tensor: Tensor) -> Tensor:
         parameter = next(self._network.audio.parameters())

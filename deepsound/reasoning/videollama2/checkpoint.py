@@ -26,7 +26,7 @@ _SHARED_BIAS = "self_attn.relative_attention_bias.weight"
 def weight_files(folder: Path) -> tuple[Path, ...]:
     """The shards the folder's index names, or its one weight file; .safetensors before .bin.
 
-    Raises DeepSoundError: MODEL_MISSING without either or if a named shard is absent, MODEL_FAILED for a
+    Raises ModelMissingError without either or if a named shard is absent, ModelFailedError for a
     damaged index.
     """
     for index in (folder / name for name in _INDEXES):
@@ -64,7 +64,7 @@ def load_network(
     *,
     dtype: torch.dtype,
     device: torch.device,
-    precision: Precision = Precision.LOADED,
+    precision: Precision = Precision.AS_LOADED,
 ) -> VideoLlama2:
     """The network of the release in `folder`, its parameters in `dtype`, rotary angles in float32.
 
@@ -87,7 +87,7 @@ def load_network(
 def fill_network(network: VideoLlama2, state: State, where: Path) -> None:
     """Give each part of a network on the meta device its tensors, by their official names.
 
-    Raises DeepSoundError MODEL_FAILED, naming the part and what is missing or of another shape.
+    Raises ModelFailedError, naming the part and what is missing or of another shape.
     """
     config = network.config
     load_strict(network.vision, dict(_vision(state, config)), network="SigLIP", where=where)

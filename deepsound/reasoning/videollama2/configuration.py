@@ -60,7 +60,7 @@ def siglip_so400m() -> SiglipVisionConfig:
 def read_config(folder: Path) -> VideoLlama2Config:
     """Sizes and number of frames of the release in `folder`.
 
-    Raises DeepSoundError: MODEL_MISSING without config.json, MODEL_FAILED if it is damaged or tells of another
+    Raises ModelMissingError without config.json, ModelFailedError if it is damaged or tells of another
     vision tower, connector or projector than VideoLLaMA2.1-AV has.
     """
     path = folder / "config.json"

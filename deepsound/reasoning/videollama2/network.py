@@ -63,15 +63,15 @@ class VideoLlama2(nn.Module):
         self.audio_projector = audio_projector(config.audio_projector, config.audio.dim, hidden)
         self.language = Qwen2ForCausalLM(config.language)
 
-    def see(self, pixels: Tensor) -> Tensor:
+    def encode_frames(self, pixels: Tensor) -> Tensor:
         """Frames (frames, 3, size, size) in ±1 to tokens (tokens, hidden)."""
         return self.connector(self.vision(pixels)[None])[0]
 
-    def hear(self, fbank: Tensor) -> Tensor:
+    def encode_sound(self, fbank: Tensor) -> Tensor:
         """Log mel energies (frames, 128) to tokens (frames // 16 × 8, hidden)."""
         return self.audio_projector(self.audio(fbank[None]))[0]
 
-    def words(self, ids: Sequence[int]) -> Tensor:
+    def embed_tokens(self, ids: Sequence[int]) -> Tensor:
         """Token ids as vectors (len(ids), hidden)."""
         table = self.language.get_input_embeddings()
         return table(torch.tensor(ids, dtype=torch.long, device=next(self.language.parameters()).device))

@@ -4,15 +4,27 @@ import hashlib
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from deepsound.media.observers import FrameSampling, Observation
-from deepsound.reasoning.videollama2.siglip_frames import siglip_frames
 
 FRAMES = "videollama2.frames"
 """Name of the observation."""
 
+SIGLIP_SIZE = 384
+"""Width and height of a frame, in pixels."""
+
 _REVISION = "1"
 _HELD = 320
+
+
+def siglip_frames(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Frames as SigLIP takes them: RGB bytes (n, height, width, 3) squashed to (n, 384, 384, 3) by Pillow.
+
+    The released model was trained and is run with Pillow's bicubic filter; PyTorch's differs by up to five levels.
+    """
+    size, filtering = (SIGLIP_SIZE, SIGLIP_SIZE), Image.Resampling.BICUBIC
+    return np.stack([np.asarray(Image.fromarray(frame).resize(size, filtering)) for frame in frames])
 
 
 def evenly_spaced(shown: int, count: int) -> NDArray[np.intp]:

@@ -4,18 +4,18 @@ from torch import Tensor
 from transformers import Qwen2ForCausalLM
 from transformers.cache_utils import DynamicCache
 
-from deepsound.reasoning.local.token_generation import Pass, Read
-from deepsound.reasoning.local.token_generation import read as read_into
+from deepsound.reasoning.local.token_generation import ForwardPass, KeyValues
+from deepsound.reasoning.local.token_generation import prefill as prefill_cache
 
 
-def read(language: Qwen2ForCausalLM, embedded: Tensor) -> Read:
+def prefill_embeddings(language: Qwen2ForCausalLM, embedded: Tensor) -> KeyValues:
     """Read the beginning of a prompt, vectors (length, hidden)."""
-    return read_into(
+    return prefill_cache(
         lambda cache: language.model(inputs_embeds=embedded[None], past_key_values=cache, use_cache=True)
     )
 
 
-def passes(language: Qwen2ForCausalLM) -> Pass:
+def forward_pass(language: Qwen2ForCausalLM) -> ForwardPass:
     """Its passes: over the vectors of a prompt's rest, then over a token each."""
     table = language.get_input_embeddings()
 

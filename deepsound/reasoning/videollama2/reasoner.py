@@ -15,11 +15,11 @@ from deepsound.media.observers import Footage, Observation, Observer
 from deepsound.models.file_hashes import checkpoint_sha256
 from deepsound.models.identity import ModelIdentity, ShownFrame
 from deepsound.models.local import find_file, known_model
-from deepsound.reasoning.local.greedy_decoder import Ended
-from deepsound.reasoning.local.quantisation import check_precision
+from deepsound.reasoning.local.greedy_decoder import StopReason
+from deepsound.reasoning.local.quantisation import parse_precision
 from deepsound.reasoning.local.reply_batches import GeneratedReply, concurrency_on, question_batcher
 from deepsound.reasoning.protocol import Reply
-from deepsound.reasoning.videollama2.audio_input import heard
+from deepsound.reasoning.videollama2.audio_input import read_fbank
 from deepsound.reasoning.videollama2.chat_session import SiglipFrames, VideoLlama2ChatSession, VideoLlama2Question
 from deepsound.reasoning.videollama2.checkpoint import load_network, weight_files
 from deepsound.reasoning.videollama2.configuration import read_config
@@ -33,7 +33,7 @@ class _VideoLlama2:
 
     Decoding is greedy, with the release's own repetition penalty. `precision` is that of the language model's
     layers: "4bit", "8bit", or "" for the dtype. `dtype` is float16 on a GPU, as released, else bfloat16. Questions
-    that several threads ask at once are answered side by side. Raises DeepSoundError BAD_SETTINGS for a precision
+    that several threads ask at once are answered side by side. Raises BadSettingsError for a precision
     that there is not, or not here.
     """
 
@@ -52,7 +52,7 @@ class _VideoLlama2:
         dtype: torch.dtype | None = None,
     ) -> None:
         kind = self.name
-        self._precision = check_precision(precision, kind)
+        self._precision = parse_precision(precision, kind)
         self._folder = folder or _official_folder(kind)
         self._given = config
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -65,7 +65,7 @@ class _VideoLlama2:
 
     @cached_property
     def models(self) -> Sequence[ModelIdentity]:
-        """The shards, hashed once. Raises DeepSoundError MODEL_MISSING, MODEL_FAILED."""
+        """The shards, hashed once. Raises ModelMissingError, ModelFailedError."""
         files = {path.name: checkpoint_sha256(path) for path in weight_files(self._folder)}
         return (ModelIdentity(self._kind, self.release, "unstated", files),)
 
@@ -89,34 +89,36 @@ class _VideoLlama2:
     def judge(self, footage: Footage, audio: Path) -> Reply:
         """Ask the protocol's question of the chosen frames and `audio`.
 
-        Raises DeepSoundError: INTERNAL for footage without this reasoner's observation, and what loading and
+        Raises InternalError for footage without this reasoner's observation, and what loading and
         reading raise.
         """
         seen = self._observation(footage)
         prompt = self._vocabulary.prompt(cot.JUDGE_PROMPT, Media.VIDEO)
         with self._batcher.joined() as ask:
-            [generated] = ask([VideoLlama2Question(prompt, Media.VIDEO, _shown(seen), heard(audio), self.form)])
+            [generated] = ask(
+                [VideoLlama2Question(prompt, Media.VIDEO, _shown(seen), read_fbank(audio), self.form)]
+            )
         return self._reply(prompt, generated, _frames(seen))
 
     def is_silent(self, audio: Path) -> Reply:
         """Ask the third trained question of `audio` alone. Raises DeepSoundError as `judge` does."""
         prompt = self._vocabulary.prompt(cot.SILENCE_PROMPT, Media.AUDIO)
         with self._batcher.joined() as ask:
-            [generated] = ask([VideoLlama2Question(prompt, Media.AUDIO, None, heard(audio), None)])
+            [generated] = ask([VideoLlama2Question(prompt, Media.AUDIO, None, read_fbank(audio), None)])
         return self._reply(prompt, generated, ())
 
     def _answer(self, questions: Sequence[VideoLlama2Question]) -> list[GeneratedReply]:
         return self._interlocutor.answer(questions)
 
     def _reply(self, prompt: str, generated: GeneratedReply, frames: tuple[ShownFrame, ...]) -> Reply:
-        stopped = generated.ended is Ended.LETTER
+        stopped = generated.stop_reason is StopReason.LETTER
         return Reply(
             raw=generated.raw,
             prompt=prompt,
             probability=generated.probability,
             frames=frames,
             parameters={
-                "ended": generated.ended,
+                "ended": generated.stop_reason,
                 "repetition_penalty": self._penalty,
                 "dtype": str(self._dtype).removeprefix("torch."),
                 "precision": self._precision or None,

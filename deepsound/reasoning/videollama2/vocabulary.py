@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import Qwen2Tokenizer
 
 from deepsound.errors import ModelError, ModelFailedError, ModelMissingError
-from deepsound.reasoning.local.answer_tokens import AnswerVocabulary, read_letters
+from deepsound.reasoning.local.answer_tokens import AnswerVocabulary, find_answer_tokens
 
 
 class Media(StrEnum):
@@ -29,7 +29,7 @@ class Vocabulary(AnswerVocabulary):
         text = self.tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
         return str(text)
 
-    def around(self, prompt: str, media: Media) -> tuple[list[int], list[int]]:
+    def split_at_media(self, prompt: str, media: Media) -> tuple[list[int], list[int]]:
         """Token ids of the words before the media and of those after them, tokenised apart."""
         before, _, after = prompt.partition(media)
         return self._ids(before), self._ids(after)
@@ -41,7 +41,7 @@ class Vocabulary(AnswerVocabulary):
 def read_vocabulary(folder: Path) -> Vocabulary:
     """The tokenizer in `folder`; nothing is fetched and no code in the folder is run.
 
-    Raises DeepSoundError MODEL_MISSING or MODEL_FAILED.
+    Raises ModelMissingError or ModelFailedError.
     """
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise _unusable(folder, ModelMissingError, "no tokenizer: expected tokenizer.json or vocab.json")
@@ -51,7 +51,7 @@ def read_vocabulary(folder: Path) -> Vocabulary:
         raise _unusable(folder, ModelFailedError, f"the tokenizer can't be read ({error})") from error
     if tokenizer.chat_template is None or tokenizer.eos_token_id is None:
         raise _unusable(folder, ModelFailedError, "the tokenizer has no chat template or no end token")
-    return Vocabulary(tokenizer, frozenset({int(tokenizer.eos_token_id)}), read_letters(tokenizer, folder))
+    return Vocabulary(tokenizer, frozenset({int(tokenizer.eos_token_id)}), find_answer_tokens(tokenizer, folder))
 
 
 def _unusable(folder: Path, kind: type[ModelError], what: str) -> ModelError:

@@ -38,12 +38,12 @@ class Chunking:
         return border if length > 2 * border else 0
 
 
-def reference_windows(length: int, config: BSRoformerConfig) -> Chunking:  # noqa: ARG001 - the same for every length
+def reference_chunking(length: int, config: BSRoformerConfig) -> Chunking:  # noqa: ARG001 - the same for every length
     """The reference's: as long as it was trained on (8 s), each sample in two chunks, four to a group."""
     return Chunking(config.chunk, config.chunk // 2, 4)
 
 
-def economical_windows(length: int, config: BSRoformerConfig) -> Chunking:
+def economical_chunking(length: int, config: BSRoformerConfig) -> Chunking:
     """Nearly every sample in one chunk alone: up to one and a half (12 s) in one pass, else a tenth overlaps.
 
     Not the reference's numbers. Eight to ten seconds take one chunk where the reference computes five.
@@ -57,10 +57,10 @@ def economical_windows(length: int, config: BSRoformerConfig) -> Chunking:
     return Chunking(config.chunk, config.chunk - config.chunk // 10, 1)
 
 
-Windows = Callable[[int, BSRoformerConfig], Chunking]
+ChooseChunking = Callable[[int, BSRoformerConfig], Chunking]
 """Chooses how to cut a mix of so many samples at 44.1 kHz for a network."""
 
-WINDOWS: Mapping[str, Windows] = {"reference": reference_windows, "economical": economical_windows}
+CHUNKINGS: Mapping[str, ChooseChunking] = {"reference": reference_chunking, "economical": economical_chunking}
 """By the names they are chosen by."""
 
 
@@ -74,7 +74,7 @@ class Chunk:
     fades_out: bool
 
 
-def plan(length: int, chunking: Chunking) -> Iterator[tuple[Chunk, ...]]:
+def chunk_groups(length: int, chunking: Chunking) -> Iterator[tuple[Chunk, ...]]:
     """The groups of chunks of a mix of `length` samples, in order."""
     border = chunking.border(length)
     starts = range(-border, length + border, chunking.step)
@@ -99,7 +99,7 @@ def voice_blocks(
     within = [(max(start, 0), min(stop, length)) for start, stop in wanted]
     summed = np.zeros((CHANNELS, chunking.size), np.float32)
     weight = np.zeros(chunking.size, np.float32)
-    for group in plan(length, chunking):
+    for group in chunk_groups(length, chunking):
         needed = [chunk for chunk in group if _touches(chunk, within)]
         voices = iter(estimate(np.stack([_cut(read, length, c, chunking) for c in needed])) if needed else ())
         for chunk in group:

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Literal
 
 from deepsound.errors import BadSettingsError
-from deepsound.separation.bs_roformer.chunked_separation import WINDOWS
+from deepsound.separation.bs_roformer.chunked_separation import CHUNKINGS
 
 Precision = Literal["float32", "bfloat16"]
 _PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
@@ -15,7 +15,7 @@ _REFERENCE = "reference"
 
 @dataclass(frozen=True, slots=True)
 class BSRoformerMode:
-    """Precision of the matrix products, and a name of `chunks.WINDOWS`."""
+    """Precision of the matrix products, and a name of `chunks.CHUNKINGS`."""
 
     precision: Precision
     windows: str
@@ -29,13 +29,13 @@ class BSRoformerMode:
 
 MODES: Mapping[str, BSRoformerMode] = {
     "-".join(word for word in said if word): BSRoformerMode(said[0] or "float32", said[1] or _REFERENCE)
-    for said in product((None, *_PRECISIONS), (None, *WINDOWS))
+    for said in product((None, *_PRECISIONS), (None, *CHUNKINGS))
 }
 """By what stands after the colon: precision, then windows, either of which may be left out."""
 
 
-def mode_named(name: str) -> BSRoformerMode:
-    """One of `MODES`. Raises DeepSoundError (BAD_SETTINGS)."""
+def parse_mode(name: str) -> BSRoformerMode:
+    """One of `MODES`. Raises BadSettingsError."""
     if name not in MODES:
         told = dict.fromkeys(mode.suffix for mode in MODES.values())
         remedy = f"choose one of: {', '.join(f'bs-roformer{suffix}' for suffix in told)}"

@@ -24,11 +24,11 @@ from deepsound.models.batching import Batcher, BatchLimits
 from deepsound.models.checkpoints import load_strict, read_state
 from deepsound.models.identity import ModelIdentity
 from deepsound.models.local import checked_sha256, find_file, known_model
-from deepsound.separation.bs_roformer.chunked_separation import WINDOWS, Samples, voice_blocks
+from deepsound.separation.bs_roformer.chunked_separation import CHUNKINGS, Samples, voice_blocks
 from deepsound.separation.bs_roformer.config import EP_317, SAMPLE_RATE, BSRoformerConfig
-from deepsound.separation.bs_roformer.modes import mode_named
+from deepsound.separation.bs_roformer.modes import parse_mode
 from deepsound.separation.bs_roformer.network import BSRoformer
-from deepsound.separation.protocol import Separated
+from deepsound.separation.protocol import SeparationResult
 from deepsound.separation.removal_gain import touched_spans
 from deepsound.separation.stems import write_stems
 from deepsound.spans import Span
@@ -57,8 +57,8 @@ class BSRoformerSeparator:
         config: BSRoformerConfig = EP_317,
         device: str | None = None,
     ) -> None:
-        chosen = mode_named(mode)
-        self._windows = WINDOWS[chosen.windows]
+        chosen = parse_mode(mode)
+        self._windows = CHUNKINGS[chosen.windows]
         official = known_model(_MODEL)
         self._checkpoint = checkpoint or find_file(official, official.files[0])
         self._published = official.files[0].sha256 if checkpoint is None else None
@@ -80,7 +80,7 @@ class BSRoformerSeparator:
     def models(self) -> Sequence[ModelIdentity]:
         """The checkpoint, hashed once.
 
-        Raises DeepSoundError: MODEL_MISSING, MODEL_FAILED where it should be the official file and is another.
+        Raises ModelMissingError, ModelFailedError where it should be the official file and is another.
         """
         if not self._checkpoint.is_file():
             raise ModelMissingError(
@@ -91,14 +91,14 @@ class BSRoformerSeparator:
         files = {self._checkpoint.name: checked_sha256(self._checkpoint, self._published, _MODEL)}
         return (ModelIdentity(_MODEL, "ep_317_sdr_12.9755", "unstated", files),)
 
-    def separate(self, mix: Path, voice: Path, background: Path, spans: Sequence[Span] | None) -> Separated:
+    def separate(self, mix: Path, voice: Path, background: Path, spans: Sequence[Span] | None) -> SeparationResult:
         """Write `voice` and `background`, whose sum is `mix`; only chunks that touch `spans` are computed."""
         sound = audio_format(mix)
         touched = touched_spans(spans, sound.duration)
         with _at_model_rate(mix, sound, beside=voice) as source:
             estimate = resampled_blocks(self._voice(source, touched), SAMPLE_RATE, sound.sample_rate)
             write_stems(estimate, touched, mix, sound, voice, background)
-        return Separated(touched, {"device": self._device.type, **self._notes})
+        return SeparationResult(touched, {"device": self._device.type, **self._notes})
 
     def _voice(self, source: Path, touched: Sequence[Span]) -> Iterator[Block]:
         """Voice in a file at the network's rate, in blocks (n, channels)."""

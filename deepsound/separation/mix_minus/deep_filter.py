@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from deepsound.errors import DeepSoundError, ModelFailedError
 from deepsound.media.audio import Block, regrouped
 from deepsound.models.identity import ModelIdentity, packaged_file, packaged_identity
-from deepsound.separation.mix_minus.overlap_add import cut
+from deepsound.separation.mix_minus.overlap_add import trim
 
 SAMPLE_RATE = 48_000
 
@@ -38,20 +38,20 @@ _loading = Lock()
 
 
 def deep_filter_identity() -> ModelIdentity:
-    """The weights used. Raises DeepSoundError MODEL_MISSING."""
+    """The weights used. Raises ModelMissingError."""
     return packaged_identity("deepfilternet3", _PACKAGE, (_WEIGHTS,), "MIT")
 
 
-def without_speech(pairs: Iterable[Block], samples: int, channels: int) -> Iterator[Block]:
+def remove_speech(pairs: Iterable[Block], samples: int, channels: int) -> Iterator[Block]:
     """Take the speech out of a sound at 48 kHz, `samples` long, and keep another in step with it.
 
     Blocks are (n, 2 * channels): first the sound that is only kept in step, then the one that is heard, each
-    of its channels alone. Raises DeepSoundError: MODEL_MISSING, MODEL_FAILED.
+    of its channels alone. Raises ModelMissingError, ModelFailedError.
     """
-    return cut(_late_without_speech(pairs, channels), _DELAY, samples)
+    return trim(_delayed_without_speech(pairs, channels), _DELAY, samples)
 
 
-def _late_without_speech(pairs: Iterable[Block], channels: int) -> Iterator[Block]:
+def _delayed_without_speech(pairs: Iterable[Block], channels: int) -> Iterator[Block]:
     streams = [_Stream() for _ in range(channels)]
     silence = np.zeros((_DELAY, 2 * channels), np.float32)
     waiting = silence
@@ -65,7 +65,7 @@ def _late_without_speech(pairs: Iterable[Block], channels: int) -> Iterator[Bloc
 def _heard(block: Block, streams: list["_Stream"]) -> Block:
     whole_frames = np.pad(block, ((0, -len(block) % _FRAME), (0, 0)))
     channels = zip(streams, whole_frames.T, strict=True)
-    heard = [stream.hear(np.ascontiguousarray(channel)) for stream, channel in channels]
+    heard = [stream.process(np.ascontiguousarray(channel)) for stream, channel in channels]
     return np.stack(heard, axis=1)[: len(block)]
 
 
@@ -83,7 +83,7 @@ class _Stream:
         library.df_set_post_filter_beta(self._state, _POST_FILTER)
         self._process = library.df_process_frame
 
-    def hear(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    def process(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """The speech in the next samples (n,), a multiple of 480, as late as the network is."""
         speech = np.empty_like(samples)
         source, target = samples.ctypes.data, speech.ctypes.data

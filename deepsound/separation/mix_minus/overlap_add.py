@@ -1,4 +1,4 @@
-"""Streams of sound cut to a stretch, or worked on in overlapping windows that are cross-faded."""
+"""Streams of sound trimmed to a stretch, or worked on in overlapping windows that are cross-faded."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -7,7 +7,7 @@ import numpy as np
 from deepsound.media.audio import Block, regrouped
 
 
-def cut(blocks: Iterable[Block], start: int, samples: int) -> Iterator[Block]:
+def trim(blocks: Iterable[Block], start: int, samples: int) -> Iterator[Block]:
     """Samples [start, start + samples) of a stream; fewer if it ends before."""
     for block in blocks:
         kept = block[start : start + samples]
@@ -17,7 +17,7 @@ def cut(blocks: Iterable[Block], start: int, samples: int) -> Iterator[Block]:
             yield kept
 
 
-def in_windows(
+def process_in_windows(
     blocks: Iterable[Block], work: Callable[[Block], Block], *, hop: int, context: int, fade: int
 ) -> Iterator[Block]:
     """What `work` makes of a stream, given to it in windows of `hop` samples and `context` more on both sides.

@@ -13,10 +13,10 @@ from deepsound.errors import SourceCorruptError
 from deepsound.media.audio import AudioFormat, Block, audio_format, read_span, resampled_blocks
 from deepsound.models.identity import ModelIdentity
 from deepsound.separation.mix_minus.deep_filter import SAMPLE_RATE, deep_filter_identity
-from deepsound.separation.mix_minus.overlap_add import cut
+from deepsound.separation.mix_minus.overlap_add import trim
 from deepsound.separation.mix_minus.spleeter import spleeter_identity
 from deepsound.separation.mix_minus.voice_estimate import MUSIC_SHARE, WINDOW, voice_blocks
-from deepsound.separation.protocol import Separated
+from deepsound.separation.protocol import SeparationResult
 from deepsound.separation.removal_gain import FADE_SECONDS, touched_spans
 from deepsound.separation.stems import write_stems
 from deepsound.spans import Span, merge
@@ -50,16 +50,16 @@ class MixMinus:
 
     @property
     def models(self) -> Sequence[ModelIdentity]:
-        """Both networks, and the one that tells where music is. Raises DeepSoundError MODEL_MISSING."""
+        """Both networks, and the one that tells where music is. Raises ModelMissingError."""
         return deep_filter_identity(), spleeter_identity(), events_identity()
 
-    def separate(self, mix: Path, voice: Path, background: Path, spans: Sequence[Span] | None) -> Separated:
+    def separate(self, mix: Path, voice: Path, background: Path, spans: Sequence[Span] | None) -> SeparationResult:
         """Write `voice` and `background`, whose sum is `mix`.
 
         All voice inside `spans` is taken; the fades lie outside, so `touched` is a little wider than `spans`.
         The notes hold the level of the mix and, for each window of a computed stretch, its start in seconds,
-        the share of music heard in it and the networks used. Raises DeepSoundError: SOURCE_CORRUPT for a mix
-        with samples that are not numbers, MODEL_MISSING, MODEL_FAILED, and what reading and writing raise.
+        the share of music heard in it and the networks used. Raises SourceCorruptError for a mix
+        with samples that are not numbers, ModelMissingError, ModelFailedError, and what reading and writing raise.
         """
         sound = audio_format(mix)
         widened = None if spans is None else [Span(s.start - FADE_SECONDS, s.end + FADE_SECONDS) for s in spans]
@@ -69,7 +69,7 @@ class MixMinus:
         windows: list[Json] = []
         estimate = _estimate(mix, sound, stretches, heard, windows) if heard.level > 0 else ()
         write_stems(estimate, touched, mix, sound, voice, background)
-        return Separated(touched, {"rms": heard.level, "windows": windows})
+        return SeparationResult(touched, {"rms": heard.level, "windows": windows})
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +132,12 @@ def _stretch_voice(
     voice = (block / gain for block in voice_blocks(resampled, samples, heard.channels, shares))
     back = resampled_blocks(voice, SAMPLE_RATE, sound.sample_rate)
     # Two resamplings may be a sample short.
-    for block in cut(chain(back, [np.zeros((1, heard.channels), np.float32)]), 0, length):
+    for block in trim(chain(back, [np.zeros((1, heard.channels), np.float32)]), 0, length):
         yield np.repeat(block, sound.channels // heard.channels, axis=1)
 
 
 def _blocks(mix: Path, sound: AudioFormat, stretch: _Stretch) -> Iterator[Block]:
-    """The stretch in seconds. Raises DeepSoundError SOURCE_CORRUPT where a sample is no number."""
+    """The stretch in seconds. Raises SourceCorruptError where a sample is no number."""
     for at in range(stretch.start, stretch.stop, sound.sample_rate):
         block = read_span(mix, at, min(at + sound.sample_rate, stretch.stop))
         if not np.isfinite(block).all():

@@ -17,7 +17,7 @@ _WINDOW = 4 * HOP
 _TINY = 1e-12
 
 
-def agreed(one: Block, other: Block, below_hz: float, sample_rate: int) -> Block:
+def combine_estimates(one: Block, other: Block, below_hz: float, sample_rate: int) -> Block:
     """The voice in two estimates (n, channels) of it: the harmonic mean of their magnitudes, `other`'s phases.
 
     The smaller estimate counts most, so what only one of them takes for voice stays out. From `below_hz`
@@ -34,7 +34,7 @@ def agreed(one: Block, other: Block, below_hz: float, sample_rate: int) -> Block
     return _channel_by_channel(agree, one, other)
 
 
-def without_leak(background: Block, voice: Block, leak: float) -> Block:
+def subtract_leak(background: Block, voice: Block, leak: float) -> Block:
     """`background` after magnitude spectral subtraction (Boll, 1979) of `leak` times the voice taken from it."""
 
     def subtract(rest: Spectrum, taken: Spectrum) -> Spectrum:

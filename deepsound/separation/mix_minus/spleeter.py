@@ -28,14 +28,14 @@ _loading = Lock()
 
 
 def spleeter_identity() -> ModelIdentity:
-    """The weights used. Raises DeepSoundError MODEL_MISSING."""
+    """The weights used. Raises ModelMissingError."""
     return packaged_identity("spleeter-2stems", _PACKAGE, (_VOICE, _REST), "MIT")
 
 
 def voice_in_music(mix: Block, sample_rate: int) -> Block:
     """The voice in `mix` (n, channels), of the same shape. Two channels are heard together, others each alone.
 
-    Raises DeepSoundError: MODEL_MISSING, MODEL_FAILED.
+    Raises ModelMissingError, ModelFailedError.
     """
     with _loading:
         networks = _networks()

@@ -24,7 +24,7 @@ _FEATURES = (2, 16, 32, 64, 128, 256, 512)
 class Spleeter:
     """The network for the voice and the one for everything else, ready to be used by any number of threads.
 
-    Raises DeepSoundError MODEL_FAILED for checkpoints that are not the expected ones.
+    Raises ModelFailedError for checkpoints that are not the expected ones.
     """
 
     def __init__(self, voice: Path, rest: Path) -> None:

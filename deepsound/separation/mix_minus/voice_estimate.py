@@ -14,9 +14,9 @@ import soxr
 from deepsound.detection.omnivad import SAMPLE_RATE as EVENT_RATE
 from deepsound.detection.omnivad import EventStream
 from deepsound.media.audio import Block
-from deepsound.separation.mix_minus.deep_filter import SAMPLE_RATE, without_speech
-from deepsound.separation.mix_minus.overlap_add import in_windows
-from deepsound.separation.mix_minus.spectral import HOP, agreed, without_leak
+from deepsound.separation.mix_minus.deep_filter import SAMPLE_RATE, remove_speech
+from deepsound.separation.mix_minus.overlap_add import process_in_windows
+from deepsound.separation.mix_minus.spectral import HOP, combine_estimates, subtract_leak
 from deepsound.separation.mix_minus.spleeter import HIGHEST_HZ, voice_in_music
 
 WINDOW = 1500 * HOP
@@ -42,7 +42,7 @@ def voice_blocks(
     """The voice in a sound of `samples` samples at 48 kHz, about −12 dBFS RMS where it is loud.
 
     For every window of 16 s the share of music in what is left is appended to `music_shares`. Blocks come
-    out window by window. Raises DeepSoundError: MODEL_MISSING, MODEL_FAILED.
+    out window by window. Raises ModelMissingError, ModelFailedError.
     """
 
     def estimate(window: Block) -> Block:
@@ -52,18 +52,18 @@ def voice_blocks(
 
     pairs: Iterator[Block] = (np.concatenate((block, block), axis=1) for block in blocks)
     for _ in range(_RUNS):
-        pairs = without_speech(pairs, samples, channels)
-    return in_windows(pairs, estimate, hop=WINDOW, context=_CONTEXT, fade=_FADE)
+        pairs = remove_speech(pairs, samples, channels)
+    return process_in_windows(pairs, estimate, hop=WINDOW, context=_CONTEXT, fade=_FADE)
 
 
 def _voice(mix: Block, rest: Block, *, is_music: bool) -> Block:
     if not is_music:
-        return mix - without_leak(rest, mix - rest, _LEAK)
-    return agreed(mix - rest, voice_in_music(mix, SAMPLE_RATE), HIGHEST_HZ, SAMPLE_RATE)
+        return mix - subtract_leak(rest, mix - rest, _LEAK)
+    return combine_estimates(mix - rest, voice_in_music(mix, SAMPLE_RATE), HIGHEST_HZ, SAMPLE_RATE)
 
 
 def _music_share(sound: Block) -> float:
     stream = EventStream()
     mono = soxr.resample(sound.mean(axis=1), SAMPLE_RATE, EVENT_RATE)
-    rows = np.concatenate((stream.hear(mono), stream.finish()))
+    rows = np.concatenate((stream.process(mono), stream.finish()))
     return float(np.mean(rows[:, _MUSIC_COLUMN] >= _MUSIC_PROBABILITY))

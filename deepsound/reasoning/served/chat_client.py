@@ -8,11 +8,11 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from deepsound.canonical_json import Json
 from deepsound.errors import BadSettingsError, DeepSoundError, ModelFailedError
 from deepsound.reasoning.served.address import KEY_VARIABLE
-from deepsound.reasoning.served.chat_messages import Completion, Refused, ServedModels
-from deepsound.reasoning.served.transport import Answer, Patience, Transport
+from deepsound.reasoning.served.chat_messages import Completion, ErrorBody, ServedModels
+from deepsound.reasoning.served.transport import HttpResponse, RetryPolicy, Transport
 
 TEMPERATURE = 0
-MOST_TOKENS = 2048
+MAX_NEW_TOKENS = 2048
 ALTERNATIVES = 20
 """Tokens whose probability is asked for at each place; servers give no more."""
 
@@ -24,14 +24,14 @@ _LISTED = 5
 _Read = TypeVar("_Read", bound=BaseModel)
 
 
-class ChatServer:
+class ChatClient:
     """The chat protocol at `url`. Any number of threads may use it.
 
-    Every method may raise what `Transport.ask` raises, BAD_SETTINGS where the address, the key or the model's
-    name is wrong, and MODEL_FAILED where the server turns a request down or does not speak the protocol.
+    Every method may raise what `Transport.ask` raises, BadSettingsError where the address, the key or the model's
+    name is wrong, and ModelFailedError where the server turns a request down or does not speak the protocol.
     """
 
-    def __init__(self, url: str, key: SecretStr | None, patience: Patience) -> None:
+    def __init__(self, url: str, key: SecretStr | None, patience: RetryPolicy) -> None:
         self._url = url
         self._key = key.get_secret_value if key else None
         self._transport = Transport(url, key, patience)
@@ -55,7 +55,7 @@ class ChatServer:
             "model": model,
             "messages": [{"role": "user", "content": content}],
             "temperature": TEMPERATURE,
-            "max_tokens": MOST_TOKENS,
+            "max_tokens": MAX_NEW_TOKENS,
         }
         if self._gives_logprobs:
             answer = self._post({**request, "logprobs": True, "top_logprobs": ALTERNATIVES})
@@ -64,10 +64,10 @@ class ChatServer:
             self._gives_logprobs = False
         return self._read(Completion, self._post(request))
 
-    def _post(self, request: dict[str, Json]) -> Answer:
+    def _post(self, request: dict[str, Json]) -> HttpResponse:
         return self._transport.ask("/chat/completions", json.dumps(request).encode())
 
-    def _read(self, kind: type[_Read], answer: Answer) -> _Read:
+    def _read(self, kind: type[_Read], answer: HttpResponse) -> _Read:
         if answer.status != _OK:
             raise self._turned_down(answer)
         try:
@@ -78,7 +78,7 @@ class ChatServer:
             raise self._failed("its answer repeats the key, so it is not kept")
         return read
 
-    def _turned_down(self, answer: Answer) -> DeepSoundError:
+    def _turned_down(self, answer: HttpResponse) -> DeepSoundError:
         if answer.status in (_UNAUTHORIZED, _FORBIDDEN):
             what = f"the server wants {'another' if self._key else 'a'} key (it answers {answer.status})"
             remedy = f"set {KEY_VARIABLE} to a valid one"
@@ -92,7 +92,7 @@ class ChatServer:
     def _quote(self, body: bytes) -> str:
         """The server's own words on one line; none where they hold the key."""
         try:
-            said = Refused.model_validate_json(body).error.message
+            said = ErrorBody.model_validate_json(body).error.message
         except ValidationError:
             said = body.decode("utf-8", "replace")
         line = " ".join("".join(letter if letter.isprintable() else " " for letter in said).split())

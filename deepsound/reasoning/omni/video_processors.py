@@ -18,7 +18,7 @@ Frames = NDArray[np.uint8]
 """RGB bytes (n, height, width, 3)."""
 
 
-class OurFrames(VideoProcessorMixin):
+class PillowVideoProcessor(VideoProcessorMixin):
     """A video processor made of a family's image processor."""
 
     def __init__(self, pictures: BaseImageProcessor) -> None:
@@ -30,7 +30,7 @@ class OurFrames(VideoProcessorMixin):
         return {name: value for name, value in super().to_dict().items() if name != "_pictures"}
 
 
-class PairedFrames(OurFrames):
+class QwenVideoProcessor(PillowVideoProcessor):
     """Qwen's layout: consecutive frames share their patches (Qwen2-VL, arXiv 2409.12191, section 2.1).
 
     An odd last frame is paired with itself.
@@ -64,7 +64,7 @@ class PairedFrames(OurFrames):
         return grouped.reshape(len(grouped) * high * wide, -1), np.array([len(grouped), high, wide])
 
 
-class TimedFrames(OurFrames):
+class Gemma4VideoProcessor(PillowVideoProcessor):
     """Gemma 4's layout: pictures of few tokens, each after the minute and second it is shown at."""
 
     model_input_names = ("pixel_values_videos", "video_position_ids", "num_frames_per_video")
