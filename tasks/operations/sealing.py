@@ -121,7 +121,7 @@ def _read(variable: str, file: str) -> bytes:
 
 
 def _no_key(variable: str, file: str) -> DeepSoundError:
-    return _refused(variable, f"{file} holds no Ed25519 key in PEM", "see docs/reference/ledger.md, The seal")
+    return _refused(variable, f"{file} holds no Ed25519 key in PEM", 'see "Seal" in docs/guides/audit.md')
 
 
 def _refused(variable: str, what: str, remedy: str) -> DeepSoundError:

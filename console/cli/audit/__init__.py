@@ -158,7 +158,7 @@ def _show_books(run_id: str, books: RunAudit) -> None:
 def _note_unsealed(books: Sequence[RunAudit]) -> None:
     sealed = sum(each.is_sealed for each in books)
     if sealed < len(books):
-        say(f"{len(books) - sealed} of {len(books)} runs have no current seal: see docs/reference/ledger.md")
+        say(f"{len(books) - sealed} of {len(books)} runs have no current seal: see docs/guides/audit.md")
     if sealed and not trusted_keys():
         say(f"whose seals these are is not known: {PUBLIC} names no key")
 
