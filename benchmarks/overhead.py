@@ -34,6 +34,7 @@ from deepsound.media.loudness import normalise
 from deepsound.media.mux import mux
 from deepsound.pipeline import Action, OutcomeKind, Step
 from deepsound.storage.folder_store import FolderStore
+from deepsound.storage.location import location
 from flows.local_run import drive_run
 from flows.prefect_server import PrivateServer, use_server
 from tasks.operations.manifest import collect
@@ -185,7 +186,10 @@ def run(clips: Sequence[Path], folder: Path) -> Cost:
 
     def work() -> None:
         run_id, _ = begin_run(
-            worker, settings.for_run(), collect(list(clips), settings.out_place).sources, lambda _: None
+            worker,
+            settings.for_run(),
+            collect([location(clip) for clip in clips], settings.out_place).sources,
+            lambda _: None,
         )
         begun.append(run_id)
         drive_run(worker, place, run_id, lambda _: None)

@@ -8,13 +8,13 @@ models it holds. Reasoners named with commas between them are asked together, as
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from inspect import Parameter, signature
 from threading import RLock
 from typing import cast
 
 from deepsound.errors import BadSettingsError
 from deepsound.generation.protocol import Generator
+from deepsound.plugins import find_plugin, kind_of, load_plugin, plugin_names
 from deepsound.reasoning.ensemble import Ensemble, build_ensemble
 from deepsound.reasoning.protocol import Reasoner
 from deepsound.separation.protocol import Separator
@@ -56,12 +56,12 @@ def load_separator(name: str) -> Separator:
 
 def available(group: str) -> tuple[str, ...]:
     """Names of the backends of a group, sorted; nothing is imported."""
-    return tuple(sorted(entry_points(group=group).names))
+    return plugin_names(group)
 
 
 def check_known(group: str, name: str) -> None:
     """Raise DeepSoundError (BAD_SETTINGS) for a name that no backend of a group has; nothing is imported."""
-    _find(group, name.partition(":")[0])
+    find_plugin(group, name.partition(":")[0])
 
 
 def regenerates(name: str) -> str | None:
@@ -70,17 +70,12 @@ def regenerates(name: str) -> str | None:
     None too where only the backend itself could tell, or it can't be imported here. Raises DeepSoundError
     (BAD_SETTINGS) for an unknown name.
     """
-    point = _find(GENERATORS, name.partition(":")[0])
+    point = find_plugin(GENERATORS, name.partition(":")[0])
     try:
         told = getattr(point.load(), "regenerates_with", None)
     except (ImportError, AttributeError, OSError):
         return None
     return told if isinstance(told, str) else None
-
-
-def kind_of(group: str) -> str:
-    """What people call a backend of a group: generator, reasoner or separator."""
-    return group.removeprefix("deepsound.").removesuffix("s")
 
 
 def _load(group: str, name: str) -> object:
@@ -96,15 +91,7 @@ def _ensemble(members: tuple[str, ...]) -> Ensemble:
 @cache
 def _made(group: str, name: str) -> object:
     kind, colon, argument = name.partition(":")
-    point = _find(group, kind)
-    try:
-        backend = point.load()
-    except (ImportError, AttributeError, OSError) as error:
-        raise BadSettingsError(
-            f"{kind_of(group)} {kind!r} cannot be imported ({error})",
-            where=point.value,
-            remedy="install what it needs, or choose another one",
-        ) from error
+    backend = cast(Callable[..., object], load_plugin(group, kind))
     return _called(backend, kind, [argument] if colon else [], where=f"{kind_of(group)} {kind!r}")
 
 
@@ -134,15 +121,3 @@ def _option(backend: Callable[..., object]) -> str | None:
     """Name of its first parameter for text, if it has one."""
     parameters = signature(backend).parameters.values()
     return next((parameter.name for parameter in parameters if parameter.annotation is str), None)
-
-
-def _find(group: str, name: str) -> EntryPoint:
-    # An editable install may list the same class twice.
-    found = {point.value: point for point in entry_points(group=group, name=name)}
-    if len(found) == 1:
-        return next(iter(found.values()))
-    if found:
-        what, remedy = f"named by several packages ({', '.join(sorted(found))})", "uninstall all but one"
-    else:
-        what, remedy = "not installed", f"choose one of: {', '.join(available(group)) or 'none is installed'}"
-    raise BadSettingsError(what, where=f"{kind_of(group)} {name!r}", remedy=remedy)

@@ -20,6 +20,7 @@ from db.read.evidence import item_evidence
 from db.read.items import run_ids, run_items
 from db.schema.tables import ItemRow
 from deepsound.errors import DeepSoundError
+from deepsound.storage.location import location
 from flows.local_run import drive_run
 from flows.prefect_server import PrivateServer, use_server
 from tasks.operations.item_loading import load_items
@@ -61,7 +62,7 @@ class Archive:
     def register(self, *inputs: Path, **flags: Any) -> str:
         """The first half of it: the run is in the ledger and nothing is done yet."""
         settings = settings_from(out=str(self.out), **flags)
-        sources = collect(list(inputs), self.out).sources
+        sources = collect([location(path) for path in inputs], location(self.out)).sources
         return begin_run(self.worker, settings.for_run(), sources, lambda _: None)[0]
 
     def drive(self, run_id: str) -> list[ItemResult]:

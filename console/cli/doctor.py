@@ -1,7 +1,6 @@
 """`deepsound doctor`: is everything here that a run needs, and if not, what to do."""
 
 import importlib.metadata
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from console.cli.terminal import EXIT_DONE, EXIT_SOME_FAILED, out
 from db.schema.database import open_ledger
 from deepsound.backends import load_generator, load_reasoner, load_separator
 from deepsound.errors import DeepSoundError
+from deepsound.storage.protocol import Location
 from deepsound.storage.store_urls import open_store
 from flows.prefect_server import check_server, configured_server
 
@@ -66,8 +66,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _trying("ledger", lambda: _ledger(settings.db))
     yield _trying("store", lambda: _store(settings.store))
     yield _engine()
-    if isinstance(settings.out_place, Path):
-        yield _disk(settings.out_place)
+    yield _free_space(settings.out_place)
 
 
 def _trying(what: str, check: Callable[[], str]) -> Check:
@@ -130,8 +129,12 @@ def _standing_server(url: str) -> str:
     return f"Prefect at {url}"
 
 
-def _disk(out_folder: Path) -> Check:
-    folder = next(parent for parent in (out_folder.absolute(), *out_folder.absolute().parents) if parent.exists())
-    free = shutil.disk_usage(folder).free
-    trouble = None if free >= _ROOM_WANTED else f"{folder}: less than 2 GiB free; make room or choose another -o"
-    return Check("disk", f"{free / 2**30:.0f} GiB free at {folder}", trouble)
+def _free_space(out_place: Location) -> Check:
+    try:
+        free = out_place.free_bytes()
+    except DeepSoundError as error:
+        return Check("disk", "", str(error))
+    if free is None:
+        return Check("disk", f"{out_place} does not report its free space")
+    trouble = None if free >= _ROOM_WANTED else f"{out_place}: less than 2 GiB free; make room, or change -o"
+    return Check("disk", f"{free / 2**30:.0f} GiB free at {out_place}", trouble)

@@ -1,6 +1,5 @@
 """Flags over DEEPSOUND_* variables over deepsound.toml over what is written here."""
 
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -51,8 +50,7 @@ class Settings(BaseSettings):
     @property
     def out_place(self) -> Location:
         """Where results go. Raises DeepSoundError (BAD_SETTINGS)."""
-        place = location(self.out)
-        place = place.absolute() if isinstance(place, Path) else place
+        place = location(self.out).absolute()
         if json_safe(place) != str(place):
             raise BadSettingsError(
                 "results can't go where the name is no UTF-8: the run could not keep it",

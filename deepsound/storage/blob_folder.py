@@ -1,14 +1,13 @@
-"""Files named by the SHA-256 of their bytes, under one folder: there whole or not at all, checked before use.
+"""Files named by the SHA-256 of their bytes, below one folder; written atomically, verified before use.
 
-Layout: `aa/bb/aabb…` for kept files, `incoming/` for files still being written. A writer that dies leaves
-something in `incoming/` only, where nobody reads and `sweep` clears up.
+Layout: `aa/bb/aabb…` for kept files, `incoming/` for files that are still written. A writer that dies leaves a
+file in `incoming/` only, which nobody reads and `sweep` removes.
 """
 
 import errno
 import hashlib
 import os
 import re
-import stat
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
@@ -19,18 +18,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from deepsound.canonical_json import sha256_file
-from deepsound.errors import (
-    DeepSoundError,
-    DiskFullError,
-    SourceMissingError,
-    StoreRefusedError,
-    StoreUnreachableError,
-)
+from deepsound.errors import DeepSoundError, StoreRefusedError, StoreUnreachableError, from_os_error
 
-_BLOCK = 1 << 20
 _REMEMBERED_CHECKS = 1 << 16
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR})
 
 Stamp = tuple[int, int, int]
@@ -46,50 +37,33 @@ class Blob:
 
 
 def is_sha256(text: str) -> bool:
-    """Whether `text` is spelled like a SHA-256: only such names ever become paths or keys."""
+    """Whether `text` is the hex form of a SHA-256. Only such names become paths or keys."""
     return _SHA256.fullmatch(text) is not None
 
 
-def blocks_of(source: Path) -> Iterator[bytes]:
-    """The bytes of a regular file. Raises DeepSoundError SOURCE_MISSING where it can't be read."""
-    try:
-        if not stat.S_ISREG(source.stat().st_mode):
-            raise _unreadable(source, "is not a regular file")
-        with source.open("rb") as file:
-            while block := file.read(_BLOCK):
-                yield block
-    except OSError as error:
-        raise _unreadable(source, f"cannot be read ({error.strerror})") from error
-
-
-def _unreadable(source: Path, what: str) -> DeepSoundError:
-    return SourceMissingError(what, where=str(source), remedy="check the path and its permissions")
-
-
 @contextmanager
-def folder_faults(folder: Path) -> Generator[None]:
-    """OSErrors of a folder as DeepSoundError: DISK_FULL, STORE_REFUSED, or STORE_UNREACHABLE."""
+def translate_folder_errors(folder: Path) -> Generator[None]:
+    """Raise OSErrors as DeepSoundError (DISK_FULL, STORE_REFUSED, STORE_UNREACHABLE)."""
     try:
         yield
     except OSError as error:
-        raise _folder_fault(folder, error) from error
+        raise _folder_error(folder, error) from error
 
 
-def _folder_fault(folder: Path, error: OSError) -> DeepSoundError:
-    what, where = error.strerror or "the folder failed", str(folder)
-    if error.errno in _FULL:
-        return DiskFullError(what, where=where, remedy="free some space and run again")
+def _folder_error(folder: Path, error: OSError) -> DeepSoundError:
+    what, where = "the store's folder can't be used", str(folder)
     if error.errno in _REFUSED:
         remedy = "make it a folder this user may write to, or choose another"
-        return StoreRefusedError(what, where=where, remedy=remedy)
+        return from_os_error(error, StoreRefusedError, what, where=where, remedy=remedy)
     remedy = "check the disk or the network share"
-    return StoreUnreachableError(what, where=where, remedy=remedy)
+    return from_os_error(error, StoreUnreachableError, what, where=where, remedy=remedy)
 
 
 class BlobFolder:
-    """A folder of such files. Methods raise OSError; any number of threads and processes may share it.
+    """A folder of such files. Methods raise OSError. Any number of threads and processes may share one folder.
 
-    `durable`: what is kept survives a power cut. Without it, it may be damaged then, which `is_intact` sees.
+    `durable`: files are synced before they get their names, so they survive a power cut. Otherwise a power cut may
+    damage them, which `is_intact` notices.
     """
 
     def __init__(self, root: Path, *, durable: bool) -> None:
@@ -100,14 +74,14 @@ class BlobFolder:
         self._checked_lock = threading.Lock()
 
     def path(self, sha256: str) -> Path:
-        """Where the bytes of this hash are, or would be."""
+        """The path of the file of this hash, whether it exists or not."""
         return self.root / sha256[:2] / sha256[2:4] / sha256
 
     @contextmanager
     def incoming(self, blocks: Iterable[bytes]) -> Generator[Blob]:
-        """The bytes in a read-only temporary file, which is gone after the `with` block.
+        """Write the bytes to a read-only temporary file, which the end of the `with` block removes.
 
-        The hash is taken while writing, so what is named is what was written, whatever the source does.
+        The hash is computed while writing, so it is that of the written bytes even if the source changes.
         """
         self._incoming.mkdir(parents=True, exist_ok=True)
         path = self._incoming / uuid4().hex
@@ -117,7 +91,7 @@ class BlobFolder:
             path.unlink(missing_ok=True)
 
     def keep(self, blob: Blob) -> Path:
-        """Move an incoming file under its hash. Bytes that are there and intact stay as they are."""
+        """Rename an incoming file to its hash. An intact file of that hash stays as it is."""
         final = self.path(blob.sha256)
         if not self.is_intact(blob.sha256):
             if self._durable:
@@ -125,8 +99,8 @@ class BlobFolder:
             final.parent.mkdir(parents=True, exist_ok=True)
             blob.path.replace(final)
             if self._durable:
-                # The folder too, or a power cut can undo the rename that the ledger relies on. New folders
-                # above it are older entries of the same journal, so they are down by then.
+                # Without this a power cut can undo the rename, on which the ledger relies. New folders above it
+                # are older entries of the file system's journal, so they are on the disk by then.
                 _sync(final.parent)
             self._remember(blob.sha256, _stamp(final))
         return final
@@ -142,7 +116,10 @@ class BlobFolder:
         return True
 
     def is_intact(self, sha256: str) -> bool:
-        """Whether the bytes are there and still have their hash: read once a process, then only looked at."""
+        """Whether the file exists and has its hash.
+
+        A process reads each file once; later it compares inode, size and time only.
+        """
         path = self.path(sha256)
         try:
             stamp = _stamp(path)
@@ -157,14 +134,14 @@ class BlobFolder:
         return True
 
     def kept(self, older_than: timedelta) -> Iterator[str]:
-        """Hashes of the kept files that were written longer than that ago."""
+        """Hashes of the kept files that were written longer ago."""
         limit = time.time() - older_than.total_seconds()
         for path in self.root.glob("??/??/*"):
             if is_sha256(path.name) and path.stat().st_mtime < limit:
                 yield path.name
 
     def sweep(self, older_than: timedelta) -> int:
-        """Remove what dead writers left behind; files younger than `older_than` may still be written."""
+        """Remove files of dead writers and return how many. Younger files stay: they may still be written."""
         if not self._incoming.is_dir():
             return 0
         limit = time.time() - older_than.total_seconds()
@@ -174,7 +151,7 @@ class BlobFolder:
                 if path.stat().st_mtime < limit:
                     path.unlink()
                     removed += 1
-            except FileNotFoundError:  # its writer has just finished with it
+            except FileNotFoundError:  # its writer has just renamed or removed it
                 continue
         return removed
 
@@ -192,7 +169,7 @@ def _stamp(path: Path) -> Stamp:
 
 def _write(path: Path, blocks: Iterable[bytes]) -> Blob:
     digest, size = hashlib.sha256(), 0
-    # The mode belongs to the name: this descriptor can write, everyone after it can only read.
+    # The mode applies to later opens: this descriptor can write, every later one can only read.
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444), "wb") as file:
         for block in blocks:
             digest.update(block)

@@ -1,4 +1,4 @@
-"""The default store: a folder on a disk or a network share."""
+"""The default artifact store: a folder on a disk or a mounted network share."""
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -6,12 +6,16 @@ from datetime import timedelta
 from pathlib import Path
 
 from deepsound.errors import ArtifactDamagedError, ArtifactMissingError
-from deepsound.storage.blob_folder import BlobFolder, blocks_of, folder_faults, is_sha256
+from deepsound.storage.blob_folder import BlobFolder, is_sha256, translate_folder_errors
+from deepsound.storage.file_location import FileLocation
 from deepsound.storage.protocol import Artifact
 
 
 class FolderStore:
-    """Artifacts as read-only files `aa/bb/<sha256>` under one folder, which the first `put` creates."""
+    """Artifacts as read-only files `aa/bb/<sha256>` below one folder, which the first `put` creates.
+
+    Methods raise DeepSoundError (STORE_REFUSED, STORE_UNREACHABLE), besides the codes that each names.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
@@ -26,22 +30,22 @@ class FolderStore:
         return self._folder.as_uri()
 
     def put(self, source: Path, media_type: str) -> Artifact:
-        """Copy a file in, hashing it on the way. Bytes already kept are not rewritten unless damaged.
+        """Copy a file into the store and hash it on the way. Stored bytes are rewritten only if damaged.
 
-        Raises DeepSoundError SOURCE_MISSING, DISK_FULL, STORE_REFUSED, STORE_UNREACHABLE.
+        Raises SOURCE_MISSING, DISK_FULL.
         """
-        with folder_faults(self._folder), self._blobs.incoming(blocks_of(source)) as blob:
+        with translate_folder_errors(self._folder), self._blobs.incoming(FileLocation(source).blocks()) as blob:
             self._blobs.keep(blob)
         return Artifact(blob.sha256, blob.size, media_type)
 
     def has(self, sha256: str) -> bool:
-        """Whether the bytes are there. Raises DeepSoundError STORE_REFUSED, STORE_UNREACHABLE."""
-        with folder_faults(self._folder):
+        """Whether the bytes are stored."""
+        with translate_folder_errors(self._folder):
             return is_sha256(sha256) and self._blobs.path(sha256).is_file()
 
     @contextmanager
     def local(self, sha256: str) -> Generator[Path]:
-        """The kept file itself. Raises DeepSoundError ARTIFACT_MISSING, ARTIFACT_DAMAGED, STORE_*."""
+        """The stored file itself. Raises ARTIFACT_MISSING, ARTIFACT_DAMAGED."""
         if not self.has(sha256):
             raise ArtifactMissingError(
                 f"artifact {sha256} is not in the store",
@@ -49,32 +53,32 @@ class FolderStore:
                 remedy="run the step that makes it again, or restore it from a copy",
             )
         path = self._blobs.path(sha256)
-        with folder_faults(self._folder):
+        with translate_folder_errors(self._folder):
             intact = self._blobs.is_intact(sha256)
         if not intact:
             raise ArtifactDamagedError(
-                "the bytes no longer have the hash they are named by",
+                "the bytes do not have the hash that is their name",
                 where=str(path),
                 remedy="restore the file from a copy, or delete it and run its step again",
             )
         yield path
 
     def is_intact(self, sha256: str) -> bool:
-        """Whether the file is there and has its hash. Raises DeepSoundError STORE_*."""
-        with folder_faults(self._folder):
+        """Whether the file exists and has its hash."""
+        with translate_folder_errors(self._folder):
             return is_sha256(sha256) and self._blobs.is_intact(sha256)
 
     def delete(self, sha256: str) -> bool:
-        """Remove the bytes; False where they are not there. Raises DeepSoundError STORE_*."""
-        with folder_faults(self._folder):
+        """Remove the bytes; False where they are not stored."""
+        with translate_folder_errors(self._folder):
             return is_sha256(sha256) and self._blobs.delete(sha256)
 
     def kept(self, older_than: timedelta) -> Iterator[str]:
-        """Hashes of the files that were put longer than that ago. Raises DeepSoundError STORE_*."""
-        with folder_faults(self._folder):
+        """Hashes of the files that were stored longer ago."""
+        with translate_folder_errors(self._folder):
             yield from self._blobs.kept(older_than)
 
     def sweep(self, older_than: timedelta) -> int:
-        """Remove unfinished files that killed writers left more than `older_than` ago; how many."""
-        with folder_faults(self._folder):
+        """Remove unfinished files that killed writers left longer ago, and return how many."""
+        with translate_folder_errors(self._folder):
             return self._blobs.sweep(older_than)

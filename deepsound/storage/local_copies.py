@@ -1,7 +1,7 @@
-"""Local copies of what a bucket holds: a bounded folder that every process of a machine may share.
+"""A cache of remote artifacts: a bounded folder that all processes of a machine may share.
 
-A copy in use is held by a shared `flock`, which the kernel lets go of when a process dies; eviction takes
-only what it can lock alone. The last use decides what goes first.
+A copy in use is locked by a shared `flock`, which the kernel releases when the process dies. Eviction removes the
+least recently used copies first, and only those that it can lock exclusively.
 """
 
 import fcntl
@@ -15,19 +15,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 from deepsound.errors import ArtifactDamagedError
-from deepsound.storage.blob_folder import Blob, BlobFolder, folder_faults
+from deepsound.storage.blob_folder import Blob, BlobFolder, translate_folder_errors
 
 _DOWNLOADS_AT_ONCE = 64
-_MEASURE_EVERY = 0.05  # of the limit: how much one process adds before it looks at the whole folder again
+_MEASURE_EVERY = 0.05  # of the limit: how much one process adds before it measures the whole folder again
 _TRIM_TO = 0.9  # of the limit
 _ABANDONED = timedelta(days=1)
 
 
 class LocalCopies:
-    """Blobs under `folder`, about `limit` bytes in all, copied from the store `origin` (a URL, for errors).
+    """Copies below `folder`, about `limit` bytes in all, of artifacts in the store `origin` (a URL, for errors).
 
-    Only copies in use can make it more. Methods raise DeepSoundError DISK_FULL, STORE_REFUSED or
-    STORE_UNREACHABLE where the folder fails.
+    More than `limit` only while more is in use. Methods raise DeepSoundError (DISK_FULL, STORE_REFUSED,
+    STORE_UNREACHABLE) where the folder can't be used.
     """
 
     def __init__(self, folder: Path, limit: int, origin: str) -> None:
@@ -35,32 +35,32 @@ class LocalCopies:
         self._folder = folder.resolve()
         self._blobs = BlobFolder(self._folder, durable=False)
         self._limit = limit
-        self._unmeasured = limit  # what lies there already is unknown, so the first addition measures
+        self._unmeasured = limit  # the folder's present size is unknown, so the first addition measures it
         self._measuring = threading.Lock()
         self._downloading = tuple(threading.Lock() for _ in range(_DOWNLOADS_AT_ONCE))
 
     @contextmanager
     def of_blocks(self, blocks: Iterable[bytes]) -> Generator[Blob]:
-        """A copy of these bytes, named by their hash, for the length of the `with` block."""
-        with folder_faults(self._folder), self._blobs.incoming(blocks) as blob:
+        """Write the bytes to a copy named by their hash, and hold it for the length of the `with` block."""
+        with translate_folder_errors(self._folder), self._blobs.incoming(blocks) as blob:
             copy = self._keep(blob)
         with copy:
             yield Blob(Path(copy.name), blob.sha256, blob.size)
 
     @contextmanager
     def of_hash(self, sha256: str, download: Callable[[], Iterable[bytes]]) -> Generator[Path]:
-        """The copy of this hash, downloaded if it is not there, for the length of the `with` block.
+        """Hold the copy of this hash, downloaded if there is none, for the length of the `with` block.
 
-        Raises DeepSoundError ARTIFACT_DAMAGED if the download has another hash, and what `download` raises.
+        Raises DeepSoundError (ARTIFACT_DAMAGED) if the download has another hash, and what `download` raises.
         """
-        # One download of the same bytes at a time: the second thread finds the copy of the first.
-        with self._downloading[int(sha256[:8], 16) % _DOWNLOADS_AT_ONCE], folder_faults(self._folder):
-            copy = self._copy_there(sha256) or self._download(sha256, download())
+        # One thread downloads; the others wait and then find its copy.
+        with self._downloading[int(sha256[:8], 16) % _DOWNLOADS_AT_ONCE], translate_folder_errors(self._folder):
+            copy = self._existing_copy(sha256) or self._download(sha256, download())
         with copy:
             yield Path(copy.name)
 
-    def _copy_there(self, sha256: str) -> BinaryIO | None:
-        with self._eviction_waiting():
+    def _existing_copy(self, sha256: str) -> BinaryIO | None:
+        with self._eviction_blocked():
             return self._hold(self._blobs.path(sha256)) if self._blobs.is_intact(sha256) else None
 
     def _download(self, sha256: str, blocks: Iterable[bytes]) -> BinaryIO:
@@ -68,13 +68,13 @@ class LocalCopies:
             if blob.sha256 == sha256:
                 return self._keep(blob)
         raise ArtifactDamagedError(
-            f"the {blob.size} bytes kept as artifact {sha256} have the hash {blob.sha256}",
+            f"the {blob.size} bytes stored as artifact {sha256} have the hash {blob.sha256}",
             where=self._origin,
             remedy="delete the object, or restore it from a copy, and run its step again",
         )
 
     def _keep(self, blob: Blob) -> BinaryIO:
-        with self._eviction_waiting():
+        with self._eviction_blocked():
             copy = self._hold(self._blobs.keep(blob))
         self._bound(blob.size)
         return copy
@@ -86,7 +86,7 @@ class LocalCopies:
         return copy
 
     @contextmanager
-    def _eviction_waiting(self) -> Generator[None]:
+    def _eviction_blocked(self) -> Generator[None]:
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)

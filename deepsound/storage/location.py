@@ -1,40 +1,40 @@
-"""Where a file is, as people write it: a path, or `s3://bucket/key`."""
+"""Parses a path or URL into a `Location`.
 
-from dataclasses import dataclass
+A URL's scheme chooses the kind of location: an entry point of the group `deepsound.locations` whose name is the
+scheme and whose value is a callable from URL text to a `Location`. A text without a scheme is a path.
+"""
+
+import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import cast
 
-from deepsound.errors import BadSettingsError
+from deepsound.plugins import load_plugin
+from deepsound.storage.file_location import FileLocation
+from deepsound.storage.protocol import Location
 
-_SCHEME = "s3://"
+__all__ = ["Location", "location"]
 
+LOCATIONS = "deepsound.locations"
+"""Entry-point group of the kinds of location."""
 
-@dataclass(frozen=True, slots=True)
-class InBucket:
-    """An object, or what all objects below a prefix have in common; its text is `s3://bucket/key`."""
-
-    bucket: str
-    key: str
-
-    def __str__(self) -> str:
-        return f"{_SCHEME}{self.bucket}/{self.key}".removesuffix("/")
-
-    def __truediv__(self, name: str) -> "InBucket":
-        return InBucket(self.bucket, f"{self.key}/{name}" if self.key else name)
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
 
 
-Location = Path | InBucket
-"""Where a file is: on a disk of this machine, or in a bucket."""
+def location(text: str | Path, folder: Location | None = None) -> Location:
+    """Parse a path, or a URL such as `s3://bucket/key`; a relative path is one below `folder` if that is given.
+
+    Raises DeepSoundError (BAD_SETTINGS) for a scheme that no installed package adds, and for a URL that is not
+    valid or holds credentials.
+    """
+    # A Path never matches: it has no "//".
+    if (scheme := _SCHEME.match(str(text))) is not None:
+        return _kind(scheme[1])(str(text))
+    path = Path(text)
+    return FileLocation(path) if folder is None or path.is_absolute() else folder / str(path)
 
 
-def location(text: str) -> Location:
-    """A path, or `s3://bucket/key`. Raises DeepSoundError (BAD_SETTINGS)."""
-    if not text.startswith(_SCHEME):
-        return Path(text)
-    bucket, _, key = text.removeprefix(_SCHEME).partition("/")
-    if not bucket or "@" in bucket:
-        raise BadSettingsError(
-            "this names no bucket",
-            where=_SCHEME,
-            remedy="give s3://bucket/prefix; keys go into DEEPSOUND_S3_ACCESS_KEY and _SECRET_KEY",
-        )
-    return InBucket(bucket, key.removesuffix("/"))
+@cache
+def _kind(scheme: str) -> Callable[[str], Location]:
+    return cast(Callable[[str], Location], load_plugin(LOCATIONS, scheme))

@@ -1,90 +1,74 @@
-"""Artifacts in a bucket of an S3 server (MinIO, Ceph, AWS), with local copies for the time of their use."""
+"""An artifact store at a location whose files have to be copied to this machine before they are read."""
 
 import hashlib
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from minio.error import S3Error
-from minio.helpers import check_bucket_name
-from urllib3.exceptions import HTTPError, MaxRetryError
-
-from deepsound.errors import (
-    ArtifactMissingError,
-    BadSettingsError,
-    DeepSoundError,
-    StoreRefusedError,
-    StoreUnreachableError,
-)
-from deepsound.storage.blob_folder import Blob, blocks_of, is_sha256
+from deepsound.errors import ArtifactMissingError, DeepSoundError, SourceMissingError
+from deepsound.storage.blob_folder import is_sha256
+from deepsound.storage.environment import CacheSettings
+from deepsound.storage.file_location import FileLocation
 from deepsound.storage.local_copies import LocalCopies
-from deepsound.storage.protocol import Artifact
-from deepsound.storage.s3_client import S3Client, patience
-from deepsound.storage.s3_errors import s3_faults
-from deepsound.storage.s3_settings import CacheSettings, S3Settings
+from deepsound.storage.protocol import Artifact, Location
 
-_BLOCK = 1 << 17  # what a broken download loses at most
-_PART = 16 << 20  # files above this size go in parts, repeated one by one where the network fails
-_LONGEST_KEY = 1024  # bytes of UTF-8, S3's limit
-_GIGABYTE = 10**9
+_ANY_HASH = "0" * 64
 
 
-class S3Store:
-    """Artifacts as objects `prefix/aa/bb/<sha256>`. Thread-safe. The bucket is created if it is not there.
+class RemoteStore:
+    """Artifacts as files `aa/bb/<sha256>` below a location, with local copies of those in use. Thread-safe.
 
-    Every method may raise DeepSoundError STORE_UNREACHABLE (after repeated tries), STORE_REFUSED, DISK_FULL.
+    The location's bucket is created if it does not exist. Methods raise DeepSoundError as the location does:
+    STORE_UNREACHABLE, STORE_REFUSED, DISK_FULL, besides the codes that each names.
     """
 
-    def __init__(self, bucket: str, prefix: str, settings: S3Settings, cache: CacheSettings) -> None:
-        """Connects to nothing yet. Raises DeepSoundError BAD_SETTINGS for names that no bucket can have."""
-        _check_names(bucket, prefix)
-        self._bucket, self._folder = bucket, f"{prefix}/" if prefix else ""
-        self._server = urlsplit(settings.endpoint).netloc
-        self._client = S3Client(settings)
-        self._patience = patience(settings)
-        self._copies = LocalCopies(cache.folder, int(cache.gb * _GIGABYTE), self.url)
-        self._bucket_is_there = False
-        self._bucket_lock = threading.Lock()
+    def __init__(self, place: Location, cache: CacheSettings) -> None:
+        """Connects to nothing. Raises DeepSoundError (BAD_SETTINGS) for a location that can't hold artifacts."""
+        self._place = place
+        self._file(_ANY_HASH).check_usable()
+        self._copies = LocalCopies(cache.folder, cache.limit, self.url)
+        self._is_ready = False
+        self._ready_lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"S3Store({self.url!r})"
+        return f"RemoteStore({self.url!r})"
 
     @property
     def url(self) -> str:
-        """`s3://bucket/prefix`."""
-        return f"s3://{self._bucket}/{self._folder}".removesuffix("/")
+        """The location's URL."""
+        return str(self._place)
 
     def put(self, source: Path, media_type: str) -> Artifact:
-        """Hash a file, then send it unless an object of that hash and size is there.
+        """Hash a file, then send it unless a file of that hash and size is stored.
 
-        What is sent is a local copy that nobody changes, so the bytes are those that were hashed. S3 shows an
-        object only once it is complete. Also raises SOURCE_MISSING.
+        What is sent is a local copy that nobody changes, so its bytes are those that were hashed. Raises
+        SOURCE_MISSING too.
         """
-        with self._copies.of_blocks(blocks_of(source)) as copy, s3_faults(self.url, self._server):
-            self._need_bucket()
-            if self._size(copy.sha256) != copy.size:
-                self._send(copy, media_type)
+        with self._copies.of_blocks(FileLocation(source).blocks()) as copy:
+            self._make_ready()
+            target = self._file(copy.sha256)
+            stored = target.stat()
+            if stored is None or stored.size != copy.size:
+                target.put(copy.path, media_type, copy.sha256)
         return Artifact(copy.sha256, copy.size, media_type)
 
     def has(self, sha256: str) -> bool:
-        """Whether an object of this hash is there."""
-        with s3_faults(self.url, self._server):
-            self._need_bucket()
-            return is_sha256(sha256) and self._size(sha256) is not None
+        """Whether a file of this hash is stored."""
+        self._make_ready()
+        return is_sha256(sha256) and self._file(sha256).stat() is not None
 
     @contextmanager
     def local(self, sha256: str) -> Generator[Path]:
-        """A verified local copy, downloaded if need be. Also raises ARTIFACT_MISSING, ARTIFACT_DAMAGED."""
+        """A verified local copy, downloaded if there is none. Raises ARTIFACT_MISSING, ARTIFACT_DAMAGED too."""
         if not is_sha256(sha256):
             raise self._missing(sha256)
         with self._copies.of_hash(sha256, lambda: self._blocks(sha256)) as path:
             yield path
 
     def is_intact(self, sha256: str) -> bool:
-        """Whether the object is there and has its hash; it is read from the server, whatever copies there are."""
+        """Whether the stored file has its hash; reads all of it from the location, whatever copies there are."""
         if not self.has(sha256):
             return False
         digest = hashlib.sha256()
@@ -93,125 +77,40 @@ class S3Store:
         return digest.hexdigest() == sha256
 
     def delete(self, sha256: str) -> bool:
-        """Remove the object; False where it is not there. Local copies go as others need their room."""
-        with s3_faults(self.url, self._server):
-            self._need_bucket()
-            if not is_sha256(sha256) or self._size(sha256) is None:
-                return False
-            self._client.remove_object(self._bucket, self._key(sha256))
-            return True
+        """Remove the file; False where it is not stored. A local copy stays until others need its room."""
+        if not self.has(sha256):
+            return False
+        self._file(sha256).delete()
+        return True
 
     def kept(self, older_than: timedelta) -> Iterator[str]:
-        """Hashes of the objects that were put longer than that ago."""
-        with s3_faults(self.url, self._server):
-            self._need_bucket()
-            limit = datetime.now(UTC) - older_than
-            for found in self._client.list_objects(self._bucket, prefix=self._folder, recursive=True):
-                sha256 = (found.object_name or "").rpartition("/")[2]
-                is_ours = is_sha256(sha256) and found.object_name == self._key(sha256)
-                if is_ours and found.last_modified is not None and found.last_modified < limit:
-                    yield sha256
+        """Hashes of the files that were stored longer ago."""
+        self._make_ready()
+        for file in self._place.files(older_than=older_than):
+            if is_sha256(file.name) and file == self._file(file.name):
+                yield file.name
 
     def sweep(self, older_than: timedelta) -> int:
-        """Drop unfinished uploads that began more than `older_than` ago; how many."""
-        with s3_faults(self.url, self._server):
-            self._need_bucket()
-            return self._client.abort_uploads(self._bucket, self._folder, datetime.now(UTC) - older_than)
+        """Remove unfinished uploads that began longer ago, and return how many."""
+        self._make_ready()
+        return self._place.sweep(older_than)
 
-    def _key(self, sha256: str) -> str:
-        return f"{self._folder}{sha256[:2]}/{sha256[2:4]}/{sha256}"
+    def _file(self, sha256: str) -> Location:
+        return self._place / f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
 
-    def _need_bucket(self) -> None:
-        with self._bucket_lock:
-            if not self._bucket_is_there and not self._client.bucket_exists(self._bucket):
-                self._create_bucket()
-            self._bucket_is_there = True
-
-    def _create_bucket(self) -> None:
-        try:
-            self._client.make_bucket(self._bucket)
-        except S3Error as error:
-            if error.code == "BucketAlreadyOwnedByYou":  # another process was quicker
-                return
-            raise StoreRefusedError(
-                f"the bucket does not exist and may not be created ({error.code})",
-                where=self.url,
-                remedy="create the bucket, or correct the store's URL",
-            ) from error
-
-    def _size(self, sha256: str) -> int | None:
-        try:
-            return self._client.stat_object(self._bucket, self._key(sha256)).size
-        except S3Error as error:
-            if error.code == "NoSuchKey":
-                return None
-            raise
-
-    def _send(self, copy: Blob, media_type: str) -> None:
-        try:
-            self._client.fput_object(
-                self._bucket, self._key(copy.sha256), str(copy.path), content_type=media_type, part_size=_PART
-            )
-        except S3Error as error:
-            # The last request of an upload in parts, repeated because its answer was lost, finds no upload:
-            # whether it had worked is what the size below tells.
-            if error.code != "NoSuchUpload":
-                raise
-        if self._size(copy.sha256) != copy.size:
-            raise StoreUnreachableError(
-                f"the server took artifact {copy.sha256} but does not show it whole",
-                where=self.url,
-                remedy="run again, and see the server's log",
-            )
+    def _make_ready(self) -> None:
+        with self._ready_lock:
+            if not self._is_ready:
+                self._place.make_folder()
+            self._is_ready = True
 
     def _blocks(self, sha256: str) -> Iterator[bytes]:
-        """The object's bytes; where the connection breaks, the rest is asked for on a new one."""
-        offset, patience = 0, self._patience
-        with s3_faults(self.url, self._server):
-            self._need_bucket()
-            while True:
-                try:
-                    for block in self._blocks_from(sha256, offset):
-                        offset, patience = offset + len(block), self._patience
-                        yield block
-                    return
-                except MaxRetryError:
-                    raise
-                except HTTPError as error:
-                    patience = patience.increment("GET", self._key(sha256), error=error)
-                    patience.sleep()
-
-    def _blocks_from(self, sha256: str, offset: int) -> Iterator[bytes]:
+        self._make_ready()
         try:
-            response = self._client.get_object(self._bucket, self._key(sha256), offset=offset)
-        except S3Error as error:
-            if error.code == "NoSuchKey":
-                raise self._missing(sha256) from error
-            raise
-        try:
-            yield from response.stream(_BLOCK)
-        finally:
-            response.close()
-            response.release_conn()
+            yield from self._file(sha256).blocks()
+        except SourceMissingError as error:
+            raise self._missing(sha256) from error
 
     def _missing(self, sha256: str) -> DeepSoundError:
-        what = f"artifact {sha256} is not in the store"
         remedy = "run the step that makes it again, or restore it from a copy"
-        return ArtifactMissingError(what, where=self.url, remedy=remedy)
-
-
-def _check_names(bucket: str, prefix: str) -> None:
-    """Names that no server would mistake for a path of its own; everything printable is fine elsewhere."""
-    url = f"s3://{bucket}/{prefix}"
-    try:
-        check_bucket_name(bucket, strict=True)
-        key_bytes = len(prefix.encode()) + len("/aa/bb/") + 64
-    except ValueError:
-        raise _bad_url(url, "no bucket can have this name") from None
-    parts = prefix.split("/") if prefix else []
-    if any(part in ("", ".", "..") for part in parts) or not prefix.isprintable() or key_bytes > _LONGEST_KEY:
-        raise _bad_url(url, "the prefix is too long or has empty, dotted or unprintable parts")
-
-
-def _bad_url(url: str, what: str) -> DeepSoundError:
-    return BadSettingsError(what, where=ascii(url)[1:-1], remedy="give s3://bucket/prefix")
+        return ArtifactMissingError(f"artifact {sha256} is not in the store", where=self.url, remedy=remedy)

@@ -7,11 +7,13 @@ from urllib.parse import urlsplit
 import certifi
 import urllib3
 from minio import Minio
+from minio.credentials.providers import Provider
 from minio.datatypes import Upload
 from urllib3.util import Retry, Timeout
 
 from deepsound.errors import BadSettingsError
 from deepsound.storage.blob_folder import is_sha256
+from deepsound.storage.environment import from_environment
 from deepsound.storage.s3_settings import S3Settings, credentials
 
 _CONNECTIONS = 32
@@ -21,27 +23,30 @@ _BUSY_OR_BROKEN = (429, 500, 502, 503, 504)
 
 
 class S3Client(Minio):
-    """minio's client with our patience, and with the calls on unfinished uploads that it keeps to itself.
+    """minio's client with our retries, and with the calls on unfinished uploads that minio does not publish.
 
-    Raises DeepSoundError BAD_SETTINGS for an address, a region or credentials it can't use.
+    `server` is the host and port, `patience` how often and after which waits a request is repeated.
     """
 
-    def __init__(self, settings: S3Settings) -> None:
+    def __init__(self, settings: S3Settings, provider: Provider) -> None:
+        """Raises DeepSoundError (BAD_SETTINGS) for an address or a region that can't be used."""
         address = urlsplit(settings.endpoint)
+        self.server = address.netloc
+        self.patience = _patience(settings)
         try:
             super().__init__(
                 address.netloc,
                 secure=address.scheme == "https",
                 region=settings.region,
-                credentials=credentials(settings),
-                http_client=_pool(settings),
+                credentials=provider,
+                http_client=_pool(settings, self.patience),
             )
         except ValueError as error:
             remedy = "check DEEPSOUND_S3_ENDPOINT and DEEPSOUND_S3_REGION"
             raise BadSettingsError(str(error), remedy=remedy) from None
 
     def abort_uploads(self, bucket: str, prefix: str, before: datetime) -> int:
-        """Drop uploads of artifacts in parts that began before a time and never ended; how many."""
+        """Abort uploads of artifacts in parts that began before a time and never ended, and return how many."""
         aborted, last_key, more = 0, None, True
         while more:
             page = self._list_multipart_uploads(bucket, prefix=prefix, key_marker=last_key)
@@ -52,17 +57,29 @@ class S3Client(Minio):
         return aborted
 
 
+_clients: dict[tuple[object, ...], S3Client] = {}
+
+
+def connect() -> S3Client:
+    """The client of this process for `DEEPSOUND_S3_*`; all locations share its pool of connections.
+
+    Connects to nothing. Raises DeepSoundError (BAD_SETTINGS).
+    """
+    settings = from_environment(S3Settings)
+    provider = credentials(settings)
+    login = provider.retrieve()
+    key = (*settings.model_dump().values(), login.access_key, login.secret_key, login.session_token)
+    return _clients.get(key) or _clients.setdefault(key, S3Client(settings, provider))
+
+
 def _is_abandoned(upload: Upload, before: datetime) -> bool:
-    # The bucket may have other users, whose uploads are none of our business.
+    # The bucket may have other users: only uploads that are named like artifacts are ours.
     is_artifact = is_sha256(upload.object_name.rpartition("/")[2])
     return is_artifact and upload.initiated_time is not None and upload.initiated_time < before
 
 
-def patience(settings: S3Settings) -> Retry:
-    """How often and after which waits a request is repeated, every kind of request alike.
-
-    Repeating is safe for all of them: an object's key is the hash of its bytes.
-    """
+def _patience(settings: S3Settings) -> Retry:
+    # Every kind of request is repeated: putting the same bytes, or deleting, twice does no harm.
     return Retry(
         total=settings.retries,
         allowed_methods=None,
@@ -75,10 +92,10 @@ def patience(settings: S3Settings) -> Retry:
     )
 
 
-def _pool(settings: S3Settings) -> urllib3.PoolManager:
+def _pool(settings: S3Settings, patience: Retry) -> urllib3.PoolManager:
     return urllib3.PoolManager(
         timeout=Timeout(connect=min(_CONNECT_TIMEOUT, settings.timeout), read=settings.timeout),
-        retries=patience(settings),
+        retries=patience,
         maxsize=_CONNECTIONS,
         cert_reqs="CERT_REQUIRED",
         ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),

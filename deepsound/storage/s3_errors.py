@@ -1,4 +1,4 @@
-"""What an S3 server, or the network before it, can answer with, as one line that says what to do."""
+"""Translates errors of an S3 server, and of the network before it, into DeepSoundError."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -20,29 +20,29 @@ from urllib3.exceptions import (
 
 from deepsound.errors import DeepSoundError, DiskFullError, StoreRefusedError, StoreUnreachableError
 
-# In this order, since some of urllib3's classes are kinds of others.
-_WHY = (
+# In this order: some of urllib3's classes are subclasses of others.
+_REASONS = (
     (NameResolutionError, "its name does not resolve"),
     (NewConnectionError, "it takes no connections"),
     (ConnectTimeoutError, "it does not answer"),
     (ReadTimeoutError, "it stopped answering"),
     (ProtocolError, "the connection broke off"),
-    (ResponseError, "it keeps reporting faults of its own"),
+    (ResponseError, "it keeps reporting internal errors"),
 )
 _SERVER_FAULTS = frozenset({"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"})
 _FULL = frozenset({"XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded"})
 _REMEDIES = {
-    "NoSuchBucket": "create the bucket, or correct the store's URL",
+    "NoSuchBucket": "create the bucket, or correct the URL",
     "RequestTimeTooSkewed": "set this machine's clock",
 }
-_CHECK_ACCESS = "check the access key and secret, and what the bucket's policy lets them do"
+_CHECK_ACCESS = "check the access key and secret, and the bucket's policy"
 
 
 @contextmanager
-def s3_faults(url: str, server: str) -> Generator[None]:
-    """minio's and urllib3's errors as DeepSoundError STORE_REFUSED, DISK_FULL or STORE_UNREACHABLE.
+def translate_s3_errors(url: str, server: str) -> Generator[None]:
+    """Raise minio's and urllib3's errors as DeepSoundError (STORE_REFUSED, DISK_FULL, STORE_UNREACHABLE).
 
-    `url` is the store's, `server` its address. Nothing the server says is quoted but its error code.
+    `url` is the location's, `server` the host and port. Of the server's answer only the error code is quoted.
     """
     try:
         yield
@@ -78,7 +78,7 @@ def _unreachable(url: str, server: str, error: HTTPError) -> DeepSoundError:
         remedy = "check http or https in DEEPSOUND_S3_ENDPOINT, and SSL_CERT_FILE for a certificate of your own"
         what = f"no secure connection to {server}"
         return StoreRefusedError(what, where=url, remedy=remedy)
-    why = next((words for kind, words in _WHY if isinstance(reason, kind)), "the connection failed")
+    why = next((text for kind, text in _REASONS if isinstance(reason, kind)), "the connection failed")
     remedy = "check that the server runs and that DEEPSOUND_S3_ENDPOINT names it, then run again"
-    what = f"no use of {server} after repeated tries: {why}"
+    what = f"{server} can't be used after repeated tries: {why}"
     return StoreUnreachableError(what, where=url, remedy=remedy)

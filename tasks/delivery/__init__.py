@@ -1,1 +1,1 @@
-"""Copies published artifacts to where people find them, with a sidecar that names the decision."""
+"""Copies published artifacts to the output folder or bucket, with a sidecar that names the decision."""

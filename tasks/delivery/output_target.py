@@ -1,106 +1,94 @@
-"""The places of results, in a folder or a bucket: what lies there is looked at, and files are put there."""
+"""Compares, reads, writes and removes single result files at any location."""
 
-import os
-import shutil
-from collections.abc import Generator
+import hashlib
+import json
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from enum import Enum, auto
-from pathlib import Path
 
-from deepsound.atomic_write import replacing
-from deepsound.canonical_json import sha256_file
-from deepsound.errors import OutputNotWritableError
+from deepsound.canonical_json import Json
+from deepsound.errors import OutputNotWritableError, SourceError
 from deepsound.storage.location import Location
-from deepsound.storage.protocol import Artifact
+from deepsound.storage.protocol import Artifact, FileStat
+from tasks.runtime.scratch_folder import scratch_folder
 
-_LARGEST_READ = 16 << 20
-"""Bytes of what is taken for a sidecar: the longest hold the words on every window of a film."""
+_LONGEST_SIDECAR = 16 << 20
+"""Bytes. The longest sidecars hold the judgement of every window of a film."""
 
 
 class Found(Enum):
-    """What lies at a place, held against the bytes that belong there."""
+    """What lies at a location, compared to the artifact that belongs there."""
 
     NOTHING = auto()
-    THE_SAME = auto()
+    SAME = auto()
     OTHER = auto()
 
 
-def find(target: Location, artifact: Artifact) -> Found:
-    """Hold what lies there against an artifact; bytes are read only where the size is right.
+def compare(target: Location, artifact: Artifact) -> Found:
+    """Compare what lies at a location to an artifact; bytes are read only where the size is right.
 
     Raises DeepSoundError (OUTPUT_NOT_WRITABLE, STORE_*).
     """
-    if not isinstance(target, Path):
-        from deepsound.storage.bucket_files import find_hash
-
-        found = find_hash(target)
-        return Found.NOTHING if found is None else Found.THE_SAME if found == artifact.sha256 else Found.OTHER
-    with writable(target.parent):
-        if not os.path.lexists(target):
+    with _as_output(target):
+        found = target.stat()
+        if found is None:
             return Found.NOTHING
-        is_same = (
-            target.is_file() and target.stat().st_size == artifact.size and sha256_file(target) == artifact.sha256
-        )
-        return Found.THE_SAME if is_same else Found.OTHER
+        is_same = found.is_file and found.size == artifact.size and _sha256(target, found) == artifact.sha256
+        return Found.SAME if is_same else Found.OTHER
 
 
-def read(target: Location) -> bytes | None:
-    """The bytes of a small file (of a large one as many as no sidecar has); None where nothing lies there.
+def read_start(target: Location, limit: int = _LONGEST_SIDECAR) -> bytes | None:
+    """The first `limit` bytes of a file, all of a smaller one; None where nothing lies there.
 
     Raises DeepSoundError (OUTPUT_NOT_WRITABLE, STORE_*).
     """
-    if not isinstance(target, Path):
-        from deepsound.storage.bucket_files import read_start
-
-        return read_start(target, _LARGEST_READ)
-    with writable(target.parent):
-        try:
-            with target.open("rb") as file:
-                return file.read(_LARGEST_READ)
-        except FileNotFoundError:
+    with _as_output(target):
+        if target.stat() is None:
             return None
+        read = bytearray()
+        for block in target.blocks():
+            read += block
+            if len(read) >= limit:
+                break
+        return bytes(read[:limit])
 
 
-def put(source: Path, target: Location, artifact: Artifact) -> None:
-    """Bring a file's bytes, which are the artifact's, to their place, whole or not at all.
+def put_json(value: Mapping[str, Json], target: Location) -> None:
+    """Write a JSON file, replacing what lies there.
 
     Raises DeepSoundError (OUTPUT_NOT_WRITABLE, DISK_FULL, STORE_*).
     """
-    if not isinstance(target, Path):
-        # Here, since only buckets need the client and the time its import takes.
-        from deepsound.storage.bucket_files import upload_file
-
-        upload_file(source, target, artifact.media_type, artifact.sha256)
-        return
-    with writable(target.parent), replacing(target) as temporary:
-        shutil.copyfile(source, temporary)
+    body = (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+    with scratch_folder() as folder:
+        file = folder / "sidecar.json"
+        file.write_bytes(body)
+        target.put(file, "application/json", hashlib.sha256(body).hexdigest())
 
 
-def remove(target: Location, sha256: str) -> None:
-    """Remove what lies there if these are its bytes; anything else stays.
+def remove_if(target: Location, sha256: str) -> None:
+    """Remove a file if its bytes have this hash; anything else stays.
 
     Raises DeepSoundError (OUTPUT_NOT_WRITABLE, STORE_*).
     """
-    if not isinstance(target, Path):
-        from deepsound.storage.bucket_files import delete, find_hash
+    with _as_output(target):
+        found = target.stat()
+        if found is not None and found.is_file and _sha256(target, found) == sha256:
+            target.delete()
 
-        if find_hash(target) == sha256:
-            delete(target)
-        return
-    with writable(target.parent):
-        if target.is_file() and not target.is_symlink() and sha256_file(target) == sha256:
-            target.unlink()
+
+def _sha256(target: Location, found: FileStat) -> str:
+    if found.sha256 is not None:
+        return found.sha256
+    digest = hashlib.sha256()
+    for block in target.blocks():
+        digest.update(block)
+    return digest.hexdigest()
 
 
 @contextmanager
-def writable(folder: Path) -> Generator[None]:
-    """The folder, made if need be; what the system says against writing there becomes one line."""
+def _as_output(target: Location) -> Generator[None]:
+    """Raise errors of reading a location as errors of the output that it is."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         yield
-    except OSError as error:
-        raise OutputNotWritableError(
-            f"results can't be written here: {(error.strerror or 'refused').lower()}",
-            where=str(folder),
-            remedy="check the folder and its disk, or choose another with -o",
-        ) from error
+    except SourceError as error:
+        raise OutputNotWritableError(error.what, where=str(target)) from error

@@ -3,15 +3,14 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deepsound.canonical_json import Json
-from deepsound.errors import BadSettingsError
-from deepsound.storage.location import InBucket, Location, location
+from deepsound.errors import BadSettingsError, DeepSoundError, SourceError
+from deepsound.storage.location import Location, location
 from tasks.runtime.run_settings import Source
 from tasks.runtime.time_range import COLUMNS, read_range
 
@@ -62,18 +61,12 @@ def collect(inputs: Sequence[Location], out: Location) -> Intake:
     wanted: list[_Wanted] = []
     left_out: list[Location] = []
     for given in inputs:
-        if isinstance(given, InBucket):
-            videos, others = _list(given, out)
-            left_out += others
-            wanted += [_Wanted(video, _name_below(given, video), {}) for video in videos]
-        elif given.is_dir():
-            videos, others = _walk(given, out)
-            left_out += others
-            wanted += [_Wanted(video, _name_in(given, video), {}) for video in videos]
-        elif given.suffix.lower() in (".csv", ".jsonl"):
+        if _suffix(given) in (".csv", ".jsonl") and not _is_folder(given):
             wanted += _manifest(given)
-        else:
-            wanted.append(_Wanted(given, given.stem, {}))
+            continue
+        videos, others = _list(given, out)
+        left_out += others
+        wanted += [_Wanted(video, _name_below(given, video), {}) for video in videos]
     if not wanted:
         raise BadSettingsError(
             "there is no video here",
@@ -104,11 +97,11 @@ def unique_names(names: Iterable[str]) -> list[str]:
 def refuse_overwriting_sources(sources: Iterable[Source], out: Location) -> None:
     """Originals are never touched. Raises DeepSoundError (BAD_SETTINGS)."""
     sources = list(sources)
-    originals = {_resolved(source.location) for source in sources}
+    originals = {source.location.resolve() for source in sources}
     for source in sources:
         for suffix in _DELIVERED:
             target = out / f"{source.output_name}{suffix}"
-            if _resolved(target) in originals:
+            if target.resolve() in originals:
                 raise BadSettingsError(
                     "the result would take the place of an original",
                     where=str(target),
@@ -116,58 +109,42 @@ def refuse_overwriting_sources(sources: Iterable[Source], out: Location) -> None
                 )
 
 
-def _resolved(where: Location) -> Location:
-    # Path.resolve raises for a link that leads to itself.
-    return Path(os.path.realpath(where)) if isinstance(where, Path) else where
+def _list(given: Location, out: Location) -> tuple[list[Location], list[Location]]:
+    """The videos at or below `given`, and the other files there, without earlier results in `out`.
 
-
-def _list(folder: InBucket, out: Location) -> tuple[list[InBucket], list[InBucket]]:
-    # Here, since only buckets need the client and the time its import takes.
-    from deepsound.storage.bucket_files import list_files
-
-    results = (
-        f"{out.key}/" if isinstance(out, InBucket) and out.bucket == folder.bucket and out != folder else None
-    )
-    files = [file for file in list_files(folder) if results is None or not file.key.startswith(results)]
-    # An object named by itself is taken whatever it is called, as a file is.
-    videos = [file for file in files if file == folder or _suffix(file) in VIDEO_SUFFIXES]
-    return videos, [file for file in files if file not in set(videos)]
-
-
-def _suffix(file: InBucket) -> str:
-    return PurePosixPath(file.key).suffix.lower()
-
-
-def _name_below(folder: InBucket, file: InBucket) -> str:
-    below = file.key.removeprefix(folder.key).strip("/") or PurePosixPath(file.key).name
-    return str(PurePosixPath(below).with_suffix(""))
-
-
-def _name_in(folder: Path, file: Path) -> str:
-    below = file.relative_to(folder)
-    return str(below.with_suffix("")) if below.name else folder.name
-
-
-def _walk(folder: Path, out: Location) -> tuple[list[Path], list[Path]]:
-    """Videos, and what else is there.
-
-    Among the videos are links that lead nowhere and, last, folders that can't be read: their plan steps say what
-    is wrong, so that nobody misses a reel without a word.
+    Among the videos are links that lead nowhere and, last, folders that can't be listed: their plan steps report
+    the cause, so that no video is missed silently.
     """
-    unread: list[Path] = []
-    walked = os.walk(folder, onerror=lambda error: unread.append(Path(error.filename)))
-    files = sorted(Path(place, name) for place, _, names in walked for name in names)
-    seen = [path for path in (*files, *sorted(unread)) if not _hidden(path, folder)]
-    if isinstance(out, Path) and _resolved(out) != _resolved(folder):
-        results = os.path.realpath(out)
-        seen = [path for path in seen if not Path(os.path.realpath(path)).is_relative_to(results)]
-    videos = [path for path in seen if path.suffix.lower() in VIDEO_SUFFIXES or path in unread]
-    taken = set(videos)
-    return videos, [path for path in seen if path not in taken]
+    unreadable: list[Location] = []
+    listed = [*given.files(on_unreadable=unreadable.append), *unreadable]
+    results = out.resolve()
+    if results == given.resolve():
+        found = listed
+    else:
+        found = [file for file in listed if file == given or file.resolve().relative_to(results) is None]
+    shown = [file for file in found if not _is_hidden(file, given)]
+    # A file named by itself is taken whatever its suffix.
+    taken = {*unreadable, given}
+    videos = [file for file in shown if file in taken or _suffix(file) in VIDEO_SUFFIXES]
+    taken.update(videos)
+    return videos, [file for file in shown if file not in taken]
 
 
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _is_folder(given: Location) -> bool:
+    return next(given.files(), given) != given
+
+
+def _is_hidden(file: Location, folder: Location) -> bool:
+    return any(part.startswith(".") for part in (file.relative_to(folder) or "").split("/"))
+
+
+def _suffix(file: Location) -> str:
+    return PurePosixPath(file.name).suffix.lower()
+
+
+def _name_below(folder: Location, file: Location) -> str:
+    below = file.relative_to(folder) or file.name
+    return str(PurePosixPath(below).with_suffix("")) if below else folder.name
 
 
 def _files(name: str) -> set[str]:
@@ -186,21 +163,24 @@ def _safe(part: str) -> str:
     return kept or "video"
 
 
-def _manifest(path: Path) -> list[_Wanted]:
-    """Every row, or every bad row named with its line: nothing starts before the whole is understood."""
+def _manifest(manifest: Location) -> list[_Wanted]:
+    """Every row. Raises DeepSoundError (BAD_SETTINGS) that names every bad row with its line."""
     good: list[_Wanted] = []
     bad: list[str] = []
-    for line, row in _rows(path):
+    for line, row in _rows(manifest):
         fault = row if isinstance(row, str) else _fault(row)
+        if not fault and not isinstance(row, str):
+            try:
+                source = location(str(row["source"]), manifest.parent)
+            except DeepSoundError as error:
+                fault = str(error)
+            else:
+                name = str(row.get("output") or PurePosixPath(source.name).stem)
+                good.append(_Wanted(source, name, _overrides(row), f"{manifest}, line {line}"))
         if fault:
             bad.append(f"line {line}: {fault}")
-        elif not isinstance(row, str):
-            source = location(str(row["source"]))
-            name = str(row.get("output") or PurePosixPath(str(source)).stem)
-            place = path.parent / source if isinstance(source, Path) else source
-            good.append(_Wanted(place, name, _overrides(row), f"{path}, line {line}"))
     if bad:
-        raise BadSettingsError("; ".join(bad), where=str(path), remedy="mend these rows; nothing was started")
+        raise BadSettingsError("; ".join(bad), where=str(manifest), remedy="mend these rows; nothing was started")
     return good
 
 
@@ -212,16 +192,15 @@ def _overrides(row: Mapping[str, object]) -> dict[str, Json]:
     return told if part is None else told | part.to_json()
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, object] | str]]:
+def _rows(manifest: Location) -> Iterator[tuple[int, dict[str, object] | str]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadSettingsError(
-            f"the manifest can't be read: {error}",
-            where=str(path),
-            remedy="save it as UTF-8",
-        ) from error
-    if path.suffix.lower() == ".csv":
+        text = io.TextIOWrapper(io.BytesIO(b"".join(manifest.blocks())), "utf-8-sig").read()
+    except SourceError as error:
+        raise BadSettingsError(f"the manifest: {error.what}", where=str(manifest), remedy=error.remedy) from error
+    except UnicodeDecodeError as error:
+        what = f"the manifest can't be read: {error}"
+        raise BadSettingsError(what, where=str(manifest), remedy="save it as UTF-8") from error
+    if _suffix(manifest) == ".csv":
         reader, begun = csv.DictReader(io.StringIO(text, newline=""), restkey=""), 1
         try:
             for row in reader:

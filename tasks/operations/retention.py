@@ -7,15 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from pathlib import Path
 
 from db.read.deletable import deletable_artifacts, deletable_sources, recently_expired, unreferenced
 from db.read.items import find_run, run_ids
 from db.write.expiry import record_expiry
 from db.write.worker_sessions import live_worker_sessions
-from deepsound.atomic_write import sweep_partials
 from deepsound.errors import BadSettingsError, DeepSoundError
-from tasks.delivery.output_target import writable
 from tasks.runtime.run_settings import RunSettings
 from tasks.runtime.worker import Worker
 
@@ -120,10 +117,10 @@ def _sweep_results(worker: Worker, older_than: timedelta) -> int:
         heads = [find_run(session, run_id) for run_id in run_ids(session)]
     outs = {RunSettings.from_json(head.settings).out for head in heads if head is not None}
     removed, troubles = 0, list[DeepSoundError]()
-    for folder in (out for out in outs if isinstance(out, Path) and out.is_dir()):
+    # Only a file system shows partial files; a bucket's lifecycle rule aborts its unfinished uploads.
+    for folder in (out for out in outs if out.path is not None):
         try:
-            with writable(folder):
-                removed += sweep_partials(folder, older_than)
+            removed += folder.sweep(older_than)
         except DeepSoundError as error:
             troubles.append(error)
     if troubles:

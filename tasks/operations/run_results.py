@@ -10,7 +10,7 @@ from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind, Step
 from deepsound.storage.location import Location
 from deepsound.terminal_text import terminal_safe
-from tasks.delivery.deliver import delivered_places
+from tasks.delivery.deliver import result_locations
 from tasks.operations.run_activity import no_such_run, stop_reason
 from tasks.runtime.run_settings import RunSettings
 from tasks.runtime.worker import Worker
@@ -80,7 +80,7 @@ def _result(end: ItemSummary, history: Sequence[FinishedStep], out: Location, re
         verdict=str(ruling["verdict"]) if ruling else None,
         probability=judged.probability if judged else None,
         voices=judgement.get("voices", []),
-        outputs=delivered_places(out, end.item.output_name, published) if published else {},
+        outputs=result_locations(out, end.item.output_name, published) if published else {},
         loudness=float(lufs) if isinstance(lufs, int | float) else None,
         steps=end.steps,
         error=_error(end, remedy),

@@ -5,17 +5,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from fractions import Fraction
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
 from db.schema.records import NewItem, NewRun, VideoFile
 from deepsound.canonical_json import Json
-from deepsound.errors import BadSettingsError, DeepSoundError, ErrorCode
+from deepsound.errors import BadSettingsError, DeepSoundError, SourceMissingError
 from deepsound.media.probe import probe
 from deepsound.models.file_hashes import source_sha256
-from deepsound.storage.location import InBucket, Location
+from deepsound.storage.location import Location
 from tasks.runtime.run_settings import RunSettings, Source
-from tasks.runtime.scratch_folder import scratch_folder
 from tasks.runtime.time_range import range_of
 from tasks.runtime.worker import Worker
 
@@ -34,17 +33,14 @@ def read_sources(
 ) -> NewRun:
     """Hash and probe every source, and return the run to register. A source listed twice is read once.
 
-    The bytes of sources in a bucket go into the store at once. `on_read` is called after each source. Raises
-    DeepSoundError: BAD_SETTINGS for a time range outside its video; STORE_*; what the bucket of a source raises.
+    A source that has to be copied to this machine goes into the store at once, so that it is copied only once.
+    `on_read` is called after each source. Raises DeepSoundError: BAD_SETTINGS for a time range outside its video;
+    STORE_*; DISK_FULL.
     """
-
-    def read(source: Location) -> VideoFile | None:
-        return _read_file(source) if isinstance(source, Path) else _download(worker, source)
-
-    files = _for_each_location(sources, read, on_read)
+    files = _for_each_location(sources, lambda source: _read(worker, source), on_read)
     _check_ranges(sources, files)
     items = [
-        NewItem(absolute(source.location), source.output_name, files[source.location], source.overrides)
+        NewItem(str(source.location.absolute()), source.output_name, files[source.location], source.overrides)
         for source in sources
     ]
     return NewRun(name or _run_name(sources), settings.to_json(), items, worker.execution_context.code)
@@ -62,7 +58,8 @@ def store_sources(
 
     def store(source: Location) -> VideoFile | None:
         file = files[source]
-        return _store(worker, source, file) if isinstance(source, Path) and file is not None else file
+        # Without a path it was stored when it was read.
+        return file if file is None or source.path is None else _store(worker, source, file)
 
     stored = _for_each_location(sources, store, on_stored)
     items = [replace(item, video=stored[source.location]) for source, item in zip(sources, run.items, strict=True)]
@@ -70,27 +67,15 @@ def store_sources(
 
 
 def restore_sources(worker: Worker, run: NewRun, sources: Sequence[Source]) -> None:
-    """Store again the sources that are no longer in the store.
-
-    Raises DeepSoundError (STORE_*, DISK_FULL, and what the bucket of a source raises).
-    """
+    """Store again the sources that are no longer in the store. Raises DeepSoundError (STORE_*, DISK_FULL)."""
     files = _files(sources, run)
 
     def restore(source: Location) -> None:
         file = files[source]
-        if file is None or worker.store.has(file.sha256):
-            return
-        if isinstance(source, Path):
+        if file is not None and not worker.store.has(file.sha256):
             _store(worker, source, file)
-        else:
-            _download(worker, source)
 
     _for_each_location(sources, restore, lambda _: None)
-
-
-def absolute(source: Location) -> str:
-    """A location as text that means the same file in every working folder."""
-    return str(source.absolute() if isinstance(source, Path) else source)
 
 
 def _files(sources: Sequence[Source], run: NewRun) -> dict[Location, VideoFile | None]:
@@ -133,21 +118,14 @@ def _run_name(sources: Sequence[Source]) -> str:
     return f"{sources[0].output_name}{more}"
 
 
-def _download(worker: Worker, source: InBucket) -> VideoFile | None:
-    """Copy an object into the store; None where there is no such object."""
-    # Imported here, since the S3 client takes time to import and only buckets need it.
-    from deepsound.storage.bucket_files import download_file
-
-    with scratch_folder() as scratch:
-        local = scratch / f"source{PurePosixPath(source.key).suffix}"
-        try:
-            download_file(source, local)
-        except DeepSoundError as error:
-            if error.code is ErrorCode.SOURCE_MISSING:
-                return None
-            raise
-        file = _read_file(local)
-        return None if file is None else _store(worker, local, file)
+def _read(worker: Worker, source: Location) -> VideoFile | None:
+    """Hash and probe a source, and store a copied one. Returns None for one that can't be read."""
+    try:
+        with source.local() as path:
+            file = _read_file(path)
+            return file if file is None or source.path is not None else _put(worker, path, file)
+    except SourceMissingError:
+        return None
 
 
 def _read_file(path: Path) -> VideoFile | None:
@@ -163,14 +141,17 @@ def _read_file(path: Path) -> VideoFile | None:
     return VideoFile(sha256, size, media_type, _probe_json(path))
 
 
-def _store(worker: Worker, path: Path, file: VideoFile) -> VideoFile | None:
-    """Put a file into the store. Returns it as stored; None where it is gone since it was read."""
+def _store(worker: Worker, source: Location, file: VideoFile) -> VideoFile | None:
+    """Put a source into the store. Returns it as stored; None where it can't be read any more."""
     try:
-        stored = worker.store.put(path, file.media_type)
-    except DeepSoundError as error:
-        if error.code is ErrorCode.SOURCE_MISSING:
-            return None
-        raise
+        with source.local() as path:
+            return _put(worker, path, file)
+    except SourceMissingError:
+        return None
+
+
+def _put(worker: Worker, path: Path, file: VideoFile) -> VideoFile:
+    stored = worker.store.put(path, file.media_type)
     if stored.sha256 == file.sha256:
         return file
     return VideoFile(stored.sha256, stored.size, file.media_type, _probe_json(path))

@@ -14,7 +14,7 @@ from deepsound.canonical_json import Json
 from deepsound.storage.location import location
 from tasks.operations.capacity_check import check_room
 from tasks.operations.manifest import collect, refuse_overwriting_sources
-from tasks.operations.run_sources import absolute, read_sources, restore_sources, store_sources
+from tasks.operations.run_sources import read_sources, restore_sources, store_sources
 from tasks.runtime.actor import current_actor
 from tasks.runtime.licence_policy import asked_for
 from tasks.runtime.run_settings import RunSettings, Source
@@ -47,7 +47,7 @@ class Submission:
     def to_json(self) -> dict[str, Json]:
         """As the ledger and a schedule keep it."""
         return {
-            "inputs": [absolute(location(given)) for given in self.inputs],
+            "inputs": [str(location(given).absolute()) for given in self.inputs],
             "settings": self.settings.to_json(),
             "name": self.name,
             "pool": self.pool,

@@ -67,14 +67,17 @@ class ClipShown:
     attempts: Sequence[AttemptShown]
 
 
-def write_report(worker: Worker, run_ids: Sequence[str], target: Path, *, done_too: bool = True) -> None:
+def write_report(
+    worker: Worker, run_ids: Sequence[str], target: Path, *, folder: Path | None, done_too: bool = True
+) -> None:
     """Write the page of some runs to `target`. Raises DeepSoundError.
 
-    Every video has a line. Those that are not done are shown at length, and with `done_too` the others too:
+    The page links to videos by paths relative to `folder`, where it will be opened; None: it links to none. Every
+    video has a line. Those that are not done are shown at length, and with `done_too` the others too:
     `AT_LENGTH` of each run at most.
     """
     results = {run_id: read_results(worker, run_id) for run_id in run_ids}
-    folder = target.absolute().parent
+    folder = None if folder is None else folder.absolute()
     clips = [
         clip
         for run_id, each in results.items()
@@ -98,7 +101,7 @@ def _at_length(results: Sequence[ItemResult], done_too: bool) -> list[ItemResult
     return [result for result in results if result.item in chosen]
 
 
-def _clips(worker: Worker, run_id: str, results: Sequence[ItemResult], folder: Path) -> list[ClipShown]:
+def _clips(worker: Worker, run_id: str, results: Sequence[ItemResult], folder: Path | None) -> list[ClipShown]:
     ids = [result.item for result in results]
     with worker.ledger.read() as session:
         items = item_evidence(session, ids)
@@ -122,7 +125,7 @@ def _attempts(item: ItemRow) -> Iterator[AttemptShown]:
         yield AttemptShown(attempt.reused or attempt, attempt.id in standing)
 
 
-def _after(result: ItemResult, folder: Path) -> str | None:
+def _after(result: ItemResult, folder: Path | None) -> str | None:
     return _link(result.outputs["video"], folder) if "video" in result.outputs else None
 
 
@@ -159,11 +162,11 @@ def _part(item: ItemRow) -> str:
     return "" if part is None else f"#t={part.start:g}" + ("" if part.end is None else f",{part.end:g}")
 
 
-def _link(file: Location, folder: Path, part: str = "") -> str | None:
-    """From the page to a file, so that both can be moved together; None for what lies in a bucket."""
-    if not isinstance(file, Path):
+def _link(file: Location, folder: Path | None, part: str = "") -> str | None:
+    """A relative link from the page to a file, so that both can be moved together; None for a remote file."""
+    if folder is None or file.path is None:
         return None
-    return quote(os.fsencode(os.path.relpath(file, folder))) + part
+    return quote(os.fsencode(os.path.relpath(file.path, folder))) + part
 
 
 def _quoted(attempt: AttemptRow, start: int, end: int) -> str:

@@ -29,9 +29,9 @@ def registered_sha256(item: Item) -> str:
     """
     if item.video_sha256 is not None:
         return item.video_sha256
-    if isinstance(item.source, Path):
-        _refuse_folder(item.source)
-        check_readable(item.source)
+    if (path := item.source.path) is not None:
+        _refuse_folder(path)
+        check_readable(path)
     raise SourceMissingError(
         "it could not be read when the run was registered",
         where=str(item.source),
@@ -101,11 +101,11 @@ def errors_name_source(item: Item, path: Path) -> Generator[None]:
 def _source_path(item: Item, store: ArtifactStore) -> Path | None:
     """The file of the source; None where only the store has its registered bytes."""
     sha256 = registered_sha256(item)
-    if not isinstance(item.source, Path):
+    if (path := item.source.path) is None:
         return None
-    fault = _fault(item.source, sha256)
+    fault = _fault(path, sha256)
     if fault is None:
-        return item.source
+        return path
     if store.has(sha256):
         return None
     raise fault

@@ -48,8 +48,8 @@ def test_every_kind_of_file_gets_sound_and_keeps_its_picture_bit_for_bit(archive
     assert set(results) == set(KINDS)
     for name, result in results.items():
         assert result.outcome is OutcomeKind.DONE, f"{name}: {result.error}"
-        source, delivered = probe(reels / name), probe(result.outputs["video"])
-        assert video_packets(result.outputs["video"]) == video_packets(reels / name), name
+        source, delivered = probe(reels / name), probe(result.outputs["video"].path)
+        assert video_packets(result.outputs["video"].path) == video_packets(reels / name), name
         assert delivered.frames == source.frames, name
         assert delivered.duration == pytest.approx(source.duration, abs=0.03), name
         assert (delivered.width, delivered.height, delivered.rotation) == (
@@ -57,7 +57,7 @@ def test_every_kind_of_file_gets_sound_and_keeps_its_picture_bit_for_bit(archive
             source.height,
             source.rotation,
         )
-        assert audio_format(result.outputs["audio"]).samples == round(source.duration * 48_000), name
+        assert audio_format(result.outputs["audio"].path).samples == round(source.duration * 48_000), name
         assert delivered.audio is not None
         assert delivered.audio.start == pytest.approx(0.0, abs=0.03), name
 
@@ -65,8 +65,8 @@ def test_every_kind_of_file_gets_sound_and_keeps_its_picture_bit_for_bit(archive
 def test_the_whale_clip_keeps_its_edit_list(archive: Archive):
     clip = shared_clip("whale_edit_list.mp4")
     [result] = archive.dub(clip)
-    delivered = probe(result.outputs["video"])
+    delivered = probe(result.outputs["video"].path)
     assert result.outcome is OutcomeKind.DONE
     assert (delivered.frames, delivered.hidden_frames) == (251, probe(clip).hidden_frames)
-    assert video_packets(result.outputs["video"]) == video_packets(clip)
-    assert audio_format(result.outputs["audio"]).samples == round(probe(clip).duration * 48_000)
+    assert video_packets(result.outputs["video"].path) == video_packets(clip)
+    assert audio_format(result.outputs["audio"].path).samples == round(probe(clip).duration * 48_000)

@@ -140,4 +140,4 @@ def test_what_was_backed_up_while_a_run_went_on_comes_back_and_only_what_was_los
 
     again = archive.work_through(archive.submit(reels, str(archive.out)))
     assert all(result.was_reused for result in again)
-    assert all(result.outputs["video"].is_file() for result in again), "results lie in the store too"
+    assert all(result.outputs["video"].path.is_file() for result in again), "results lie in the store too"

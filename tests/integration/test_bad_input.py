@@ -78,7 +78,7 @@ def test_a_hundred_good_and_bad_files_in_one_run(archive: Archive):
     for result in results:
         if expected[result.name] is None:
             assert result.outcome is OutcomeKind.DONE
-            assert result.outputs["video"].is_file()
+            assert result.outputs["video"].path.is_file()
         else:
             assert result.outcome is OutcomeKind.FAILED
             assert "\n" not in result.error
@@ -141,8 +141,8 @@ def test_no_audio_to_take_a_narrator_off_is_a_clear_error(archive: Archive):
 def test_hostile_names_are_data(archive: Archive, name: str):
     [result] = archive.dub(silent_clip(archive.folder / name, seconds=0.4))
     assert result.outcome is OutcomeKind.DONE
-    assert result.outputs["video"].parent == archive.out
-    assert result.outputs["video"].is_file()
+    assert result.outputs["video"].path.parent == archive.out
+    assert result.outputs["video"].path.is_file()
 
 
 def test_a_name_that_is_no_text_is_data_too(archive: Archive):

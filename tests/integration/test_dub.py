@@ -25,11 +25,11 @@ def sound_of(path: Path) -> np.ndarray:
 def test_a_silent_clip_gets_sound(archive: Archive):
     [result] = archive.dub(silent_clip(archive.folder / "ball.mp4"))
     assert (result.outcome, result.verdict) == (OutcomeKind.DONE, "no")
-    assert probe(result.outputs["video"]).audio is not None
-    info = soundfile.info(result.outputs["audio"])
+    assert probe(result.outputs["video"].path).audio is not None
+    info = soundfile.info(result.outputs["audio"].path)
     assert (info.samplerate, info.subtype) == (48_000, "PCM_24")
     assert abs(info.duration - probe(archive.folder / "ball.mp4").duration) <= 1 / 48_000
-    assert np.abs(sound_of(result.outputs["audio"])).max() > 0.01
+    assert np.abs(sound_of(result.outputs["audio"].path)).max() > 0.01
 
 
 def test_the_result_is_at_the_level_broadcasters_ask_for(archive: Archive):
@@ -62,10 +62,10 @@ def test_a_narrator_is_taken_off_and_the_background_stays(archive: Archive, snr_
     assert result.probability is not None
     assert result.probability > 0.5
     before = energies(coarse_of(archive)[:, 0], mix)
-    after = energies(sound_of(result.outputs["audio"])[:, 0], mix)
+    after = energies(sound_of(result.outputs["audio"].path)[:, 0], mix)
     assert before[0] - after[0] >= 12.0, "speech energy falls by 12 dB"
     assert before[1] - after[1] <= 2.0, "at no more than 2 dB of the background"
-    kept, _ = energies(sound_of(result.outputs["voice"])[:, 0], mix)
+    kept, _ = energies(sound_of(result.outputs["voice"].path)[:, 0], mix)
     assert kept == pytest.approx(before[0], abs=2.0), "the voice is kept as a stem"
 
 
@@ -103,7 +103,7 @@ def test_somebody_who_talks_in_shot_is_left_alone(archive: Archive):
 def test_an_m_and_e_delivery_loses_that_voice_too(archive: Archive):
     [result] = archive.dub(shared_clip("talking_child_visible.mp4"), generator="soundtrack", voice="all")
     assert result.outcome is OutcomeKind.DONE
-    assert result.outputs["voice"].is_file()
+    assert result.outputs["voice"].path.is_file()
 
 
 def test_rm_puts_nothing_out_where_nothing_is_left(archive: Archive):
@@ -119,7 +119,7 @@ def test_rep_puts_the_coarse_audio_back(archive: Archive):
     [result] = archive.dub(clip, generator="soundtrack", fallback="rep", loudness=False)
     assert result.outcome is OutcomeKind.DONE
     assert "put back" in result.why
-    assert np.abs(sound_of(result.outputs["audio"]) - coarse_of(archive)).max() < 1e-5
+    assert np.abs(sound_of(result.outputs["audio"].path) - coarse_of(archive)).max() < 1e-5
 
 
 def test_neg_generates_again_against_voices_and_judges_again(archive: Archive):
@@ -138,21 +138,21 @@ def test_neg_generates_again_against_voices_and_judges_again(archive: Archive):
 def test_a_second_run_of_the_same_clip_does_no_work_again(archive: Archive):
     clip = silent_clip(archive.folder / "ball.mp4")
     [first] = archive.dub(clip)
-    before = {path: path.stat().st_mtime_ns for path in first.outputs.values()}
+    before = {file: file.path.stat().st_mtime_ns for file in first.outputs.values()}
     [second] = archive.dub(clip)
     assert second.was_reused
     assert all(step.is_reused for step in second.steps)
-    delivered = {path: path.stat().st_mtime_ns for role, path in second.outputs.items() if role != "sidecar"}
+    delivered = {file: file.path.stat().st_mtime_ns for role, file in second.outputs.items() if role != "sidecar"}
     assert delivered.items() <= before.items()
 
 
 def test_a_result_somebody_deleted_is_delivered_again_without_work(archive: Archive):
     clip = silent_clip(archive.folder / "ball.mp4")
     [first] = archive.dub(clip)
-    first.outputs["video"].unlink()
+    first.outputs["video"].path.unlink()
     [second] = archive.dub(clip)
     assert second.was_reused
-    assert second.outputs["video"].is_file()
+    assert second.outputs["video"].path.is_file()
 
 
 def test_another_seed_reruns_only_what_it_touches(archive: Archive):
@@ -170,13 +170,13 @@ def test_the_same_seed_makes_the_same_samples(archive: Archive, tmp_path: Path):
         tmp_path / "b", StoreUrls(f"sqlite:///{tmp_path / 'b' / 'l.sqlite3'}", str(tmp_path / "b" / "s"))
     )
     [other] = elsewhere.dub(clip)
-    assert np.array_equal(sound_of(one.outputs["audio"]), sound_of(other.outputs["audio"]))
+    assert np.array_equal(sound_of(one.outputs["audio"].path), sound_of(other.outputs["audio"].path))
 
 
 def test_the_removed_voice_and_the_rest_line_up_with_the_picture(archive: Archive):
     clip = narrated_clip(archive.folder / "narrated.mp4")
     [result] = archive.dub(clip, generator="soundtrack")
-    lengths = {audio_format(result.outputs[role]).samples for role in ("audio", "voice")}
+    lengths = {audio_format(result.outputs[role].path).samples for role in ("audio", "voice")}
     assert lengths == {round(probe(clip).duration * 48_000)}
 
 

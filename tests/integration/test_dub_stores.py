@@ -76,14 +76,14 @@ def test_a_video_goes_through_everything_and_a_second_time_through_nothing(
     assert [str(step.step) for step in first.steps] == [
         "plan", "generate", "judge", "separate", "check_silence", "publish"
     ]  # fmt: skip
-    assert first.outputs["video"].is_file()
+    assert first.outputs["video"].path.is_file()
     assert second.was_reused
     assert second.outputs == first.outputs
     assert_books_are_as_written(anywhere)
     assert_artifacts_come_back(anywhere, monkeypatch)
     said = [
         caplog.text,
-        first.outputs["sidecar"].read_text(),
+        first.outputs["sidecar"].path.read_text(),
         *prefect_records(prefect_api),
         *ledger_texts(anywhere),
     ]

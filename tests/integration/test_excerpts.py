@@ -49,13 +49,13 @@ def test_a_part_is_delivered_with_its_pictures_and_its_own_sound(archive: Archiv
     manifest = a_list(archive.folder, "reel.mp4,early,0.2,0.6", "reel.mp4,late,00:00:01.24,00:00:01.6")
     early, late = archive.dub(manifest, generator="soundtrack", loudness=False)
     assert (early.error, late.error) == (None, None)
-    assert numbers(early.outputs["video"]) == list(range(5, 15))
-    assert numbers(late.outputs["video"]) == list(range(31, 40))
+    assert numbers(early.outputs["video"].path) == list(range(5, 15))
+    assert numbers(late.outputs["video"].path) == list(range(31, 40))
     for result, seconds, heard in ((early, 0.4, 440), (late, 0.36, 880)):
-        assert audio_format(result.outputs["audio"]).samples == round(seconds * 48_000)
-        assert probe(result.outputs["video"]).duration == pytest.approx(seconds)
-        assert pitch(result.outputs["video"]) == pytest.approx(heard, rel=0.02)
-    told = json.loads(early.outputs["sidecar"].read_text())["source"]
+        assert audio_format(result.outputs["audio"].path).samples == round(seconds * 48_000)
+        assert probe(result.outputs["video"].path).duration == pytest.approx(seconds)
+        assert pitch(result.outputs["video"].path) == pytest.approx(heard, rel=0.02)
+    told = json.loads(early.outputs["sidecar"].path.read_text())["source"]
     assert (told["start"], told["end"]) == (pytest.approx(0.2), pytest.approx(0.6))
     assert Path(told["path"]).name == "reel.mp4"
     first, second = archive.items()
@@ -76,8 +76,8 @@ def test_the_same_part_under_another_name_shares_its_steps_and_another_part_does
     assert not first.was_reused
     assert same.was_reused
     assert not any(step.is_reused for step in other.steps)
-    assert numbers(same.outputs["video"]) == numbers(first.outputs["video"])
-    assert numbers(other.outputs["video"]) == list(range(6, 15))
+    assert numbers(same.outputs["video"].path) == numbers(first.outputs["video"].path)
+    assert numbers(other.outputs["video"].path) == list(range(6, 15))
 
 
 def test_every_row_beyond_the_end_of_its_video_is_named_and_nothing_starts(quiet_archive: Archive):

@@ -69,7 +69,7 @@ class Plugin(BSRoformerSeparator):
 def sounds(results: Sequence[ItemResult]) -> list[NDArray[np.float64]]:
     """What was made for each video."""
     assert [result.error for result in results] == [None] * len(results)
-    return [soundfile.read(result.outputs["audio"])[0] for result in results]
+    return [soundfile.read(result.outputs["audio"].path)[0] for result in results]
 
 
 SMALL_VIDEOLLAMA2 = """
@@ -103,7 +103,7 @@ def test_mmaudio_makes_the_coarse_audio_and_its_weights_are_in_the_ledger(
     clip = silent_clip(archive.folder / "ball.mp4", seconds=1.3)
     [result] = archive.dub(clip, generator="mmaudio_tiny", prompt="a ball", fallback="rep")
     assert result.outcome is OutcomeKind.DONE, result.error
-    assert abs(audio_format(result.outputs["audio"]).samples - round(1.32 * 48_000)) <= 48_000 // 25
+    assert abs(audio_format(result.outputs["audio"].path).samples - round(1.32 * 48_000)) <= 48_000 // 25
     [item] = archive.items()
     generated = next(attempt for attempt in item.attempts if attempt.step == Step.GENERATE)
     files = {name: sha256 for used in generated.models for name, sha256 in used.model.files.items()}
@@ -142,7 +142,7 @@ def test_bs_roformer_takes_the_voice_out_and_its_weights_are_in_the_ledger(
     clip = narrated_clip(archive.folder / "narrated.mp4", seconds=3.0)
     [result] = archive.dub(clip, generator="soundtrack", separator="bs_roformer_tiny", fallback="rep")
     assert (result.outcome, result.verdict) == (OutcomeKind.DONE, "yes"), result.error
-    assert result.outputs["voice"].is_file()
+    assert result.outputs["voice"].path.is_file()
     [item] = archive.items()
     separated = next(attempt for attempt in item.attempts if attempt.step == Step.SEPARATE)
     [used] = separated.models

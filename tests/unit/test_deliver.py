@@ -16,9 +16,9 @@ from minio import Minio
 from db.schema.records import FinishedStep, StepRef
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import Step, VoicePolicy
-from deepsound.storage.location import InBucket, Location
+from deepsound.storage.location import Location, location
 from deepsound.storage.protocol import Artifact
-from tasks.delivery.deliver import deliver, delivered_places
+from tasks.delivery.deliver import deliver, result_locations
 from tasks.runtime.item import PLAN, Item
 from tasks.runtime.stores import StoreUrls
 from tasks.runtime.time_range import TimeRange
@@ -43,10 +43,12 @@ def item(tmp_path: Path) -> Item:
     return a_judged_item(tmp_path / "out", "reel")
 
 
-def a_judged_item(out: Location, name: str, video: str = "0" * 64, folder: Path = Path("/archive")) -> Item:
+def a_judged_item(out: Location | Path, name: str, video: str = "0" * 64, folder: Path = Path("/archive")) -> Item:
     judged = FinishedStep(StepRef(Step.JUDGE), 7, "evidence", {"verdict": "yes"}, 0.9, (), {})
     item = an_item(out, voice=VoicePolicy.VOICE_OVER)
-    return replace(item, name=name, source=folder / f"{name}.mov", video_sha256=video, done={judged.at: judged})
+    return replace(
+        item, name=name, source=location(folder / f"{name}.mov"), video_sha256=video, done={judged.at: judged}
+    )
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def published(made: Made) -> FinishedStep:
 
 def test_every_published_file_lies_under_its_name(worker: Worker, item: Item, published: FinishedStep):
     deliver(item, published, worker.store)
-    found = {path.name: path.read_bytes() for path in item.settings.out.iterdir()}
+    found = {path.name: path.read_bytes() for path in item.settings.out.path.iterdir()}
     sidecar = json.loads(found.pop("reel.json"))
     assert found == {"reel.mov": SOUND[::-1], "reel.wav": SOUND, "reel.voice.wav": VOICE}
     assert sidecar["judgement"] == {"verdict": "yes"}
@@ -90,17 +92,17 @@ def test_a_dot_in_a_name_is_no_suffix_and_a_folder_in_it_is_made(
 
 def test_where_nothing_is_put_out_there_is_no_place_for_a_picture(published: FinishedStep):
     withheld = FinishedStep(published.at, 9, "mux", {"suffix": None}, None, (), {})
-    assert set(delivered_places(Path("out"), "reel", withheld)) == {"sidecar"}
+    assert set(result_locations(location("out"), "reel", withheld)) == {"sidecar"}
 
 
 def test_the_right_bytes_that_lie_there_are_not_touched(worker: Worker, item: Item, published: FinishedStep):
     deliver(item, published, worker.store)
     results = [
-        path for role, path in delivered_places(item.settings.out, "reel", published).items() if role != "sidecar"
+        file for role, file in result_locations(item.settings.out, "reel", published).items() if role != "sidecar"
     ]
-    before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in results]
+    before = [(file.path.stat().st_ino, file.path.stat().st_mtime_ns) for file in results]
     deliver(item, published, worker.store)
-    assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in results] == before
+    assert [(file.path.stat().st_ino, file.path.stat().st_mtime_ns) for file in results] == before
 
 
 @pytest.mark.parametrize("wrong", [b"", SOUND[:-1] + b"\0", SOUND[:1000], SOUND + b"more"])
@@ -108,25 +110,27 @@ def test_wrong_bytes_under_a_results_name_are_replaced(
     worker: Worker, item: Item, published: FinishedStep, wrong: bytes
 ):
     deliver(item, published, worker.store)
-    (item.settings.out / "reel.wav").write_bytes(wrong)
+    (item.settings.out.path / "reel.wav").write_bytes(wrong)
     deliver(item, published, worker.store)
-    assert (item.settings.out / "reel.wav").read_bytes() == SOUND
+    assert (item.settings.out.path / "reel.wav").read_bytes() == SOUND
 
 
-def contents(out: Location) -> dict[str, bytes]:
-    """What lies there, by name."""
-    if isinstance(out, Path):
-        return {path.name: path.read_bytes() for path in out.iterdir()}
+def contents(out: Location | Path) -> dict[str, bytes]:
+    """The files there by name, read without our own code."""
+    out = location(str(out))
+    if out.path is not None:
+        return {path.name: path.read_bytes() for path in out.path.iterdir()}
     client, key = s3_client(), f"{out.key}/"
     names = [str(each.object_name) for each in client.list_objects(out.bucket, key)]
     return {name.removeprefix(key): client.get_object(out.bucket, name).data for name in names}
 
 
-def put(out: Location, name: str, body: bytes) -> None:
+def put(out: Location | Path, name: str, body: bytes) -> None:
     """Somebody else's file."""
-    if isinstance(out, Path):
-        out.mkdir(exist_ok=True)
-        (out / name).write_bytes(body)
+    out = location(str(out))
+    if out.path is not None:
+        out.path.mkdir(exist_ok=True)
+        (out.path / name).write_bytes(body)
     else:
         s3_client().put_object(out.bucket, f"{out.key}/{name}", BytesIO(body), len(body))
 
@@ -140,13 +144,13 @@ def s3_client() -> Minio:
 def out(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Location:
     """Where results go."""
     if request.param == "folder":
-        return tmp_path / "out"
+        return location(tmp_path / "out")
     server: S3Server = request.getfixturevalue("moto")
     for name, value in server.environment(tmp_path / "cache").items():
         monkeypatch.setenv(name, value)
     bucket = a_bucket_name()
     s3_client().make_bucket(bucket)
-    return InBucket(bucket, "sounded")
+    return location(f"s3://{bucket}/sounded")
 
 
 @pytest.mark.parametrize("theirs", ["reel.mov", "reel.wav", "reel.voice.wav", "reel.json"])
@@ -290,10 +294,10 @@ def test_a_result_that_could_not_be_written_whole_never_has_its_name(
     worker: Worker, item: Item, published: FinishedStep, made: Made
 ):
     deliver(item, made({"video": b"of an earlier run"}), worker.store)
-    with room_for(100_000), pytest.raises(DeepSoundError, match="file too large") as caught:
+    with room_for(100_000), pytest.raises(DeepSoundError, match="the disk is full") as caught:
         deliver(item, published, worker.store)
-    assert caught.value.code is ErrorCode.OUTPUT_NOT_WRITABLE
-    found = {path.name: path.read_bytes() for path in item.settings.out.iterdir()}
+    assert caught.value.code is ErrorCode.DISK_FULL
+    found = {path.name: path.read_bytes() for path in item.settings.out.path.iterdir()}
     told = json.loads(found.pop("reel.json"))
     assert found == {"reel.mov": b"of an earlier run"}
     assert told["outcome"] is None, "a delivery that did not end says so"
@@ -307,7 +311,7 @@ def test_a_result_the_store_lost_is_missed_before_anything_has_its_name(
     with pytest.raises(DeepSoundError) as caught:
         deliver(item, lost, worker.store)
     assert caught.value.code is ErrorCode.ARTIFACT_MISSING
-    assert list(item.settings.out.iterdir()) == []
+    assert list(item.settings.out.path.glob("*")) == []
 
 
 def test_a_file_where_the_folder_should_be_is_one_clear_line(

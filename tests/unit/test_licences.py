@@ -15,6 +15,7 @@ from deepsound.models.identity import ModelIdentity
 from deepsound.models.licences import known_terms, restrictions, terms_of
 from deepsound.models.local import known_model
 from deepsound.pipeline import Step
+from deepsound.storage.location import location
 from tasks.operations.item_loading import load_items
 from tasks.operations.manifest import collect
 from tasks.operations.run_activity import unfinished_items
@@ -147,7 +148,9 @@ def test_a_restricting_licence_is_said_before_use_and_stands_in_the_ledger(
 
     worker = open_worker(place)
     clip = silent_clip(tmp_path / "reel.mp4", seconds=0.5)
-    run, _ = begin_run(worker, settings.for_run(), collect([clip], settings.out_place).sources, lambda _: None)
+    run, _ = begin_run(
+        worker, settings.for_run(), collect([location(clip)], settings.out_place).sources, lambda _: None
+    )
     [loaded] = load_items(worker, run, unfinished_items(worker, run))
     while (action := loaded.next_action()) is not None and action.step in (Step.PLAN, Step.GENERATE):
         loaded = run_step(worker, loaded, action, LAST_TRY)
@@ -203,7 +206,7 @@ def test_a_standing_order_refuses_what_its_list_asks_for_by_then(place: StoreUrl
 def test_licences_of_generators_that_rows_ask_for_are_said(
     place: StoreUrls, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    sources = collect([a_list(tmp_path, "", "mmaudio-small-44k")], tmp_path / "out").sources
+    sources = collect([location(a_list(tmp_path, "", "mmaudio-small-44k"))], location(tmp_path / "out")).sources
     check_licences(settings_from(), sources)
     said = capsys.readouterr().err
     assert "licence CC-BY-NC-4.0: no commercial use (mmaudio-small-44k" in said
@@ -244,7 +247,7 @@ def test_weights_that_only_a_worker_sees_are_refused_before_the_video_is_looked_
 def test_what_was_made_with_refused_weights_is_not_reused(place: StoreUrls, borrowed: str, tmp_path: Path):
     worker = open_worker(place)
     clip = silent_clip(tmp_path / "reel.mp4", seconds=0.5)
-    sources = collect([clip], tmp_path / "out").sources
+    sources = collect([location(clip)], location(tmp_path / "out")).sources
 
     def item_of(licence: str, *, loudness: bool = True) -> Item:
         settings = settings_from(

@@ -23,13 +23,13 @@ def touch(*paths: Path) -> None:
 
 def test_a_folder_gives_its_videos_in_order_under_their_relative_names(tmp_path: Path):
     touch(tmp_path / "b.MP4", tmp_path / "reels" / "a.mov", tmp_path / "a.mkv")
-    names = [source.output_name for source in collect([tmp_path], tmp_path / "out").sources]
+    names = [source.output_name for source in collect([location(tmp_path)], location(tmp_path / "out")).sources]
     assert names == ["a", "b", "reels/a"]
 
 
 def test_what_is_no_video_in_a_folder_is_left_out_and_told(tmp_path: Path):
     touch(tmp_path / "a.mp4", tmp_path / "notes.txt", tmp_path / ".DS_Store")
-    intake = collect([tmp_path], tmp_path / "out")
+    intake = collect([location(tmp_path)], location(tmp_path / "out"))
     assert [source.location.name for source in intake.sources] == ["a.mp4"]
     assert [path.name for path in intake.left_out] == ["notes.txt"]
 
@@ -38,10 +38,10 @@ def test_a_link_that_leads_nowhere_is_taken_so_that_its_run_accounts_for_it(tmp_
     touch(tmp_path / "a.mp4")
     for name, target in {"gone.mp4": "moved/gone.mp4", "round.mp4": "round.mp4", "gone.txt": "gone"}.items():
         (tmp_path / name).symlink_to(target)
-    intake = collect([tmp_path], tmp_path / "out")
+    intake = collect([location(tmp_path)], location(tmp_path / "out"))
     assert [source.location.name for source in intake.sources] == ["a.mp4", "gone.mp4", "round.mp4"]
     assert [path.name for path in intake.left_out] == ["gone.txt"]
-    refuse_overwriting_sources(intake.sources, tmp_path / "out")
+    refuse_overwriting_sources(intake.sources, location(tmp_path / "out"))
 
 
 def too_deep(folder: Path) -> Path:
@@ -59,26 +59,28 @@ def too_deep(folder: Path) -> Path:
 def test_a_folder_that_cannot_be_read_is_taken_so_that_its_run_accounts_for_it(tmp_path: Path):
     touch(tmp_path / "reels" / "z.mp4")
     too_deep(tmp_path / "reels")
-    first, second = collect([tmp_path / "reels"], tmp_path / "out").sources
+    first, second = collect([location(tmp_path / "reels")], location(tmp_path / "out")).sources
     assert first.location.name == "z.mp4"
-    assert set(second.location.relative_to(tmp_path / "reels").parts) == {"f" * 250}
-    refuse_overwriting_sources([first, second], tmp_path / "out")
+    assert set(second.location.path.relative_to(tmp_path / "reels").parts) == {"f" * 250}
+    refuse_overwriting_sources([first, second], location(tmp_path / "out"))
 
 
 def test_results_of_an_earlier_run_inside_the_folder_are_no_sources(tmp_path: Path):
     touch(tmp_path / "a.mp4", tmp_path / "out" / "a.mp4")
-    intake = collect([tmp_path], tmp_path / "out")
-    assert [source.location for source in intake.sources] == [tmp_path / "a.mp4"]
+    intake = collect([location(tmp_path)], location(tmp_path / "out"))
+    assert [source.location for source in intake.sources] == [location(tmp_path / "a.mp4")]
     assert intake.left_out == ()
 
 
 def test_a_file_named_by_itself_is_taken_whatever_it_is_called(tmp_path: Path):
-    assert collect([tmp_path / "reel.bin"], tmp_path / "out").sources[0].location == tmp_path / "reel.bin"
+    assert collect([location(tmp_path / "reel.bin")], location(tmp_path / "out")).sources[0].location == location(
+        tmp_path / "reel.bin"
+    )
 
 
 def test_same_names_in_different_folders_do_not_collide(tmp_path: Path):
-    inputs = [tmp_path / "one" / "reel.mp4", tmp_path / "two" / "reel.mp4", tmp_path / "two" / "REEL.mov"]
-    assert [source.output_name for source in collect(inputs, tmp_path / "out").sources] == [
+    inputs = [location(tmp_path / name) for name in ("one/reel.mp4", "two/reel.mp4", "two/REEL.mov")]
+    assert [source.output_name for source in collect(inputs, location(tmp_path / "out")).sources] == [
         "reel",
         "reel-2",
         "REEL-3",
@@ -91,7 +93,7 @@ def test_a_name_that_would_take_anothers_stem_gets_a_number():
 
 def test_an_empty_folder_is_one_clear_line(tmp_path: Path):
     with pytest.raises(DeepSoundError, match="there is no video here") as caught:
-        collect([tmp_path], tmp_path / "out")
+        collect([location(tmp_path)], location(tmp_path / "out"))
     assert caught.value.code is ErrorCode.BAD_SETTINGS
     assert "\n" not in str(caught.value)
 
@@ -112,8 +114,8 @@ def test_hostile_names_become_safe_distinct_and_relative(names: list[str]):
 def test_results_may_not_take_the_place_of_an_original(tmp_path: Path):
     touch(tmp_path / "reel.mp4")
     with pytest.raises(DeepSoundError, match="place of an original"):
-        refuse_overwriting_sources([Source(tmp_path / "reel.mp4", "reel", {})], tmp_path)
-    refuse_overwriting_sources([Source(tmp_path / "reel.mp4", "reel", {})], tmp_path / "out")
+        refuse_overwriting_sources([Source(location(tmp_path / "reel.mp4"), "reel", {})], location(tmp_path))
+    refuse_overwriting_sources([Source(location(tmp_path / "reel.mp4"), "reel", {})], location(tmp_path / "out"))
 
 
 def test_a_csv_list_says_what_differs_from_video_to_video(tmp_path: Path):
@@ -121,16 +123,16 @@ def test_a_csv_list_says_what_differs_from_video_to_video(tmp_path: Path):
     manifest.write_text(
         "source,prompt,seed,output\nreels/a.mp4,rain on a roof,7,first\nb.mp4,,,\n", encoding="utf-8"
     )
-    first, second = collect([manifest], tmp_path / "out").sources
-    assert first == Source(tmp_path / "reels/a.mp4", "first", {"prompt": "rain on a roof", "seed": 7})
-    assert second == Source(tmp_path / "b.mp4", "b", {})
+    first, second = collect([location(manifest)], location(tmp_path / "out")).sources
+    assert first == Source(location(tmp_path / "reels/a.mp4"), "first", {"prompt": "rain on a roof", "seed": 7})
+    assert second == Source(location(tmp_path / "b.mp4"), "b", {})
 
 
 def test_a_jsonl_list_does_too(tmp_path: Path):
     manifest = tmp_path / "list.jsonl"
     manifest.write_text('{"source": "a.mp4", "negative_prompt": "music"}\n\n', encoding="utf-8")
-    assert collect([manifest], tmp_path / "out").sources == (
-        Source(tmp_path / "a.mp4", "a", {"negative_prompt": "music"}),
+    assert collect([location(manifest)], location(tmp_path / "out")).sources == (
+        Source(location(tmp_path / "a.mp4"), "a", {"negative_prompt": "music"}),
     )
 
 
@@ -139,7 +141,7 @@ def test_every_bad_row_is_named_with_its_line_before_anything_starts(tmp_path: P
     rows = ['{"source": "a.mp4"}', "{", '["a.mp4"]', '{"source": ""}', '{"source": "b.mp4", "sead": 1}']
     manifest.write_text("\n".join([*rows, '{"source": "c.mp4", "seed": "x"}']), encoding="utf-8")
     with pytest.raises(DeepSoundError) as caught:
-        collect([manifest], tmp_path / "out")
+        collect([location(manifest)], location(tmp_path / "out"))
     line = str(caught.value)
     assert all(f"line {number}:" in line for number in (2, 3, 4, 5, 6))
     assert "line 1:" not in line
@@ -150,7 +152,7 @@ def test_a_list_that_is_no_text_is_one_clear_line(tmp_path: Path):
     manifest = tmp_path / "list.csv"
     manifest.write_bytes(b"\xff\xfe\x00rubbish")
     with pytest.raises(DeepSoundError, match="save it as UTF-8"):
-        collect([manifest], tmp_path / "out")
+        collect([location(manifest)], location(tmp_path / "out"))
 
 
 def test_a_bucket_is_listed_like_a_folder(moto: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -180,7 +182,7 @@ def test_a_seed_that_no_ledger_can_hold_is_named_with_its_line(tmp_path: Path):
     with pytest.raises(
         DeepSoundError, match=r"line 3: the seed '9223372036854775808' .*; line 4: the seed '99"
     ) as caught:
-        collect([manifest], tmp_path / "out")
+        collect([location(manifest)], location(tmp_path / "out"))
     assert "line 2:" not in str(caught.value)
 
 
@@ -201,12 +203,12 @@ def test_what_no_file_and_no_ledger_can_hold_is_named_with_its_line(tmp_path: Pa
     head = "source\na.mp4" if name.endswith(".csv") else '{"source": "a.mp4"}\n'
     (tmp_path / name).write_text(f"{head}\n{rows}\n", encoding="utf-8")
     with pytest.raises(DeepSoundError, match="line 3: ") as caught:
-        collect([tmp_path / name], tmp_path / "out")
+        collect([location(tmp_path / name)], location(tmp_path / "out"))
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 1000
 
 
 def test_a_file_name_that_is_no_text_may_be_listed(tmp_path: Path):
     (tmp_path / "list.jsonl").write_text(r'{"source": "reel\udcff.mp4"}', encoding="utf-8")
-    [source] = collect([tmp_path / "list.jsonl"], tmp_path / "out").sources
+    [source] = collect([location(tmp_path / "list.jsonl")], location(tmp_path / "out")).sources
     assert os.fsencode(source.location.name) == b"reel\xff.mp4"

@@ -20,6 +20,7 @@ from deepsound.canonical_json import sha256_file
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
 from deepsound.storage.folder_store import FolderStore
+from deepsound.storage.location import location
 from deepsound.storage.protocol import Artifact
 from tasks.operations.run_registration import begin_run
 from tasks.runtime.item import Item
@@ -146,7 +147,7 @@ def test_a_folder_in_the_place_of_a_video_says_so(quiet_archive: Archive):
 def test_what_the_ledger_cannot_hold_of_one_video_is_its_failure_alone(quiet_archive: Archive):
     reels = [silent_clip(quiet_archive.folder / f"{name}.mp4", seconds=0.4) for name in ("huge", "fine")]
     settings = settings_from(out=str(quiet_archive.out)).for_run()
-    sources = [Source(reel, reel.stem, {"seed": 2**63} if reel.stem == "huge" else {}) for reel in reels]
+    sources = [Source(location(reel), reel.stem, {"seed": 2**63} if reel.stem == "huge" else {}) for reel in reels]
     run, _ = begin_run(quiet_archive.worker, settings, sources, lambda _: None)
     huge, fine = quiet_archive.work_through(run)
     assert (huge.outcome, fine.outcome) == (OutcomeKind.FAILED, OutcomeKind.DONE)

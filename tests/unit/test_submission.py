@@ -10,8 +10,7 @@ import pytest
 from console.cli.settings import settings_from
 from db.write.run_events import EventKind, record_event
 from deepsound.errors import DeepSoundError, ErrorCode
-from deepsound.storage.bucket_files import bytes_used
-from deepsound.storage.location import InBucket
+from deepsound.storage.s3_location import S3Location
 from flows.scheduled_run import dub_on_schedule
 from tasks.operations.retention import sweep_orphans
 from tasks.operations.run_activity import stop_reason
@@ -46,14 +45,14 @@ def a_reel(path: Path) -> Path:
 
 
 @pytest.fixture
-def bucket(moto: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InBucket:
+def bucket(moto: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3Location:
     for name, value in moto.environment(tmp_path / "cache").items():
         monkeypatch.setenv(name, value)
-    return InBucket(a_bucket_name(), "archive")
+    return S3Location(a_bucket_name(), "archive")
 
 
 def test_what_the_store_has_and_what_is_done_needs_no_room(
-    bucket: InBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bucket: S3Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     archive = Archive(tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(bucket)))
     reels = [a_reel(tmp_path / f"{name}.mp4") for name in "ab"]
@@ -61,16 +60,16 @@ def test_what_the_store_has_and_what_is_done_needs_no_room(
     with pytest.raises(DeepSoundError, match="the store may need") as caught:
         submitted(archive, *reels)
     assert caught.value.code is ErrorCode.DISK_FULL
-    assert bytes_used(bucket) == 0, "it was refused before anything was stored"
+    assert bucket.bytes_used() == 0, "it was refused before anything was stored"
     monkeypatch.setenv("DEEPSOUND_STORE_QUOTA_GB", "0.0055")
     run = submitted(archive, *reels)
-    assert bytes_used(bucket) > 2 * MEGABYTE
+    assert bucket.bytes_used() > 2 * MEGABYTE
     assert submitted(archive, *reels) == run, "its sources are there, so there is room for the rest"
     first, _ = archive.unfinished(run)
     while (action := first.next_action()) is not None:
         first = run_step(archive.worker, first, action, LAST_TRY)
     left = 1.6 * MEGABYTE
-    monkeypatch.setenv("DEEPSOUND_STORE_QUOTA_GB", f"{(bytes_used(bucket) + left) / 10**9:f}")
+    monkeypatch.setenv("DEEPSOUND_STORE_QUOTA_GB", f"{(bucket.bytes_used() + left) / 10**9:f}")
     assert submitted(archive, *reels) == run, "there is room for the one that is not done"
 
 

@@ -70,7 +70,7 @@ def report(
     from tasks.report.build import write_report
 
     settings = settings_from(db=db, store=store)
-    write_report(open_existing_worker(settings.place), runs, target)
+    write_report(open_existing_worker(settings.place), runs, target, folder=target.parent)
     say(f"report written to {target}")
 
 
