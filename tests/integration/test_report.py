@@ -3,7 +3,8 @@
 import httpx
 import pytest
 
-from deepsound.storage.s3_settings import S3Settings, from_environment
+from deepsound.storage.environment import from_environment
+from deepsound.storage.s3_settings import S3Settings
 from tasks.operations.retention import prune
 from tasks.report.report_delivery import deliver_report
 from tests.archive_setup import Archive
