@@ -70,9 +70,9 @@ class Archive:
         drive_run(self.worker, self.place, run_id, lambda _: None)
         return read_results(self.worker, run_id)
 
-    def submit(self, manifest: Path, out: str) -> str:
+    def submit(self, given: Path | str, out: str) -> str:
         """The run that `deepsound run submit` registers; nobody follows it."""
-        order = Submission([str(manifest)], settings_from(out=out).for_run(), None, "cpu", "normal", None)
+        order = Submission([str(given)], settings_from(out=out).for_run(), None, "cpu", "normal", None)
         return submit(self.worker, order, take_stock(order), lambda _: None)[0]
 
     def work_through(self, run_id: str) -> list[ItemResult]:

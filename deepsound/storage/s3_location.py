@@ -196,6 +196,9 @@ class S3Location(ObjectLocation):
 
     @contextmanager
     def _connected(self) -> Generator[S3Client]:
+        if not {".", ".."}.isdisjoint(self.key.split("/")):  # minio's client refuses such keys.
+            what, remedy = "an object whose key has a part '.' or '..' can't be accessed", "rename the object"
+            raise SourceMissingError(what, where=str(self), remedy=remedy)
         client = connect()
         with translate_s3_errors(str(self), client.server):
             yield client
