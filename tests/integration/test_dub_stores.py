@@ -161,7 +161,7 @@ def test_the_command_works_on_a_database_server_and_a_bucket_and_keeps_their_sec
     ("db", "store", "told"),
     [
         (f"postgresql://deepsound:{PASSWORD}@127.0.0.1:1/ledger", None, "127.0.0.1:1/ledger"),
-        (None, f"s3://key:{PASSWORD}@bucket/prefix", "credentials do not belong into a store's URL"),
+        (None, f"s3://key:{PASSWORD}@bucket/prefix", "credentials do not belong into a URL"),
     ],
     ids=["ledger", "store"],
 )
