@@ -96,7 +96,7 @@ def measure(folder: Path, videos: int) -> dict[str, Any]:
     reels.mkdir()
     clips = make_clips(reels, videos)
     engine = engine_cpu(clips[:SAMPLE], folder / "alone")
-    place = StoreUrls(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store"))
+    place = StoreUrls(db=f"sqlite:///{folder / 'ledger.sqlite3'}", store=str(folder / "store"))
     watch = Watch()
     with a_pool(folder, place) as pool:
         began = time.monotonic()

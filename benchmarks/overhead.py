@@ -31,6 +31,7 @@ from deepsound.generation.protocol import GenerationRequest
 from deepsound.media.broadcast_wav import BextMetadata, write_bwf
 from deepsound.media.decode import decode_video
 from deepsound.media.loudness import normalise
+from deepsound.media.loudness_standards import STANDARDS, LoudnessTarget
 from deepsound.media.mux import mux
 from deepsound.pipeline import Action, OutcomeKind, Step
 from deepsound.storage.folder_store import FolderStore
@@ -171,7 +172,7 @@ def by_engine(clip: Path, folder: Path, watch: Stopwatch) -> None:
         with watch.timed("engine", Step.JUDGE):
             cot.parse_judgement(reasoner.judge(footage, made["coarse.wav"]).raw)
         with watch.timed("engine", Step.PUBLISH):
-            normalise(made["coarse.wav"], made["level.wav"])
+            normalise(made["coarse.wav"], made["level.wav"], STANDARDS[LoudnessTarget.EBU_R128])
             notes = BextMetadata("sound", "DeepSound", "benchmark", datetime.now(UTC))
             write_bwf(made["level.wav"], made["audio.wav"], footage.info.duration, notes)
             mux(clip, made["level.wav"], made["video.mp4"], footage.info)
@@ -179,7 +180,7 @@ def by_engine(clip: Path, folder: Path, watch: Stopwatch) -> None:
 
 def run(clips: Sequence[Path], folder: Path) -> Cost:
     """A run of these videos on an open ledger and store, from its registration to the delivered results."""
-    place = StoreUrls(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store"))
+    place = StoreUrls(db=f"sqlite:///{folder / 'ledger.sqlite3'}", store=str(folder / "store"))
     worker = open_worker(place)
     settings = settings_from(out=str(folder / "out"), generator=GENERATOR, reasoner=REASONER, seed=SEED)
     begun: list[str] = []
@@ -187,8 +188,8 @@ def run(clips: Sequence[Path], folder: Path) -> Cost:
     def work() -> None:
         run_id, _ = begin_run(
             worker,
-            settings.for_run(),
-            collect([location(clip) for clip in clips], settings.out_place).sources,
+            settings.run,
+            collect([location(clip) for clip in clips], settings.run.out).sources,
             lambda _: None,
         )
         begun.append(run_id)

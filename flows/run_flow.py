@@ -16,6 +16,7 @@ from prefect import flow
 from prefect.exceptions import PrefectException, PrefectHTTPStatusError
 
 from db.read.run_progress import OpenItem, RunProgress, open_items, run_progress
+from db.schema.database import no_such_run
 from db.state.budget import pause_if_budget_spent
 from db.state.lease_owner import this_owner
 from db.write.run_events import RunState, find_submission, run_state
@@ -28,7 +29,7 @@ from flows.prefect_artifacts import RunArtifacts
 from flows.scheduler import Shard, ShardState, next_shard_actions, shard_size
 from flows.shard import LOCAL_SHARD_SIZE, current_flow_run_id, dub_shard
 from flows.supervisor import WorkerLiveness, pause_stalled_run, read_liveness
-from tasks.operations.run_activity import no_such_run, unfinished_items
+from tasks.operations.run_activity import unfinished_items
 from tasks.operations.sealing import seal_if_closed
 from tasks.operations.submission import Priority
 from tasks.runtime.heartbeat import worker_session
@@ -210,7 +211,7 @@ def _read_snapshot(worker: Worker, run: str, dispatch: DispatchSettings) -> _Led
             pause_if_budget_spent(session, run, dispatch.budget_hours, by=this_owner())
         progress = run_progress(session, run)
         if progress is None:
-            raise no_such_run(run, worker)
+            raise no_such_run(session, run)
         return _LedgerSnapshot(
             open=open_items(session, run),
             may_go_on=run_state(session, run) is RunState.ACTIVE,

@@ -63,7 +63,7 @@ class Archive:
         """The first half of it: the run is in the ledger and nothing is done yet."""
         settings = settings_from(out=str(self.out), **flags)
         sources = collect([location(path) for path in inputs], location(self.out)).sources
-        return begin_run(self.worker, settings.for_run(), sources, lambda _: None)[0]
+        return begin_run(self.worker, settings.run, sources, lambda _: None)[0]
 
     def drive(self, run_id: str) -> list[ItemResult]:
         """The second half."""
@@ -72,7 +72,7 @@ class Archive:
 
     def submit(self, given: Path | str, out: str) -> str:
         """The run that `deepsound run submit` registers; nobody follows it."""
-        order = Submission([str(given)], settings_from(out=out).for_run(), None, "cpu", "normal", None)
+        order = Submission([str(given)], settings_from(out=out).run, None, "cpu", "normal", None)
         return submit(self.worker, order, take_stock(order), lambda _: None)[0]
 
     def work_through(self, run_id: str) -> list[ItemResult]:
@@ -148,10 +148,14 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def quiet_archive(tmp_path: Path) -> Archive:
     """The same for what needs no Prefect."""
-    return Archive(tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
+    return Archive(
+        tmp_path, StoreUrls(db=f"sqlite:///{tmp_path / 'ledger.sqlite3'}", store=str(tmp_path / "store"))
+    )
 
 
 @pytest.fixture
 def archive(tmp_path: Path, prefect_api: str) -> Archive:
     """A fresh place on SQLite and a folder."""
-    return Archive(tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
+    return Archive(
+        tmp_path, StoreUrls(db=f"sqlite:///{tmp_path / 'ledger.sqlite3'}", store=str(tmp_path / "store"))
+    )

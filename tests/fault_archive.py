@@ -194,7 +194,7 @@ def sixty_videos(folder: Path, s3: S3Server) -> Iterator[Sixty]:
         environment |= {"DEEPSOUND_LEASE_SECONDS": str(LEASE_SECONDS)}
         for name, value in environment.items():
             patch.setenv(name, value)
-        place = StoreUrls(postgres.url, f"s3://{bucket}/archive")
+        place = StoreUrls(db=postgres.url, store=f"s3://{bucket}/archive")
         with start_pool(folder, place) as pool:
             pool.worker("followers", limit=3)
             yield Sixty(pool, postgres, gateway, motley, bucket)

@@ -186,7 +186,7 @@ def start_pool(folder: Path, place: StoreUrls, **environment: str) -> Iterator[P
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     """One pool for all tests of a module, because starting one takes longer than most tests."""
     folder = tmp_path_factory.mktemp("pool")
-    place = StoreUrls(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store"))
+    place = StoreUrls(db=f"sqlite:///{folder / 'ledger.sqlite3'}", store=str(folder / "store"))
     with start_pool(
         folder, place, DEEPSOUND_LEASE_SECONDS="6", DEEPSOUND_SEAL_KEY=new_seal_key(folder)
     ) as started:

@@ -1,1 +1,1 @@
-"""The `deepsound` command: one module a subcommand."""
+"""The `deepsound` command: one module for each subcommand."""

@@ -1,4 +1,4 @@
-"""`deepsound doctor`: is everything here that a run needs, and if not, what to do."""
+"""`deepsound doctor`: checks everything that a run needs, and prints a remedy for what is missing."""
 
 import importlib.metadata
 import subprocess
@@ -21,13 +21,14 @@ from deepsound.storage.protocol import Location
 from deepsound.storage.store_urls import open_store
 from flows.prefect_server import check_server, configured_server
 
-_ROOM_WANTED = 2 * 2**30
-_TELLING = ("torch", "prefect", "fastapi", "av", "decord", "onnxruntime", "sqlalchemy", "minio", "soundfile")
+_LEAST_FREE = 2 * 2**30
+_PACKAGES = ("torch", "prefect", "fastapi", "av", "decord", "onnxruntime", "sqlalchemy", "minio", "soundfile")
+"""Those whose versions a bug report should state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at: `trouble` is one line that ends in a remedy, None where all is well."""
+    """The result of one check. `trouble` is one line that ends in a remedy; None means that all is well."""
 
     what: str
     detail: str
@@ -35,43 +36,44 @@ class Check:
 
 
 def doctor() -> None:
-    """Check this installation: packages, weights, ledger, store, workflow engine, disk."""
+    """Check this installation: packages, model weights, ledger, store, Prefect and free disk space."""
     settings = settings_from()
-    findings = list(examine(settings))
-    out.print(findings_table(findings))
-    raise typer.Exit(EXIT_SOME_FAILED if any(finding.trouble for finding in findings) else EXIT_DONE)
+    checks = list(run_checks(settings))
+    out.print(checks_table(checks))
+    raise typer.Exit(EXIT_SOME_FAILED if any(check.trouble for check in checks) else EXIT_DONE)
 
 
-def findings_table(findings: Iterable[Check]) -> Table:
-    """For people: a line for each, and below it what to do where all is not well."""
+def checks_table(checks: Iterable[Check]) -> Table:
+    """One row for each check, followed by its trouble, if any."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    for finding in findings:
-        is_well = finding.trouble is None
-        table.add_row(Text("ok", "green") if is_well else Text("no", "red"), finding.what, finding.detail)
-        if finding.trouble is not None:
-            table.add_row("", "", Text(finding.trouble, "red"))
+    for check in checks:
+        table.add_row(
+            Text("ok", "green") if check.trouble is None else Text("no", "red"), check.what, check.detail
+        )
+        if check.trouble is not None:
+            table.add_row("", "", Text(check.trouble, "red"))
     return table
 
 
-def examine(settings: Settings) -> Iterator[Check]:
-    """Every check, one after the other; none stops the others."""
+def run_checks(settings: Settings) -> Iterator[Check]:
+    """All checks in turn. A check that fails does not stop the others."""
     yield Check("python", sys.version.split()[0])
     yield _packages()
     for kind, name, load in (
-        ("generator", settings.generator, load_generator),
-        ("reasoner", settings.reasoner, load_reasoner),
-        ("separator", settings.separator, load_separator),
+        ("generator", settings.run.generator, load_generator),
+        ("reasoner", settings.run.reasoner, load_reasoner),
+        ("separator", settings.run.separator, load_separator),
     ):
-        yield _trying(f"{kind} {name}", lambda load=load, name=name: _weights(load(name).models))
-    yield _trying("ledger", lambda: _ledger(settings.db))
-    yield _trying("store", lambda: _store(settings.store))
-    yield _engine()
-    yield _free_space(settings.out_place)
+        yield _check(f"{kind} {name}", lambda load=load, name=name: _weights(load(name).models))
+    yield _check("ledger", lambda: _ledger(settings.stores.db))
+    yield _check("store", lambda: _store(settings.stores.store))
+    yield _prefect()
+    yield _disk(settings.run.out)
 
 
-def _trying(what: str, check: Callable[[], str]) -> Check:
+def _check(what: str, detail: Callable[[], str]) -> Check:
     try:
-        return Check(what, check())
+        return Check(what, detail())
     except DeepSoundError as error:
         return Check(what, "", str(error))
 
@@ -79,7 +81,7 @@ def _trying(what: str, check: Callable[[], str]) -> Check:
 def _packages() -> Check:
     versions: list[str] = []
     missing: list[str] = []
-    for name in _TELLING:
+    for name in _PACKAGES:
         try:
             versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
@@ -100,7 +102,7 @@ def _ledger(url: str) -> str:
 
 
 def _store(url: str) -> str:
-    """Writes a blob and reads it back."""
+    """Writes an artifact and reads it back."""
     store = open_store(url)
     with tempfile.TemporaryDirectory() as folder:
         probe = Path(folder) / "probe"
@@ -110,31 +112,31 @@ def _store(url: str) -> str:
         return store.url
 
 
-def _engine() -> Check:
-    """Imports Prefect's server in a process of its own: a wrong FastAPI shows only there."""
+def _prefect() -> Check:
+    """Imports Prefect's server in a process of its own, because an incompatible FastAPI shows only there."""
     if (url := configured_server()) is not None:
-        return _trying("workflow engine", lambda: _standing_server(url))
+        return _check("Prefect", lambda: _answering_server(url))
     tried = subprocess.run(
         [sys.executable, "-c", "import prefect.server.api.server"], capture_output=True, text=True, check=False
     )
     if tried.returncode == 0:
-        return Check("workflow engine", "a private Prefect server, started when needed")
+        return Check("Prefect", "a private server, started when needed")
     last = tried.stderr.strip().rpartition("\n")[2]
     remedy = "install with the constraints: `pip install -c constraints.txt .`"
-    return Check("workflow engine", "", f"Prefect's server can't be imported: {last}; {remedy}")
+    return Check("Prefect", "", f"Prefect's server can't be imported: {last}; {remedy}")
 
 
-def _standing_server(url: str) -> str:
+def _answering_server(url: str) -> str:
     check_server(url)
-    return f"Prefect at {url}"
+    return f"the server at {url}"
 
 
-def _free_space(out_place: Location) -> Check:
+def _disk(out: Location) -> Check:
     try:
-        free = out_place.free_bytes()
+        free = out.free_bytes()
     except DeepSoundError as error:
         return Check("disk", "", str(error))
     if free is None:
-        return Check("disk", f"{out_place} does not report its free space")
-    trouble = None if free >= _ROOM_WANTED else f"{out_place}: less than 2 GiB free; make room, or change -o"
-    return Check("disk", f"{free / 2**30:.0f} GiB free at {out_place}", trouble)
+        return Check("disk", f"{out} does not report its free space")
+    trouble = None if free >= _LEAST_FREE else f"{out}: less than 2 GiB free; free some, or choose another -o"
+    return Check("disk", f"{free / 2**30:.0f} GiB free at {out}", trouble)

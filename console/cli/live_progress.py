@@ -1,4 +1,4 @@
-"""Live progress for many videos, on stderr; prints plain lines where that is no terminal."""
+"""Live progress of many videos on stderr; without a terminal, one plain line for each video that ends."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -9,36 +9,36 @@ from console.cli.terminal import err
 from deepsound.pipeline import OutcomeKind
 from flows.progress_events import ProgressEvent, progress_listener
 
-_SHOWN_AT_ONCE = 12
+_MOST_LINES = 12
 
 
 class _Display:
-    """One bar for the run, one line for each video in hand."""
+    """One bar for the run, and one line for each video that is being worked on."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress = progress
-        self._whole = progress.add_task("videos", total=total, step="")
+        self._run = progress.add_task("videos", total=total, step="")
         self._lines = {}
 
     def __call__(self, event: ProgressEvent) -> None:
         if event.outcome is not None:
-            self._ended(event.item, event.outcome)
+            self._end(event.item, event.outcome)
         elif event.item in self._lines:
             self._progress.update(self._lines[event.item], step=event.step)
-        elif len(self._lines) < _SHOWN_AT_ONCE:
+        elif len(self._lines) < _MOST_LINES:
             self._lines[event.item] = self._progress.add_task(event.item, total=None, step=event.step)
 
-    def _ended(self, item: str, outcome: OutcomeKind) -> None:
+    def _end(self, item: str, outcome: OutcomeKind) -> None:
         if (line := self._lines.pop(item, None)) is not None:
             self._progress.remove_task(line)
-        self._progress.advance(self._whole)
+        self._progress.advance(self._run)
         if outcome is not OutcomeKind.DONE or not err.is_terminal:
             self._progress.console.print(f"{item}: {outcome.replace('_', ' ')}", markup=False, soft_wrap=True)
 
 
 @contextmanager
 def showing_progress(total: int) -> Generator[None]:
-    """Show what the flows inside the block report."""
+    """Display the progress events of flows that run inside the block, `total` videos in all."""
     progress = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),

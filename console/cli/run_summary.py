@@ -1,4 +1,4 @@
-"""What became of each video of a run: the summary table, and the same as JSON."""
+"""The result of each video of a run, as a table and as JSON."""
 
 from collections.abc import Sequence
 
@@ -13,14 +13,14 @@ from tasks.operations.run_results import ItemResult
 
 
 def as_json(run_id: str, results: Sequence[ItemResult]) -> Json:
-    """The one object `--json` prints."""
+    """The object that `dub --json` prints."""
     return {"run": run_id, "items": [_item_json(result) for result in results]}
 
 
 def summary_table(results: Sequence[ItemResult]) -> Table:
-    """For people: outcome, verdict, probability, loudness, time."""
+    """One row for each video: outcome, verdict, probability, loudness, time and reason."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("video", "outcome", "voice-over", "probability", "LUFS", "seconds", "why"):
+    for heading in ("video", "outcome", "verdict", "probability", "LUFS", "seconds", "reason"):
         table.add_column(heading, justify="right" if heading in ("probability", "LUFS", "seconds") else "left")
     for result in results:
         table.add_row(
@@ -36,7 +36,7 @@ def summary_table(results: Sequence[ItemResult]) -> Table:
 
 
 def show_errors(results: Sequence[ItemResult]) -> None:
-    """On stderr, above the table: each video that failed or is still open, in one line."""
+    """Print one line on stderr for each video that failed or has not ended."""
     for result in results:
         if result.error is not None:
             err.print(result.error, style="red", soft_wrap=True)
@@ -52,7 +52,7 @@ _OUTCOME_SHOWN: dict[OutcomeKind | None, tuple[str, str]] = {
 
 
 def _where_it_stopped(result: ItemResult) -> str:
-    return f"stopped at {result.steps[-1].step}, see above" if result.steps else "not begun"
+    return f"stopped at {result.steps[-1].step}, see the error above" if result.steps else "not started"
 
 
 def _item_json(result: ItemResult) -> Json:

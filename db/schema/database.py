@@ -20,6 +20,7 @@ from deepsound.errors import (
     DeepSoundError,
     DiskFullError,
     LedgerUnreachableError,
+    NoSuchRunError,
     OutputNotWritableError,
 )
 
@@ -107,6 +108,11 @@ def check_ledger(url: str) -> None:
         raise _bad_url(where, f"this is no ledger ({_reason(error)})") from error
     finally:
         engine.dispose()
+
+
+def no_such_run(session: Session, run_id: str) -> NoSuchRunError:
+    """The error for an id that no run of this ledger has."""
+    return NoSuchRunError(f"there is no run {run_id}", where=_shown(session.get_bind().engine.url))
 
 
 def _no_ledger(where: str) -> DeepSoundError:

@@ -9,10 +9,10 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from db.schema.column_types import stored
+from db.schema.database import no_such_run
 from db.schema.hashing import own_hash, run_hash
 from db.schema.tables import RunEventRow, RunRow, row_values, table_of
 from deepsound.canonical_json import Json
-from deepsound.errors import BadSettingsError
 
 
 class EventKind(StrEnum):
@@ -94,8 +94,7 @@ def locked_run(session: Session, run_id: str) -> RunRow:
     """A run, locked against what others do to it. Raises DeepSoundError (BAD_SETTINGS: no such run)."""
     run = session.scalar(select(RunRow).where(RunRow.id == run_id).with_for_update())
     if run is None:
-        remedy = "`deepsound run list` shows the runs of this ledger"
-        raise BadSettingsError("there is no such run", where=run_id, remedy=remedy)
+        raise no_such_run(session, run_id)
     return run
 
 

@@ -1,4 +1,4 @@
-"""Measures programme loudness and true peak (ITU-R BS.1770-5), and normalises them to EBU R 128."""
+"""Measures programme loudness and true peak (ITU-R BS.1770-5), and normalises sound to a loudness standard."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -24,10 +24,7 @@ from deepsound.media.audio import (
     silence,
     write_float_wav,
 )
-
-R128_LUFS: Final = -23.0
-R128_PEAK_DBTP: Final = -1.0
-R128_TOLERANCE_LU: Final = 0.2
+from deepsound.media.loudness_standards import LoudnessStandard
 
 _GATE_LUFS: Final = -70.0  # the absolute gate of BS.1770; sound that stays below it has no loudness
 _OVERSAMPLING: Final = 4
@@ -49,6 +46,10 @@ class Loudness:
     integrated_lufs: float | None
     true_peak_dbtp: float | None
 
+    def meets(self, standard: LoudnessStandard) -> bool:
+        """Whether loudness and true peak conform to a standard."""
+        return standard.is_met_by(self.integrated_lufs, self.true_peak_dbtp)
+
 
 @dataclass(frozen=True, slots=True)
 class Normalised:
@@ -58,16 +59,6 @@ class Normalised:
     after: Loudness
     gain_db: float
     limited: bool
-
-    @property
-    def within_r128(self) -> bool:
-        """Whether the result's loudness and true peak are within the limits of R 128."""
-        loudness, peak = self.after.integrated_lufs, self.after.true_peak_dbtp
-        return (
-            loudness is not None
-            and abs(loudness - R128_LUFS) <= R128_TOLERANCE_LU
-            and (peak is None or peak <= R128_PEAK_DBTP)
-        )
 
 
 def measure_loudness(path: Path) -> Loudness:
@@ -86,24 +77,24 @@ def measure_loudness(path: Path) -> Loudness:
     )
 
 
-def normalise(source: Path, target: Path) -> Normalised:
-    """Write `source` at -23 LUFS with a true peak of at most -1 dBTP, as float WAV of the same length.
+def normalise(source: Path, target: Path, standard: LoudnessStandard) -> Normalised:
+    """Write `source` with the loudness and true peak of a standard, as float WAV of the same length.
 
     Applies one gain, and where peaks would exceed the limit, a look-ahead limiter at four times the sampling rate.
-    Sound that consists mostly of peaks may stay below -23 LUFS, which the result reports. Sound without a loudness
+    Sound that consists mostly of peaks may stay below the loudness, which the result reports. Sound without a loudness
     keeps its level. Raises what `audio_format` and `write_float_wav` raise.
     """
     before = measure_loudness(source)
-    gain = 0.0 if before.integrated_lufs is None else R128_LUFS - before.integrated_lufs
-    limit = R128_PEAK_DBTP - _MARGIN_DB if _exceeds_peak(before, gain) else None
+    gain = 0.0 if before.integrated_lufs is None else standard.lufs - before.integrated_lufs
+    limit = standard.true_peak_dbtp - _MARGIN_DB if _exceeds_peak(before, gain, standard) else None
     with replacing(target) as partial:
         after = _render(source, partial, gain, limit)
         last: tuple[float, Loudness] | None = None
         for _ in range(_PASSES):
-            excess = (after.true_peak_dbtp or _GATE_LUFS) - R128_PEAK_DBTP
-            miss = R128_LUFS - (after.integrated_lufs or R128_LUFS)
+            excess = (after.true_peak_dbtp or _GATE_LUFS) - standard.true_peak_dbtp
+            miss = standard.lufs - (after.integrated_lufs or standard.lufs)
             if excess > 0:
-                limit = R128_PEAK_DBTP - _MARGIN_DB if limit is None else limit - excess - _MARGIN_DB
+                limit = standard.true_peak_dbtp - _MARGIN_DB if limit is None else limit - excess - _MARGIN_DB
             elif abs(miss) > _GOAL_LU and not _is_futile(last, (gain, after)):
                 last = gain, after
                 gain += miss
@@ -123,8 +114,8 @@ def _is_futile(last: tuple[float, Loudness] | None, now: tuple[float, Loudness])
     return rise > 0 and now[1].integrated_lufs - last[1].integrated_lufs < _LEAST_EFFECT * rise
 
 
-def _exceeds_peak(before: Loudness, gain: float) -> bool:
-    return before.true_peak_dbtp is not None and before.true_peak_dbtp + gain > R128_PEAK_DBTP
+def _exceeds_peak(before: Loudness, gain: float, standard: LoudnessStandard) -> bool:
+    return before.true_peak_dbtp is not None and before.true_peak_dbtp + gain > standard.true_peak_dbtp
 
 
 def _render(source: Path, target: Path, gain_db: float, limit_dbtp: float | None) -> Loudness:

@@ -6,10 +6,10 @@ from sqlalchemy.orm import Session
 
 from db.read import queries
 from db.read.items import RegisteredRun, find_run, run_items
+from db.schema.database import no_such_run
 from db.schema.records import NO_RETRIES
 from db.write.reviews import current_reviews
 from deepsound.storage.location import location
-from tasks.operations.run_activity import no_such_run
 from tasks.runtime.item import Item
 from tasks.runtime.run_settings import RunSettings
 from tasks.runtime.time_range import range_of
@@ -23,7 +23,7 @@ def load_items(worker: Worker, run_id: str, item_ids: Iterable[int]) -> list[Ite
     with worker.ledger.read() as session:
         run = find_run(session, run_id)
         if run is None:
-            raise no_such_run(run_id, worker)
+            raise no_such_run(session, run_id)
         ids = list(item_ids)
         chunks = (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
         return [item for chunk in chunks for item in _load_chunk(session, run_id, run, chunk)]

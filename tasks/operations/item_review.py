@@ -6,12 +6,12 @@ from sqlalchemy.orm import Session
 
 from db.read.items import find_run, run_items
 from db.read.queries import item_history
+from db.schema.database import no_such_run
 from db.schema.records import FinishedStep, StepRef
 from db.write.reviews import JudgementRef, NewReview, current_reviews, find_judgement, record_review
 from deepsound.cot import Verdict
 from deepsound.errors import ArtifactMissingError
 from deepsound.pipeline import Step, next_action
-from tasks.operations.run_activity import no_such_run
 from tasks.runtime.item import chain_state
 from tasks.runtime.run_settings import RunSettings
 from tasks.runtime.worker import Worker
@@ -26,7 +26,7 @@ def review_item(worker: Worker, item_id: int, review: NewReview) -> tuple[str, i
     _check_kept(worker, item_id)
     with worker.ledger.write() as session:
         judgement = find_judgement(session, item_id)
-        next_step = _next_step(worker, session, judgement, review.verdict)
+        next_step = _next_step(session, judgement, review.verdict)
         return judgement.run_id, record_review(session, judgement, review, next_step)
 
 
@@ -46,12 +46,12 @@ def _check_kept(worker: Worker, item_id: int) -> None:
         )
 
 
-def _next_step(worker: Worker, session: Session, judgement: JudgementRef, verdict: Verdict) -> StepRef:
+def _next_step(session: Session, judgement: JudgementRef, verdict: Verdict) -> StepRef:
     """What the decision table says comes next where nothing but the verdict is another."""
     item_id, run_id = judgement.item_id, judgement.run_id
     run, [item] = find_run(session, run_id), run_items(session, run_id, [item_id])
     if run is None:
-        raise no_such_run(run_id, worker)
+        raise no_such_run(session, run_id)
     held = {at: review.verdict for at, review in current_reviews(session, [item_id]).get(item_id, {}).items()}
     known = chain_state(_until(judgement.at, item_history(session, item_id)), {**held, judgement.at: verdict})
     action = next_action(RunSettings.from_json(run.settings).with_overrides(item.overrides).policy, known)

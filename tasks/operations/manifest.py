@@ -3,16 +3,16 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from deepsound.canonical_json import Json
 from deepsound.errors import BadSettingsError, DeepSoundError, SourceError
 from deepsound.storage.location import Location, location
-from tasks.runtime.run_settings import Source
-from tasks.runtime.time_range import COLUMNS, read_range
+from tasks.runtime import run_settings, time_range
+from tasks.runtime.run_settings import Source, read_overrides
+from tasks.runtime.time_range import read_range
 
 VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
@@ -23,17 +23,8 @@ VIDEO_SUFFIXES = frozenset(
 )
 """What is taken from a folder; a file named by itself is taken whatever it is called."""
 
-_OVERRIDES: Mapping[str, Callable[[Any], Json]] = {
-    "prompt": str,
-    "negative_prompt": str,
-    "seed": int,
-    "generator": str,
-}
-_COLUMNS = {"source", "output", *_OVERRIDES, *COLUMNS}
+_COLUMNS = {"source", "output", *run_settings.COLUMNS, *time_range.COLUMNS}
 _LONGEST_NAME = 120
-_LONGEST_SHOWN = 40
-_SEEDS = 2**63
-"""How many the ledger can tell apart."""
 _DELIVERED = (".mp4", ".mov", ".mkv", ".wav", ".voice.wav", ".coarse.wav", ".json")
 
 
@@ -185,11 +176,8 @@ def _manifest(manifest: Location) -> list[_Wanted]:
 
 
 def _overrides(row: Mapping[str, object]) -> dict[str, Json]:
-    told: dict[str, Json] = {
-        key: kind(row[key]) for key, kind in _OVERRIDES.items() if row.get(key) not in (None, "")
-    }
-    part = read_range(row)
-    return told if part is None else told | part.to_json()
+    settings, part = read_overrides(row), read_range(row)
+    return settings if part is None else settings | part.to_json()
 
 
 def _rows(manifest: Location) -> Iterator[tuple[int, dict[str, object] | str]]:
@@ -231,11 +219,8 @@ def _fault(row: dict[str, object]) -> str:
         return "no source"
     if column := next((str(name) for name, told in row.items() if not _can_be_kept(name, told)), None):
         return f"its {column} holds characters that neither file names nor texts can"
-    seed = row.get("seed")
-    if seed not in (None, "") and not _is_seed(str(seed)):
-        return f"the seed {str(seed)[:_LONGEST_SHOWN]!r} is no whole number from 0 to {_SEEDS - 1}"
     try:
-        read_range(row)
+        _overrides(row)
     except ValueError as error:
         return str(error)
     return ""
@@ -248,7 +233,3 @@ def _can_be_kept(column: str, told: object) -> bool:
         return not isinstance(told, str) or b"\0" not in told.encode("utf-8", errors)
     except UnicodeEncodeError:
         return False
-
-
-def _is_seed(told: str) -> bool:
-    return told.isdecimal() and len(told) <= len(str(_SEEDS)) and int(told) < _SEEDS

@@ -2,7 +2,6 @@
 
 from db.read import queries
 from db.write.run_events import RunState, run_state
-from deepsound.errors import NoSuchRunError
 from tasks.runtime.worker import Worker
 
 
@@ -25,8 +24,3 @@ def unfinished_items(worker: Worker, run_id: str) -> list[int]:
     """Ids of the items of a run that have not ended, in the order of its manifest."""
     with worker.ledger.read() as session:
         return list(dict.fromkeys(step.item_id for step in queries.unfinished_steps(session, run_id)))
-
-
-def no_such_run(run_id: str, worker: Worker) -> NoSuchRunError:
-    """The error for a run id that the worker's ledger does not have."""
-    return NoSuchRunError(f"there is no run {run_id}", where=worker.ledger.url)

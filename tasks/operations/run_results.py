@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from db.read.items import ItemSummary, StepTotals, find_run, item_summaries
 from db.read.queries import item_histories
+from db.schema.database import no_such_run
 from db.schema.records import FinishedStep, StepRef
 from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind, Step
 from deepsound.storage.location import Location
 from deepsound.terminal_text import terminal_safe
 from tasks.delivery.deliver import result_locations
-from tasks.operations.run_activity import no_such_run, stop_reason
+from tasks.operations.run_activity import stop_reason
 from tasks.runtime.run_settings import RunSettings
 from tasks.runtime.worker import Worker
 
@@ -55,7 +56,7 @@ def read_results(worker: Worker, run_id: str) -> list[ItemResult]:
     with worker.ledger.read() as session:
         run = find_run(session, run_id)
         if run is None:
-            raise no_such_run(run_id, worker)
+            raise no_such_run(session, run_id)
         out = RunSettings.from_json(run.settings).out
         ends = item_summaries(session, run_id)
         histories = item_histories(session, [end.item.id for end in ends])

@@ -1,8 +1,8 @@
 """Writes the report of a run into the folder or bucket of its results."""
 
 from db.read.items import find_run
+from db.schema.database import no_such_run
 from deepsound.canonical_json import sha256_file
-from tasks.operations.run_activity import no_such_run
 from tasks.report.build import write_report
 from tasks.runtime.run_settings import RunSettings
 from tasks.runtime.scratch_folder import scratch_folder
@@ -17,8 +17,8 @@ def deliver_report(worker: Worker, run_id: str) -> str:
     """
     with worker.ledger.read() as session:
         run = find_run(session, run_id)
-    if run is None:
-        raise no_such_run(run_id, worker)
+        if run is None:
+            raise no_such_run(session, run_id)
     target = RunSettings.from_json(run.settings).out / f"report-{run_id}.html"
     with scratch_folder() as folder:
         page = folder / "report.html"

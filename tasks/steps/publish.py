@@ -1,4 +1,4 @@
-"""The last step: masters the sound, puts it under the unchanged picture, and writes the stems."""
+"""The last step: normalises the sound, puts it under the unchanged picture, and writes the stems."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,6 +7,7 @@ from db.schema.records import Change, StepRef
 from deepsound.canonical_json import Json
 from deepsound.media.broadcast_wav import BextMetadata, write_bwf
 from deepsound.media.loudness import Loudness, measure_loudness, normalise
+from deepsound.media.loudness_standards import STANDARDS, LoudnessStandard
 from deepsound.media.media_files import MEDIA_TYPES, container_for
 from deepsound.media.media_info import VideoInfo
 from deepsound.media.mux import mux
@@ -18,12 +19,12 @@ from tasks.runtime.item_footage import load_footage
 from tasks.runtime.source_access import excerpt_input, open_video, whole_video_input
 from tasks.steps.contract import MadeFile, SoundChange, StepContext, StepInputs, StepOutput
 
-VERSION = "1"
+VERSION = "2"
 
 
 def inputs(item: Item, action: Action) -> StepInputs:
     """The ending, its sound, the stems that are kept beside it, and the picture."""
-    ending = _ending(action)
+    ending, standard = _ending(action), STANDARDS.get(item.settings.loudness)
     artifacts = {**_stems(item, ending), **excerpt_input(item)}
     if (sound := _sound(item, ending)) is not None:
         artifacts["sound"] = sound
@@ -34,6 +35,7 @@ def inputs(item: Item, action: Action) -> StepInputs:
             "outcome": ending.kind,
             "why": ending.why,
             "loudness": item.settings.loudness,
+            "loudness_standard": None if standard is None else standard.to_json(),
             **item.review_json(ending.round),
         },
         video=whole_video_input(item),
@@ -44,7 +46,7 @@ def inputs(item: Item, action: Action) -> StepInputs:
 def execute(context: StepContext) -> StepOutput:
     """Master, mux, and write the stems. An item that is removed or needs review gets stems alone."""
     item, store = context.item, context.store
-    ending = _ending(context.action)
+    ending, standard = _ending(context.action), STANDARDS.get(item.settings.loudness)
     info = load_footage(item, store, context.footage_cache).info
     files: dict[str, MadeFile] = {}
     for role, stem in _stems(item, ending).items():
@@ -64,12 +66,20 @@ def execute(context: StepContext) -> StepOutput:
     files["audio"] = MadeFile(context.scratch / "audio.wav", "audio/wav")
     files["video"] = MadeFile(context.scratch / f"video{suffix}", MEDIA_TYPES[suffix])
     with store.local(sound.sha256) as unmastered:
-        mastered, before, after = _master(unmastered, context.scratch / "mastered.wav", item.settings.loudness)
+        mastered, before, after = _master(unmastered, context.scratch / "mastered.wav", standard)
         write_bwf(mastered, files["audio"].path, info.duration, _notes(item, "sound"))
         with open_video(item, store) as video:
             mux(video, mastered, files["video"].path, info)
-    result |= {"suffix": suffix, "loudness": _loudness_json(after), "loudness_before": _loudness_json(before)}
-    changes = [_loudness_change(info, sound, before, after)] if item.settings.loudness else []
+    result |= {
+        "suffix": suffix,
+        "loudness": {
+            **_loudness_json(after),
+            "target": item.settings.loudness,
+            "meets_target": None if standard is None else after.meets(standard),
+        },
+        "loudness_before": _loudness_json(before),
+    }
+    changes = [] if standard is None else [_loudness_change(info, sound, before, after)]
     return StepOutput(result=result, files=files, changes=changes)
 
 
@@ -104,12 +114,12 @@ def _stems(item: Item, ending: Ending) -> dict[str, Artifact]:
     return stems
 
 
-def _master(sound: Path, target: Path, loudness: bool) -> tuple[Path, Loudness, Loudness]:
-    """The sound to deliver, and its loudness before and after. Without loudness normalisation that is `sound`."""
-    if not loudness:
+def _master(sound: Path, target: Path, standard: LoudnessStandard | None) -> tuple[Path, Loudness, Loudness]:
+    """The sound to deliver, and its loudness before and after. Without a standard that is `sound` itself."""
+    if standard is None:
         measured = measure_loudness(sound)
         return sound, measured, measured
-    normalised = normalise(sound, target)
+    normalised = normalise(sound, target, standard)
     return target, normalised.before, normalised.after
 
 
@@ -123,7 +133,7 @@ def _loudness_change(info: VideoInfo, sound: Artifact, before: Loudness, after: 
     )
 
 
-def _loudness_json(loudness: Loudness) -> Json:
+def _loudness_json(loudness: Loudness) -> dict[str, Json]:
     return {"lufs": loudness.integrated_lufs, "true_peak_dbtp": loudness.true_peak_dbtp}
 
 

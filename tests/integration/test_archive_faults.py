@@ -102,7 +102,9 @@ class UnresponsiveServer(BaseHTTPRequestHandler):
 
 def test_an_unresponsive_prefect_server_is_one_error_line_and_the_run_stays_registered(tmp_path: Path):
     reels = make_reels(tmp_path / "reels", 1)
-    archive = Archive(tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
+    archive = Archive(
+        tmp_path, StoreUrls(db=f"sqlite:///{tmp_path / 'ledger.sqlite3'}", store=str(tmp_path / "store"))
+    )
     with ThreadingHTTPServer(("127.0.0.1", 0), UnresponsiveServer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         unwell = {

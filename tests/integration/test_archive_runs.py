@@ -85,7 +85,7 @@ def test_bad_manifest_rows_are_named_with_their_lines_and_nothing_starts(pool: P
     manifest.write_text("source,seed\na.mp4,7\nb.mp4,seven\n,8\n")
     done = pool.archive.command("run", "submit", manifest)
     assert done.returncode == 2
-    assert "line 3: the seed 'seven' is no whole number" in done.stderr
+    assert "line 3: the seed 'seven' is wrong: input should be a valid integer" in done.stderr
     assert "line 4: no source" in done.stderr
     assert "list.csv" not in pool.run("list")
 

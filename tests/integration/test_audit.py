@@ -78,7 +78,7 @@ def test_what_nobody_knows_is_one_clear_line(archive: Archive):
     done = archive.command("audit", "show", "nonesuch")
     assert done.returncode == 2
     [line] = done.stderr.strip().splitlines()
-    assert "nothing is known of 'nonesuch'" in line
+    assert "there is no run, item or file 'nonesuch'" in line
 
 
 def test_the_report_shows_the_sounds_the_words_and_the_hashes(narrated: Archive):

@@ -65,7 +65,7 @@ class Books:
 
 def a_place(folder: Path, db: str) -> tuple[Archive, dict[str, str]]:
     store, backup = folder / "store", folder / "backup"
-    return Archive(folder, StoreUrls(db, str(store))), {"STORE": str(store), "BACKUP": str(backup)}
+    return Archive(folder, StoreUrls(db=db, store=str(store))), {"STORE": str(store), "BACKUP": str(backup)}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.integration
 def test_a_healthy_installation_is_said_to_be_so(archive: Archive):
     done = archive.command("doctor", PREFECT_API_URL="")
     assert done.returncode == 0, done.stdout
-    for what in ("ledger", "store", "workflow engine", "centerface", "disk"):
+    for what in ("ledger", "store", "Prefect", "centerface", "disk"):
         assert what in done.stdout
 
 

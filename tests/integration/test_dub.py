@@ -57,7 +57,7 @@ def energies(sound: np.ndarray, mix: Mix) -> tuple[float, float]:
 @pytest.mark.parametrize("snr_db", [0.0, 5.0, 10.0])
 def test_a_narrator_is_taken_off_and_the_background_stays(archive: Archive, snr_db: float):
     clip, mix = narrated_footage(archive.folder, snr_db)
-    [result] = archive.dub(clip, generator="soundtrack", loudness=False)
+    [result] = archive.dub(clip, generator="soundtrack", loudness="none")
     assert (result.outcome, result.verdict) == (OutcomeKind.DONE, "yes")
     assert result.probability is not None
     assert result.probability > 0.5
@@ -116,7 +116,7 @@ def test_rm_puts_nothing_out_where_nothing_is_left(archive: Archive):
 
 def test_rep_puts_the_coarse_audio_back(archive: Archive):
     clip = narration_only_clip(archive.folder / "narration.mp4")
-    [result] = archive.dub(clip, generator="soundtrack", fallback="rep", loudness=False)
+    [result] = archive.dub(clip, generator="soundtrack", fallback="rep", loudness="none")
     assert result.outcome is OutcomeKind.DONE
     assert "put back" in result.why
     assert np.abs(sound_of(result.outputs["audio"].path) - coarse_of(archive)).max() < 1e-5
@@ -167,7 +167,7 @@ def test_the_same_seed_makes_the_same_samples(archive: Archive, tmp_path: Path):
     clip = silent_clip(archive.folder / "ball.mp4")
     [one] = archive.dub(clip)
     elsewhere = Archive(
-        tmp_path / "b", StoreUrls(f"sqlite:///{tmp_path / 'b' / 'l.sqlite3'}", str(tmp_path / "b" / "s"))
+        tmp_path / "b", StoreUrls(db=f"sqlite:///{tmp_path / 'b' / 'l.sqlite3'}", store=str(tmp_path / "b" / "s"))
     )
     [other] = elsewhere.dub(clip)
     assert np.array_equal(sound_of(one.outputs["audio"].path), sound_of(other.outputs["audio"].path))

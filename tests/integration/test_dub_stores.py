@@ -43,10 +43,10 @@ def sqlite_ledger(tmp_path: Path) -> str:
 def an_archive(folder: Path, ledger: str, server: S3Server | None, monkeypatch: pytest.MonkeyPatch) -> Archive:
     """An archive whose artifacts are in a bucket of this server, or in a folder."""
     if server is None:
-        return Archive(folder, StoreUrls(ledger, str(folder / "store")))
+        return Archive(folder, StoreUrls(db=ledger, store=str(folder / "store")))
     for name, value in server.environment(folder / "cache").items():
         monkeypatch.setenv(name, value)
-    return Archive(folder, StoreUrls(ledger, f"s3://{a_bucket_name()}/archive"))
+    return Archive(folder, StoreUrls(db=ledger, store=f"s3://{a_bucket_name()}/archive"))
 
 
 @pytest.fixture(
@@ -148,7 +148,7 @@ def test_the_command_works_on_a_database_server_and_a_bucket_and_keeps_their_sec
     [item] = result["items"]
     assert (item["outcome"], item["verdict"]) == ("done", "yes")
     again = archive.command("dub", clip, "--generator", "soundtrack")
-    assert "nothing had to be done again" in again.stderr
+    assert "every finished step was found in the ledger and reused" in again.stderr
     shown = archive.command("audit", "show", result["run"], "--json")
     assert json.loads(shown.stdout)["items"][0]["attempts"]
     assert_books_are_as_written(archive)

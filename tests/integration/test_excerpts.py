@@ -47,7 +47,7 @@ def numbers(path: Path) -> list[int]:
 def test_a_part_is_delivered_with_its_pictures_and_its_own_sound(archive: Archive):
     a_reel(archive.folder)
     manifest = a_list(archive.folder, "reel.mp4,early,0.2,0.6", "reel.mp4,late,00:00:01.24,00:00:01.6")
-    early, late = archive.dub(manifest, generator="soundtrack", loudness=False)
+    early, late = archive.dub(manifest, generator="soundtrack", loudness="none")
     assert (early.error, late.error) == (None, None)
     assert numbers(early.outputs["video"].path) == list(range(5, 15))
     assert numbers(late.outputs["video"].path) == list(range(31, 40))
@@ -114,7 +114,7 @@ def test_parts_of_what_lies_in_a_bucket_are_delivered_into_one(
     for name, value in moto.environment(tmp_path / "cache").items():
         monkeypatch.setenv(name, value)
     archive = Archive(
-        tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", f"s3://{a_bucket_name()}/store")
+        tmp_path, StoreUrls(db=f"sqlite:///{tmp_path / 'ledger.sqlite3'}", store=f"s3://{a_bucket_name()}/store")
     )
     client, bucket = moto.client(), a_bucket_name()
     client.make_bucket(bucket)

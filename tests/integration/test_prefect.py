@@ -22,7 +22,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 
 def test_without_a_configured_server_the_command_starts_a_private_one_and_says_so(tmp_path: Path):
-    archive = Archive(tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store")))
+    archive = Archive(
+        tmp_path, StoreUrls(db=f"sqlite:///{tmp_path / 'ledger.sqlite3'}", store=str(tmp_path / "store"))
+    )
     clip = silent_clip(tmp_path / "ball.mp4")
     environment = {**archive.variables(), "PREFECT_HOME": str(tmp_path / "prefect")}
     environment.pop("PREFECT_API_URL", None)
@@ -34,7 +36,7 @@ def test_without_a_configured_server_the_command_starts_a_private_one_and_says_s
     again = subprocess.run(
         [DEEPSOUND, "dub", str(clip)], env=environment, capture_output=True, text=True, timeout=200, check=False
     )
-    assert "nothing had to be done again" in again.stderr
+    assert "every finished step was found in the ledger and reused" in again.stderr
     assert "workflow engine" not in again.stderr, "finished steps need no engine"
 
 

@@ -110,7 +110,7 @@ def test_a_person_decides_what_the_judge_could_not_and_only_what_follows_is_done
     install_plugin(archive.folder / "site", "deepsound.reasoners", "shrugger", SHRUGGER)
     monkeypatch.syspath_prepend(archive.folder / "site")
     clip = narrated_clip(archive.folder / "reel.mp4", seconds=3.0)
-    [result] = archive.dub(clip, generator="soundtrack", reasoner="shrugger", loudness=False)
+    [result] = archive.dub(clip, generator="soundtrack", reasoner="shrugger", loudness="none")
     assert result.outcome == "needs_review"
     [waiting] = json.loads(review(archive, "--json").stdout)["items"]
     coarse = sound_of(Path(waiting["coarse"]))
@@ -206,7 +206,7 @@ def test_where_two_reasoners_do_not_agree_about_silence_it_is_measured_and_the_l
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        (("17", "--verdict", "no", "--reason", "x"), "nothing is known of '17'"),
+        (("17", "--verdict", "no", "--reason", "x"), "there is no item '17'"),
         (("1", "--verdict", "no"), "a review needs a verdict and a reason"),
         (("1", "--verdict", "no", "--reason", "x"), "it ended before anything was judged"),
     ],

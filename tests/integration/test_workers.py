@@ -48,7 +48,7 @@ def start_worker(archive: Archive, run_id: str, **environment: str) -> "subproce
     """Starts a process that works on a run, like a process of a Prefect worker."""
     program = (
         "import sys; from flows.local_run import drive_run;"
-        "from tasks.runtime.stores import default_store_urls as here;"
+        "from tasks.runtime.stores import environment_store_urls as here;"
         "from tasks.runtime.worker import open_worker; drive_run(open_worker(here()), here(), sys.argv[1], print)"
     )
     command = [sys.executable, "-c", program, run_id]

@@ -23,7 +23,7 @@ def test_whom_the_store_refuses_spoils_no_video(
     for name, value in radosgw.server.environment(tmp_path / "cache").items():
         monkeypatch.setenv(name, value)
     archive = Archive(
-        tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", f"s3://{a_bucket_name()}/store")
+        tmp_path, StoreUrls(db=f"sqlite:///{tmp_path / 'ledger.sqlite3'}", store=f"s3://{a_bucket_name()}/store")
     )
     run_id = archive.register(silent_clip(tmp_path / "ball.mp4", seconds=0.5))
     program = (

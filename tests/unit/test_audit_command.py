@@ -97,13 +97,13 @@ def test_nothing_to_check_does_not_pass(typed: Typed, tmp_path: Path, check: str
 def test_what_is_no_time_to_start_at_is_one_line(typed: Typed, at: str):
     code, out, [complaint] = typed("run", "submit", "reels", "--at", at)
     assert (code, out) == (2, "")
-    assert f"{at!r} is no time" in complaint
+    assert f"{at!r} is not a time" in complaint
 
 
 def test_a_budget_without_end_is_one_line(typed: Typed):
     code, out, [complaint] = typed("run", "submit", "reels", "--budget-gpu-hours", "inf")
     assert (code, out) == (2, "")
-    assert "inf hours is no budget" in complaint
+    assert "the budget is infinite" in complaint
 
 
 OF_ANOTHER_KIND = """-----BEGIN PUBLIC KEY-----
@@ -141,7 +141,7 @@ class Sealing:
         self._patch.setenv("DEEPSOUND_SEAL_PUBLIC_KEY", str(self.folder / "trusted.pem"))
 
     def end_a_run(self) -> str:
-        place = StoreUrls(self.url, str(self.folder / "store"))
+        place = StoreUrls(db=self.url, store=str(self.folder / "store"))
         worker = open_worker(place)
         run_id, [item] = begin(worker.ledger, a_run("a.mp4"))
         dub(worker.ledger, item)

@@ -30,7 +30,7 @@ def test_words_that_cannot_be_read_leave_it_to_the_measurement(measured: bool):
 
 
 def test_a_reasoner_that_cannot_be_asked_is_refused_before_anything_is_registered():
-    settings = settings_from(reasoner="evidence", silence="model")
+    settings = settings_from(reasoner="evidence", silence="model").run
     with pytest.raises(DeepSoundError, match="evidence can't be asked whether a sound is silent") as caught:
         check_backends(settings)
     assert caught.value.code is ErrorCode.BAD_SETTINGS

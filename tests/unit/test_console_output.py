@@ -9,7 +9,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from console.cli.audit.item_export import item_json, item_tree
-from console.cli.doctor import Check, findings_table
+from console.cli.doctor import Check, checks_table
 from console.cli.run_summary import as_json, summary_table
 from console.cli.terminal import err, out
 from db.read.evidence import item_evidence
@@ -37,7 +37,7 @@ def test_a_name_is_no_markup(name: str, capsys: pytest.CaptureFixture[str]):
 
 
 def test_a_backend_is_named_as_it_was_given(capsys: pytest.CaptureFixture[str]):
-    out.print(findings_table([Check("generator foo[bar]", "", "foo[bar]: there is none; see [here]")]))
+    out.print(checks_table([Check("generator foo[bar]", "", "foo[bar]: there is none; see [here]")]))
     printed = capsys.readouterr().out
     assert "generator foo[bar]" in printed
     assert "foo[bar]: there is none; see [here]" in printed

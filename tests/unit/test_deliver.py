@@ -35,7 +35,7 @@ Made = Callable[[Mapping[str, bytes]], FinishedStep]
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
     folder = tmp_path_factory.mktemp("place")
-    return open_worker(StoreUrls(f"sqlite:///{folder / 'ledger.sqlite3'}", str(folder / "store")))
+    return open_worker(StoreUrls(db=f"sqlite:///{folder / 'ledger.sqlite3'}", store=str(folder / "store")))
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ class Emptied:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "ledger.sqlite3"
-        self.worker = open_worker(StoreUrls(f"sqlite:///{self.file}", str(folder / "store")))
+        self.worker = open_worker(StoreUrls(db=f"sqlite:///{self.file}", store=str(folder / "store")))
         self.run, [self.item] = begin(self.worker.ledger, a_run("a.mp4"))
         dub(self.worker.ledger, self.item)
 

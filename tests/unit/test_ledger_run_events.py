@@ -77,6 +77,6 @@ def test_what_many_do_at_once_is_all_written_down_in_one_order(ledger: Ledger) -
 
 
 def test_nothing_is_done_to_a_run_that_is_not_there(ledger: Ledger) -> None:
-    with pytest.raises(DeepSoundError, match="no such run") as caught:
+    with pytest.raises(DeepSoundError, match="there is no run nonesuch") as caught:
         note(ledger, "nonesuch", EventKind.PAUSED)
     assert caught.value.code is ErrorCode.BAD_SETTINGS

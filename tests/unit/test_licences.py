@@ -63,7 +63,7 @@ def test_each_restricting_licence_is_said_once():
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoreUrls:
     """An empty place to work at, and no models but the embedded ones."""
-    place = StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(tmp_path / "store"))
+    place = StoreUrls(db=f"sqlite:///{tmp_path / 'ledger.sqlite3'}", store=str(tmp_path / "store"))
     for name, value in {"DB": place.db, "STORE": place.store, "MODELS": str(tmp_path / "models")}.items():
         monkeypatch.setenv(f"DEEPSOUND_{name}", value)
     monkeypatch.chdir(tmp_path)
@@ -97,8 +97,8 @@ def test_the_policy_comes_from_the_settings_and_the_embedded_backends_pass(
     place: StoreUrls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("DEEPSOUND_LICENCE", "commercial")
-    check_backends(settings_from())
-    check_backends(settings_from(generator="soundtrack"))
+    check_backends(settings_from().run)
+    check_backends(settings_from(generator="soundtrack").run)
     assert capsys.readouterr().err == ""
 
 
@@ -143,14 +143,12 @@ def test_a_restricting_licence_is_said_before_use_and_stands_in_the_ledger(
     place: StoreUrls, borrowed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     settings = settings_from(generator=borrowed, fallback="rm", out=str(tmp_path / "out"))
-    check_backends(settings)
+    check_backends(settings.run)
     assert capsys.readouterr().err.splitlines() == ["licence CC-BY-NC-4.0: no commercial use (borrowed-weights)"]
 
     worker = open_worker(place)
     clip = silent_clip(tmp_path / "reel.mp4", seconds=0.5)
-    run, _ = begin_run(
-        worker, settings.for_run(), collect([location(clip)], settings.out_place).sources, lambda _: None
-    )
+    run, _ = begin_run(worker, settings.run, collect([location(clip)], settings.run.out).sources, lambda _: None)
     [loaded] = load_items(worker, run, unfinished_items(worker, run))
     while (action := loaded.next_action()) is not None and action.step in (Step.PLAN, Step.GENERATE):
         loaded = run_step(worker, loaded, action, LAST_TRY)
@@ -195,7 +193,7 @@ def test_a_generator_that_a_row_asks_for_is_looked_at_before_anything_is_registe
 
 
 def test_a_standing_order_refuses_what_its_list_asks_for_by_then(place: StoreUrls, tmp_path: Path):
-    settings = settings_from(licence="commercial").for_run()
+    settings = settings_from(licence="commercial").run
     order = Submission([str(a_list(tmp_path, ""))], settings, None, "cpu", "normal", None)
     assert len(take_stock(order)) == 1
     a_list(tmp_path, "", "mmaudio-large-44k")
@@ -207,7 +205,7 @@ def test_licences_of_generators_that_rows_ask_for_are_said(
     place: StoreUrls, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     sources = collect([location(a_list(tmp_path, "", "mmaudio-small-44k"))], location(tmp_path / "out")).sources
-    check_licences(settings_from(), sources)
+    check_licences(settings_from().run, sources)
     said = capsys.readouterr().err
     assert "licence CC-BY-NC-4.0: no commercial use (mmaudio-small-44k" in said
 
@@ -219,9 +217,9 @@ def test_the_generator_that_answers_the_fallback_is_asked_for_too(
     install_plugin(tmp_path / "site", "deepsound.generators", "again", code)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     with pytest.raises(DeepSoundError, match="generator mmaudio-small-16k: the licence of"):
-        check_licences(settings_from(licence="commercial", generator="again"), ())
-    check_licences(settings_from(licence="commercial", generator="again", fallback="rm"), ())
-    check_licences(settings_from(generator="again"), ())
+        check_licences(settings_from(licence="commercial", generator="again").run, ())
+    check_licences(settings_from(licence="commercial", generator="again", fallback="rm").run, ())
+    check_licences(settings_from(generator="again").run, ())
 
 
 def test_weights_that_only_a_worker_sees_are_refused_before_the_video_is_looked_at(
@@ -231,7 +229,7 @@ def test_weights_that_only_a_worker_sees_are_refused_before_the_video_is_looked_
     clip = silent_clip(tmp_path / "reel.mp4", seconds=0.5)
     settings = settings_from(licence="commercial", out=str(tmp_path / "out"))
     (tmp_path / "list.csv").write_text(f"source,generator\n{clip},{borrowed}\n", encoding="utf-8")
-    order = Submission([str(tmp_path / "list.csv")], settings.for_run(), None, "cpu", "normal", None)
+    order = Submission([str(tmp_path / "list.csv")], settings.run, None, "cpu", "normal", None)
     run, _ = submit(worker, order, take_stock(order), lambda _: None)
     [item] = load_items(worker, run, unfinished_items(worker, run))
     action = item.next_action()
@@ -249,18 +247,18 @@ def test_what_was_made_with_refused_weights_is_not_reused(place: StoreUrls, borr
     clip = silent_clip(tmp_path / "reel.mp4", seconds=0.5)
     sources = collect([location(clip)], location(tmp_path / "out")).sources
 
-    def item_of(licence: str, *, loudness: bool = True) -> Item:
+    def item_of(licence: str, *, loudness: str = "ebu-r128") -> Item:
         settings = settings_from(
             generator=borrowed, licence=licence, loudness=loudness, fallback="rm", out=str(tmp_path / "out")
         )
-        run, _ = begin_run(worker, settings.for_run(), sources, lambda _: None)
+        run, _ = begin_run(worker, settings.run, sources, lambda _: None)
         [item] = load_items(worker, run, unfinished_items(worker, run))
         return item
 
     first = item_of("any")
     for _ in (Step.PLAN, Step.GENERATE):
         first = run_step(worker, first, first.next_action(), LAST_TRY)
-    again = item_of("any", loudness=False)
+    again = item_of("any", loudness="none")
     for _ in (Step.PLAN, Step.GENERATE):
         again = reuse_step(worker, again, again.next_action())
         assert again

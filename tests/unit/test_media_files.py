@@ -15,6 +15,7 @@ from deepsound.media.decode import decode_video
 from deepsound.media.extract_audio import extract_audio
 from deepsound.media.in_sandbox.demux import open_media
 from deepsound.media.loudness import normalise
+from deepsound.media.loudness_standards import STANDARDS, LoudnessTarget
 from deepsound.media.media_files import container_for
 from deepsound.media.mux import mux
 from deepsound.media.probe import probe
@@ -48,7 +49,7 @@ def test_a_hostile_file_name_is_only_a_name(tmp_path: Path, name: str, monkeypat
     assert decode_video(clip, [], info).frames == 10
     sound = Path(name + ".wav")
     extract_audio(clip, info, sound)
-    normalise(sound, sound)
+    normalise(sound, sound, STANDARDS[LoudnessTarget.EBU_R128])
     mux(clip, sound, Path("out " + name), info)
     assert probe(Path("out " + name)).frames == 10
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, name + ".wav", "out " + name])

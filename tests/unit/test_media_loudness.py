@@ -1,4 +1,4 @@
-"""Loudness and true peak of signals with known values, and normalisation to EBU R 128."""
+"""Loudness and true peak of signals with known values, and normalisation to each loudness standard."""
 
 from pathlib import Path
 
@@ -7,10 +7,13 @@ import pytest
 from numpy.typing import NDArray
 
 from deepsound.media.audio import audio_format, read_blocks, write_float_wav
-from deepsound.media.loudness import R128_LUFS, R128_PEAK_DBTP, measure_loudness, normalise
+from deepsound.media.loudness import measure_loudness, normalise
+from deepsound.media.loudness_standards import STANDARDS, LoudnessStandard, LoudnessTarget
 from tests.made_clips import tone
 
 Sound = NDArray[np.float32]
+
+R128 = STANDARDS[LoudnessTarget.EBU_R128]
 
 
 def stored(path: Path, sound: NDArray[np.floating], rate: int = 48_000) -> Path:
@@ -81,6 +84,7 @@ def spiky(channels: int = 2) -> NDArray[np.float64]:
     return sound
 
 
+@pytest.mark.parametrize("standard", STANDARDS.values(), ids=STANDARDS)
 @pytest.mark.parametrize(
     ("make", "limited"),
     [
@@ -92,23 +96,42 @@ def spiky(channels: int = 2) -> NDArray[np.float64]:
     ],
     ids=["loud", "quiet", "surround", "impacts", "one spike over quiet noise"],
 )
-def test_normalised_sound_meets_r128_at_the_same_length(tmp_path: Path, make, limited: bool) -> None:
+def test_normalised_sound_meets_the_standard_at_the_same_length(
+    tmp_path: Path, make, limited: bool, standard: LoudnessStandard
+) -> None:
     sound = make()
     source, target = stored(tmp_path / "a.wav", sound), tmp_path / "b.wav"
-    result = normalise(source, target)
+    result = normalise(source, target, standard)
     again = measure_loudness(target)
     assert result.after == again
-    assert again.integrated_lufs == pytest.approx(R128_LUFS, abs=0.2)
+    assert again.integrated_lufs == pytest.approx(standard.lufs, abs=0.2)
     assert again.true_peak_dbtp is not None
-    assert again.true_peak_dbtp <= R128_PEAK_DBTP
+    assert again.true_peak_dbtp <= standard.true_peak_dbtp
     assert result.limited is limited
-    assert result.within_r128
+    assert result.after.meets(standard)
     assert audio_format(target) == audio_format(source)
+
+
+def test_the_standards_have_the_values_that_their_publishers_state() -> None:
+    assert {
+        LoudnessTarget.EBU_R128: LoudnessStandard(lufs=-23.0, tolerance_lu=0.2, true_peak_dbtp=-1.0),
+        LoudnessTarget.ATSC_A85: LoudnessStandard(lufs=-24.0, tolerance_lu=2.0, true_peak_dbtp=-2.0),
+    } == STANDARDS
+    assert {*LoudnessTarget} == {*STANDARDS, LoudnessTarget.NONE}
+
+
+@pytest.mark.parametrize("standard", STANDARDS.values(), ids=STANDARDS)
+def test_a_standard_allows_its_tolerance_and_no_more(standard: LoudnessStandard) -> None:
+    assert standard.is_met_by(standard.lufs + 0.99 * standard.tolerance_lu, standard.true_peak_dbtp)
+    assert standard.is_met_by(standard.lufs, None)
+    assert not standard.is_met_by(standard.lufs - 1.01 * standard.tolerance_lu, -20.0)
+    assert not standard.is_met_by(standard.lufs, standard.true_peak_dbtp + 0.01)
+    assert not standard.is_met_by(None, None)
 
 
 def test_without_limiting_every_sample_gets_the_same_gain(tmp_path: Path) -> None:
     sound = noise(3)
-    result = normalise(stored(tmp_path / "a.wav", sound), tmp_path / "b.wav")
+    result = normalise(stored(tmp_path / "a.wav", sound), tmp_path / "b.wav", R128)
     assert not result.limited
     expected = sound.astype(np.float32) * np.float32(10 ** (result.gain_db / 20))
     assert np.abs(read_all(tmp_path / "b.wav") - expected).max() < 1e-6
@@ -116,7 +139,7 @@ def test_without_limiting_every_sample_gets_the_same_gain(tmp_path: Path) -> Non
 
 def test_limiting_adds_no_delay(tmp_path: Path) -> None:
     sound = spiky(1)
-    result = normalise(stored(tmp_path / "a.wav", sound), tmp_path / "b.wav")
+    result = normalise(stored(tmp_path / "a.wav", sound), tmp_path / "b.wav", R128)
     assert result.limited
     heard = read_all(tmp_path / "b.wav")[:, 0]
     spectrum = np.fft.rfft(heard, 2 * len(heard)) * np.conj(np.fft.rfft(sound[:, 0], 2 * len(heard)))
@@ -125,13 +148,13 @@ def test_limiting_adds_no_delay(tmp_path: Path) -> None:
 
 def test_normalising_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     source = stored(tmp_path / "a.wav", spiky())
-    normalise(source, tmp_path / "1.wav")
-    normalise(source, tmp_path / "2.wav")
+    normalise(source, tmp_path / "1.wav", R128)
+    normalise(source, tmp_path / "2.wav", R128)
     assert (tmp_path / "1.wav").read_bytes() == (tmp_path / "2.wav").read_bytes()
 
 
 def test_digital_silence_stays_silent(tmp_path: Path) -> None:
-    result = normalise(stored(tmp_path / "a.wav", np.zeros((48_000, 2))), tmp_path / "b.wav")
+    result = normalise(stored(tmp_path / "a.wav", np.zeros((48_000, 2))), tmp_path / "b.wav", R128)
     assert not read_all(tmp_path / "b.wav").any()
     assert result.gain_db == 0
     assert result.after.integrated_lufs is None
@@ -140,29 +163,29 @@ def test_digital_silence_stays_silent(tmp_path: Path) -> None:
 def test_silent_parts_stay_silent_when_the_rest_is_raised(tmp_path: Path) -> None:
     sound = noise(4, 2, 0.001)
     sound[48_000:96_000] = 0
-    normalise(stored(tmp_path / "a.wav", sound), tmp_path / "b.wav")
+    normalise(stored(tmp_path / "a.wav", sound), tmp_path / "b.wav", R128)
     assert not read_all(tmp_path / "b.wav")[48_000:96_000].any()
 
 
 def test_sound_too_short_to_measure_keeps_its_level_unless_its_peak_exceeds_the_limit(tmp_path: Path) -> None:
-    quiet = normalise(stored(tmp_path / "a.wav", tone(1000, 0.2)), tmp_path / "b.wav")
+    quiet = normalise(stored(tmp_path / "a.wav", tone(1000, 0.2)), tmp_path / "b.wav", R128)
     assert np.array_equal(read_all(tmp_path / "b.wav"), tone(1000, 0.2))
     assert not quiet.limited
-    loud = normalise(stored(tmp_path / "c.wav", tone(1000, 0.2, level=1.0)), tmp_path / "d.wav")
+    loud = normalise(stored(tmp_path / "c.wav", tone(1000, 0.2, level=1.0)), tmp_path / "d.wav", R128)
     assert loud.after.true_peak_dbtp is not None
-    assert loud.after.true_peak_dbtp <= R128_PEAK_DBTP
+    assert loud.after.true_peak_dbtp <= R128.true_peak_dbtp
 
 
 def test_a_single_click_keeps_its_peak_and_is_reported_as_off_target(tmp_path: Path) -> None:
     click = np.zeros((480_000, 1))
     click[100_000:100_048] = 0.9
-    result = normalise(stored(tmp_path / "a.wav", click), tmp_path / "b.wav")
+    result = normalise(stored(tmp_path / "a.wav", click), tmp_path / "b.wav", R128)
     assert result.after.true_peak_dbtp is not None
-    assert result.after.true_peak_dbtp <= R128_PEAK_DBTP
-    assert not result.within_r128
+    assert result.after.true_peak_dbtp <= R128.true_peak_dbtp
+    assert not result.after.meets(R128)
 
 
 def test_a_file_can_be_normalised_in_place(tmp_path: Path) -> None:
     path = stored(tmp_path / "a.wav", noise(2))
-    normalise(path, path)
-    assert measure_loudness(path).integrated_lufs == pytest.approx(R128_LUFS, abs=0.2)
+    normalise(path, path, R128)
+    assert measure_loudness(path).integrated_lufs == pytest.approx(R128.lufs, abs=0.2)

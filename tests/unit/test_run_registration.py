@@ -146,7 +146,7 @@ def test_a_folder_in_the_place_of_a_video_says_so(quiet_archive: Archive):
 
 def test_what_the_ledger_cannot_hold_of_one_video_is_its_failure_alone(quiet_archive: Archive):
     reels = [silent_clip(quiet_archive.folder / f"{name}.mp4", seconds=0.4) for name in ("huge", "fine")]
-    settings = settings_from(out=str(quiet_archive.out)).for_run()
+    settings = settings_from(out=str(quiet_archive.out)).run
     sources = [Source(location(reel), reel.stem, {"seed": 2**63} if reel.stem == "huge" else {}) for reel in reels]
     run, _ = begin_run(quiet_archive.worker, settings, sources, lambda _: None)
     huge, fine = quiet_archive.work_through(run)

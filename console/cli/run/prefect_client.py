@@ -1,4 +1,4 @@
-"""The way from a command to Prefect's server, which only a command that starts something there needs."""
+"""Connects a command to Prefect's server. Only commands that start flows there need it."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -17,7 +17,7 @@ def reach_server() -> None:
     api_url = configured_server()
     if api_url is None:
         raise PrefectNotStartedError(
-            "no Prefect server is configured, and workers are found through one",
+            "no Prefect server is configured; workers are reached through one",
             where="PREFECT_API_URL",
             remedy="start one with `prefect server start` and set PREFECT_API_URL, or use `deepsound dub`",
         )
@@ -25,16 +25,16 @@ def reach_server() -> None:
     use_server(api_url, private=False)
 
 
-def ask(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run what talks to the server, to its end. Raises DeepSoundError (SERVER_UNAVAILABLE)."""
-    # Whoever has work for it has imported it already.
+def ask(request: Coroutine[Any, Any, Result]) -> Result:
+    """Await a request to the server. Raises DeepSoundError (SERVER_UNAVAILABLE)."""
+    # Imported here because Prefect takes seconds to import; whoever has a request has imported it already.
     from prefect.exceptions import PrefectException
 
     try:
-        return asyncio.run(work)
+        return asyncio.run(request)
     except (httpx.HTTPError, PrefectException) as error:
         raise ServerUnavailableError(
-            f"the Prefect server does not do what it is asked: {str(error).partition(chr(10))[0]}",
+            f"the Prefect server refused a request: {str(error).partition(chr(10))[0]}",
             where=configured_server() or "",
-            remedy="see its log; once it is well, `deepsound run sweep` has every open run followed",
+            remedy="see its log; once it works, `deepsound run sweep` restarts the flows of every open run",
         ) from error

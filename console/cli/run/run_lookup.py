@@ -1,22 +1,21 @@
-"""A run as people name it: by its id, or by how that begins."""
+"""Finds a run by its id or by the beginning of one."""
 
-from console.cli.settings import Settings, settings_from
 from db.read.items import run_ids
+from db.schema.database import no_such_run
 from deepsound.errors import BadSettingsError
-from tasks.runtime.worker import Worker, open_existing_worker
+from tasks.runtime.worker import Worker
 
 
-def place_of(db: str | None, store: str | None = None) -> tuple[Settings, Worker]:
-    """Settings and books of a command on what is there. Raises DeepSoundError (BAD_SETTINGS, LEDGER_*)."""
-    settings = settings_from(db=db, store=store)
-    return settings, open_existing_worker(settings.place)
-
-
-def look_up_run(worker: Worker, known: str) -> str:
-    """The full id. Raises DeepSoundError (BAD_SETTINGS) where no run, or more than one, begins so."""
+def look_up_run(worker: Worker, prefix: str) -> str:
+    """The full id. Raises DeepSoundError (BAD_SETTINGS) if no run, or more than one, begins so."""
     with worker.ledger.read() as session:
-        found = [run for run in run_ids(session) if run.startswith(known)]
-    if len(found) == 1:
-        return found[0]
-    what = f"{len(found)} runs begin with {known!r}" if found else f"there is no run {known!r}"
-    raise BadSettingsError(what, where=worker.ledger.url, remedy="see `deepsound run list`, and check --db")
+        found = [run for run in run_ids(session) if run.startswith(prefix)]
+        if not found:
+            raise no_such_run(session, prefix)
+    if len(found) > 1:
+        raise BadSettingsError(
+            f"{len(found)} runs begin with {prefix!r}",
+            where=worker.ledger.url,
+            remedy="give more of the id; `deepsound run list` shows all",
+        )
+    return found[0]

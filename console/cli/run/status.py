@@ -1,6 +1,5 @@
-"""`deepsound run list` and `status`: what stands in the ledger, at a glance."""
+"""`deepsound run list` and `run status`: the state of runs, read from the ledger."""
 
-import json
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,26 +9,27 @@ from rich.table import Table
 from rich.text import Text
 
 from console.cli import options
-from console.cli.run.run_lookup import look_up_run, place_of
-from console.cli.terminal import out
+from console.cli.run.run_lookup import look_up_run
+from console.cli.setting_flags import LedgerOnly, with_setting_flags
+from console.cli.terminal import out, write_json
 from db.read.run_progress import RECENT_MINUTES, RunProgress, RunSummary, run_list, run_progress
+from db.schema.database import no_such_run
 from db.schema.records import WorkState
 from db.write.run_events import RunEvent, RunState, run_events, run_state
 from db.write.worker_sessions import LiveWorkerSession, live_worker_sessions, worker_seconds
 from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind, Step
 from deepsound.terminal_text import terminal_safe
-from tasks.operations.run_activity import no_such_run
-from tasks.runtime.worker import Worker
+from tasks.runtime.worker import Worker, open_existing_worker
 
-_WORDS = frozenset({"run", "name", "registered", "state", "step"})
-_TOLD = (OutcomeKind.DONE, OutcomeKind.NEEDS_REVIEW, OutcomeKind.FAILED)
+_LEFT_ALIGNED = frozenset({"run", "name", "registered", "state", "step"})
+_LISTED_OUTCOMES = (OutcomeKind.DONE, OutcomeKind.NEEDS_REVIEW, OutcomeKind.FAILED)
 _STATES = (WorkState.PENDING, WorkState.RUNNING, WorkState.DONE, WorkState.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """One look at a run: where it stands, whether it may go on, who is at work, and what people did to it."""
+    """A run at one moment: progress, state, the workers at it, worker-hours spent, and the events so far."""
 
     progress: RunProgress
     state: RunState
@@ -39,48 +39,51 @@ class RunStatus:
 
     @property
     def has_ended(self) -> bool:
-        """No video is open."""
+        """Whether no item is open."""
         return self.progress.open_items == 0
 
     @property
     def videos_an_hour(self) -> float:
-        """The present pace."""
+        """The pace of the last `RECENT_MINUTES`."""
         return self.progress.ended_recently * 60.0 / RECENT_MINUTES
 
     @property
     def minutes_left(self) -> float | None:
-        """At the present pace; None while there is none."""
+        """Until the run ends at that pace; None if nothing ended lately, or if the run has ended."""
         pace = self.videos_an_hour
         return None if pace == 0 or self.has_ended else 60.0 * self.progress.open_items / pace
 
 
+@with_setting_flags
 def list_runs(
-    newest: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
-    db: options.Db = None,
+    *,
+    newest: Annotated[int, typer.Option(min=1, help="How many runs to list.")] = 20,
+    stores: LedgerOnly,
     as_json: options.Json = False,
 ) -> None:
-    """The newest runs of this ledger."""
-    _, worker = place_of(db)
-    with worker.ledger.read() as session:
+    """List the newest runs of the ledger."""
+    with open_existing_worker(stores).ledger.read() as session:
         lines = run_list(session, newest)
     if as_json:
-        out.file.write(json.dumps({"runs": [_line_json(line) for line in lines]}, ensure_ascii=False) + "\n")
+        write_json({"runs": [_line_json(line) for line in lines]})
         return
     table = _table("run", "name", "registered", "state", "videos", "open", "done", "review", "failed")
     for line in lines:
-        ends = (line.outcomes.get(kind, 0) for kind in _TOLD)
+        outcomes = (line.outcomes.get(kind, 0) for kind in _LISTED_OUTCOMES)
         state = line.state if line.open_items else "ended"
         when = f"{line.registered_at.astimezone():%Y-%m-%d %H:%M}"
-        table.add_row(line.run_id, Text(line.name), when, state, *map(str, (line.items, line.open_items, *ends)))
+        counts = map(str, (line.items, line.open_items, *outcomes))
+        table.add_row(line.run_id, Text(line.name), when, state, *counts)
     out.print(table)
 
 
-def show_status(run: options.Run, db: options.Db = None, as_json: options.Json = False) -> None:
-    """Where a run stands: per step, per outcome, who is at work."""
-    _, worker = place_of(db)
+@with_setting_flags
+def show_status(run: options.Run, *, stores: LedgerOnly, as_json: options.Json = False) -> None:
+    """Show the progress of a run: counts for each step and outcome, pace, workers and events."""
+    worker = open_existing_worker(stores)
     status = read_status(worker, look_up_run(worker, run))
     if as_json:
-        out.file.write(json.dumps(_status_json(status), ensure_ascii=False) + "\n")
+        write_json(_status_json(status))
         return
     out.print(status_page(status))
     for event in status.events:
@@ -89,11 +92,11 @@ def show_status(run: options.Run, db: options.Db = None, as_json: options.Json =
 
 
 def read_status(worker: Worker, run_id: str) -> RunStatus:
-    """One look at a run. Raises DeepSoundError (BAD_SETTINGS: no such run)."""
+    """The present status of a run. Raises DeepSoundError (BAD_SETTINGS: no such run)."""
     with worker.ledger.read() as session:
         progress = run_progress(session, run_id)
         if progress is None:
-            raise no_such_run(run_id, worker)
+            raise no_such_run(session, run_id)
         return RunStatus(
             progress=progress,
             state=run_state(session, run_id),
@@ -104,7 +107,7 @@ def read_status(worker: Worker, run_id: str) -> RunStatus:
 
 
 def status_page(status: RunStatus) -> RenderableType:
-    """For people; drawn again and again by `run watch`."""
+    """The status as text for a terminal; `run watch` redraws it."""
     progress = status.progress
     steps = _table("step", *(state.value for state in _STATES))
     for step in Step:
@@ -115,32 +118,31 @@ def status_page(status: RunStatus) -> RenderableType:
         Text(f"{progress.name}  (run {progress.run_id}, {state})", style="bold"),
         steps,
         Text(f"videos: {ended} of {progress.items} ended; {_counts(progress)}"),
-        Text(f"pace: {status.videos_an_hour:.0f} videos an hour, {_left(status)}"),
+        Text(f"pace: {status.videos_an_hour:.0f} videos an hour, {_time_left(status)}"),
         Text(f"workers: {_workers(status)}; {status.hours:.2f} worker-hours spent"),
     )
 
 
-def _left(status: RunStatus) -> str:
+def _time_left(status: RunStatus) -> str:
     if status.has_ended:
         return "nothing left"
-    return "no end in sight" if status.minutes_left is None else f"about {status.minutes_left:.0f} min left"
+    return "time left unknown" if status.minutes_left is None else f"about {status.minutes_left:.0f} min left"
 
 
 def _counts(progress: RunProgress) -> str:
-    ends = [f"{count} {outcome.replace('_', ' ')}" for outcome, count in progress.outcomes.items()]
+    outcomes = [f"{count} {outcome.replace('_', ' ')}" for outcome, count in progress.outcomes.items()]
     errors = [f"{code} {count}" for code, count in progress.errors.items()]
-    return ", ".join(ends or ["none"]) + (f" ({', '.join(errors)})" if errors else "")
+    return ", ".join(outcomes or ["none"]) + (f" ({', '.join(errors)})" if errors else "")
 
 
 def _workers(status: RunStatus) -> str:
-    names = [f"{shift.host} ({shift.device})" for shift in status.workers]
-    return ", ".join(names) or "none"
+    return ", ".join(f"{worker.host} ({worker.device})" for worker in status.workers) or "none"
 
 
 def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in _WORDS else "right")
+        table.add_column(heading, justify="left" if heading in _LEFT_ALIGNED else "right")
     return table
 
 
@@ -173,7 +175,7 @@ def _status_json(status: RunStatus) -> Json:
         "videos_an_hour": status.videos_an_hour,
         "minutes_left": status.minutes_left,
         "worker_hours": status.hours,
-        "workers": [{"host": shift.host, "device": shift.device} for shift in status.workers],
+        "workers": [{"host": worker.host, "device": worker.device} for worker in status.workers],
         "events": [
             {"at": event.at.isoformat(), "kind": event.kind, "by": event.by, "reason": event.reason}
             for event in status.events
