@@ -81,8 +81,8 @@ def normalise(source: Path, target: Path, standard: LoudnessStandard) -> Normali
     """Write `source` with the loudness and true peak of a standard, as float WAV of the same length.
 
     Applies one gain, and where peaks would exceed the limit, a look-ahead limiter at four times the sampling rate.
-    Sound that consists mostly of peaks may stay below the loudness, which the result reports. Sound without a loudness
-    keeps its level. Raises what `audio_format` and `write_float_wav` raise.
+    Sound that consists mostly of peaks may stay quieter, which the result reports. Sound without a loudness keeps
+    its level. Raises what `audio_format` and `write_float_wav` raise.
     """
     before = measure_loudness(source)
     gain = 0.0 if before.integrated_lufs is None else standard.lufs - before.integrated_lufs
