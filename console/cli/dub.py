@@ -34,9 +34,8 @@ def dub(inputs: options.Inputs, *, settings: Settings, as_json_object: options.J
     refuse_overwriting_sources(intake.sources, settings.run.out)
     check_backends(settings.run, intake.sources)
     if intake.left_out:
-        say(
-            f"{len(intake.left_out)} files that are not videos were skipped, e.g. {terminal_safe(intake.left_out[0])}"
-        )
+        count, first = len(intake.left_out), terminal_safe(intake.left_out[0])
+        say(f"{count} files that are not videos were skipped, such as {first}")
     worker = open_worker(settings.stores)
     run_id = _begin(worker, settings.run, intake.sources)
     with showing_progress(len(unfinished_items(worker, run_id))):
