@@ -81,7 +81,7 @@ def normalise(source: Path, target: Path, standard: LoudnessStandard) -> Normali
     """Write `source` with the loudness and true peak of a standard, as float WAV of the same length.
 
     Applies one gain, and where peaks would exceed the limit, a look-ahead limiter at four times the sampling rate.
-    Sound that consists mostly of peaks may stay quieter, which the result reports. Sound without a loudness keeps
+    Sound that consists mostly of peaks may stay quieter, which the result reports. Sound with no loudness keeps
     its level. Raises what `audio_format` and `write_float_wav` raise.
     """
     before = measure_loudness(source)

@@ -1,6 +1,6 @@
 """Opens the artifact store of a path or URL."""
 
-from deepsound.errors import BadSettingsError
+from deepsound.errors import BadSettingsError, DeepSoundError
 from deepsound.storage.folder_store import FolderStore
 from deepsound.storage.location import location
 from deepsound.storage.protocol import ArtifactStore
@@ -16,7 +16,10 @@ def open_store(url: str) -> ArtifactStore:
         raise BadSettingsError(
             "the store's URL is empty or not valid", remedy="give a folder, or s3://bucket/prefix"
         )
-    place = location(url)
+    try:
+        place = location(url)
+    except DeepSoundError as error:
+        raise error.renamed(f"store {error.where}".strip()) from error
     if place.path is not None:
         return FolderStore(place.path.expanduser())
     # Imported here: a folder store needs neither, and pydantic-settings takes 0.1 s to import.

@@ -50,7 +50,7 @@ class SilenceJudge(StrEnum):
 
 def _output_location(value: Location | Path | str) -> Location:
     """An absolute location, so that it means the same in whatever folder a worker runs."""
-    given = (location(value) if isinstance(value, str | Path) else value).absolute()
+    given = location(str(value)).absolute()
     if json_safe(given) != str(given):
         raise ValueError(f"the name of {json_safe(given)} is not valid UTF-8")
     return given

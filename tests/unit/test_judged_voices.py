@@ -5,7 +5,7 @@ import pytest
 from db.schema.records import FinishedStep, StepRef
 from deepsound.pipeline import Step
 from deepsound.spans import Span
-from tasks.steps.judge import unseen_voices
+from tasks.steps.judge import off_screen_spans
 
 
 def judged(*voices: dict) -> FinishedStep:
@@ -24,4 +24,4 @@ def judged(*voices: dict) -> FinishedStep:
     ],
 )
 def test_a_voice_is_taken_out_where_nobody_in_the_picture_may_be_speaking(voice, taken_out):
-    assert unseen_voices(judged(voice)) == ([Span(1.0, 2.0)] if taken_out else [])
+    assert off_screen_spans(judged(voice)) == ([Span(1.0, 2.0)] if taken_out else [])

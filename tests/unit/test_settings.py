@@ -20,6 +20,7 @@ from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.media.loudness_standards import LoudnessTarget
 from deepsound.models.licences import LicencePolicy
 from deepsound.pipeline import Fallback, VoicePolicy
+from deepsound.storage.location import location
 from tasks.operations.manifest import collect
 from tasks.runtime.run_settings import PlanSource, RunSettings, SilenceJudge
 from tasks.runtime.setting_traits import traits_of
@@ -152,7 +153,7 @@ def test_a_flag_may_be_empty_or_off(here: pytest.MonkeyPatch):
 
 
 def test_results_go_where_the_command_was_started_wherever_a_worker_runs(here, tmp_path: Path):
-    assert settings_from().run.out == tmp_path / "deepsound-out"
+    assert settings_from().run.out == location(tmp_path / "deepsound-out")
 
 
 @pytest.mark.parametrize("out", [b"out-\xff", b"s3://bucket/out-\xff"])
@@ -255,9 +256,9 @@ def test_a_column_of_a_list_sets_what_may_differ_from_video_to_video(tmp_path: P
     (tmp_path / "list.csv").write_text(f"source,{name}\na.mp4,{typed}\n", encoding="utf-8")
     if not traits_of(FIELDS[name]).is_column:
         with pytest.raises(DeepSoundError, match=f"line 2: unknown column '{name}'"):
-            collect([tmp_path / "list.csv"], tmp_path / "out")
+            collect([location(tmp_path / "list.csv")], location(tmp_path / "out"))
         return
-    [source] = collect([tmp_path / "list.csv"], tmp_path / "out").sources
+    [source] = collect([location(tmp_path / "list.csv")], location(tmp_path / "out")).sources
     assert RunSettings().with_overrides(source.overrides) == RunSettings(**{name: typed})
 
 

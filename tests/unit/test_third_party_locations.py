@@ -112,7 +112,9 @@ def archive(environment, tmp_path) -> Archive:
     upload("demo://reels/1950s/ball.mp4", silent_clip(tmp_path / "ball.mp4", seconds=0.5))
     (tmp_path / "list.csv").write_text("source,prompt\n1950s/ball.mp4,rain\ngone.mp4,\n", encoding="utf-8")
     upload("demo://reels/list.csv", tmp_path / "list.csv")
-    return Archive(tmp_path, StoreUrls(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", "demo://artifacts/archive"))
+    return Archive(
+        tmp_path, StoreUrls(db=f"sqlite:///{tmp_path / 'ledger.sqlite3'}", store="demo://artifacts/archive")
+    )
 
 
 def names(place: str) -> list[str]:
