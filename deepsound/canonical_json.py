@@ -1,4 +1,4 @@
-"""One spelling for every value that is hashed: canonical JSON, SHA-256."""
+"""Canonical JSON and SHA-256: equal values have equal bytes and equal hashes."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ _BLOCK = 1 << 20
 
 
 def canonical_json(value: Json) -> str:
-    """`value` as JSON with sorted keys and no spare spaces; NaN and infinities are refused (ValueError)."""
+    """`value` as JSON with sorted keys and without whitespace. Raises ValueError for NaN and infinities."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -25,7 +25,7 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes, read in blocks. Raises OSError."""
+    """Hex SHA-256 of a file's bytes, which are read in blocks. Raises OSError."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

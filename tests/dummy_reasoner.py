@@ -1,6 +1,6 @@
-"""A reasoner of a third party: it looks at nothing, and takes every sound that is loud enough for voice-over.
+"""Third-party reasoners for tests: they ignore the picture and take loud audio for voice-over.
 
-Named `meter:<dBFS>`: its probability is one half where the loudest sample is at that level.
+`meter:<dBFS>`: the probability is one half if the loudest sample is at that level.
 """
 
 CODE = """
@@ -38,7 +38,7 @@ class Plugin:
 WATCHING = CODE.replace("return ()", "return (StillsObserver(),)").replace(
     "import math", "import math\nfrom deepsound.reasoning.still_frames import StillsObserver"
 )
-"""The same, but it has stills kept that it does not look at."""
+"""The same, with an observer of stills that it does not use."""
 
 HEARING = (
     CODE.replace("JUDGE_PROMPT, PLAN", "JUDGE_PROMPT, SILENCE_PROMPT, PLAN").replace("meter:", "listener:")
@@ -48,4 +48,4 @@ HEARING = (
         return Reply(words.get(self.level, "Hm."), SILENCE_PROMPT, prompt_tokens=7, reply_tokens=5)
 """
 )
-"""`listener:<dBFS>`: the same, asked about silence it denies it at -90 dBFS, affirms it at -80, else shrugs."""
+"""`listener:<dBFS>`: the same; of silence, it says no at -90 dBFS, yes at -80, else nothing clear."""

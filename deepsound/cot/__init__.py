@@ -1,4 +1,4 @@
-"""The chain-of-thought protocol of DeepSound-V1: prompts, tagged stages, and parsers that never guess."""
+"""The chain-of-thought protocol of DeepSound-V1: prompts, tagged stages and strict parsers."""
 
 from deepsound.cot.parsing import (
     PARSER_VERSION,

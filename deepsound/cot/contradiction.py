@@ -1,8 +1,9 @@
-"""What a reasoning plainly says about voice-over: the last clause that affirms or denies it.
+"""Finds the last clause of a reasoning that affirms or denies voice-over.
 
-It serves to notice a conclusion that goes against its own reasoning. A miss leaves a verdict as it was spoken, a
-false alarm sends a sound reply to a person, so every rule here errs towards hearing nothing: English alone, a
-clause that says voice-over is or is not there, no second negation in it, no condition and no question.
+The parser uses it to detect a conclusion that contradicts its own reasoning. A missed contradiction leaves the
+verdict as stated; a false alarm sends a correct reply to review. The rules therefore prefer misses: they only
+recognise English clauses that state that voice-over is or is not there, with no second negation, condition or
+question.
 """
 
 import re
@@ -43,7 +44,7 @@ _BREAK = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Stance:
-    """Whether voice-over is said to be there, and the characters of the text that say so."""
+    """Whether a clause affirms voice-over, and its character range in the text."""
 
     affirms: bool
     start: int
@@ -51,7 +52,7 @@ class Stance:
 
 
 def last_stance(text: str) -> Stance | None:
-    """The last plain statement about voice-over in `text`; None where there is none."""
+    """The last plain statement about voice-over in `text`; None without one."""
     return next(reversed([*_stances(text)]), None)
 
 
@@ -66,12 +67,12 @@ def _stances(text: str) -> Iterator[Stance]:
 
 
 def _clauses(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The ranges between the breaks of a sentence, without the space around them."""
+    """Character ranges between the breaks of a sentence, without surrounding whitespace."""
     breaks = [(start, start), *(found.span() for found in _BREAK.finditer(text, start, end)), (end, end)]
     for (_, first), (last, _) in pairwise(breaks):
-        said = text[first:last]
-        inner = first + len(said) - len(said.lstrip())
-        yield inner, inner + len(said.strip())
+        clause = text[first:last]
+        inner = first + len(clause) - len(clause.lstrip())
+        yield inner, inner + len(clause.strip())
 
 
 def _affirms(clause: str) -> bool | None:

@@ -1,6 +1,6 @@
-"""Parsers of the protocol's replies. They never guess: a reply that departs from the protocol is undecided.
+"""Strict parsers of replies to the protocol's prompts.
 
-The raw text of such a reply is kept, and no verdict is read into it.
+They never guess: a reply that deviates from the protocol is undecided, and its raw text is kept.
 """
 
 import re
@@ -23,23 +23,24 @@ class Verdict(StrEnum):
 
 
 class ReplyForm(StrEnum):
-    """How a reply to `JUDGE_PROMPT` must be read."""
+    """The form of a reply to `JUDGE_PROMPT`."""
 
     STAGES = "stages"
-    """The four tagged stages, whole."""
+    """The four complete tagged stages."""
     STAGES_TO_LETTER = "stages to letter"
-    """The same, but its writer was stopped at the letter of the conclusion, which is the last thing it holds."""
+    """The four tagged stages; decoding was stopped after the letter of the conclusion, which ends the reply."""
     LETTER = "letter"
-    """The letter alone."""
+    """Only the letter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """A parsed reply to `JUDGE_PROMPT`.
 
-    `thoughts` holds every stage that could be read, in the order spoken; all four where the verdict is
-    decided, and none where a bare letter was asked for. `reason` says in a sentence why a verdict is undecided,
-    and is empty otherwise. `decided_at` is the range of characters of `raw` that the verdict was read from.
+    `thoughts`: every stage that could be parsed, in the order of the reply; all four if the verdict of a staged
+    reply is decided, none for a reply of a letter alone. `reason`: a sentence on why the verdict is undecided, or
+    how several reasoners came to one; else empty. `decided_at`: character range of `raw` that states the verdict.
+    `contradicted_at`: character range of the reasoning that contradicts the conclusion.
     """
 
     raw: str
@@ -50,9 +51,9 @@ class Judgement:
     contradicted_at: tuple[int, int] | None = None
 
     def text(self, stage: Stage) -> str | None:
-        """What was said in a stage; None where it is missing or was said more than once."""
-        said = [thought.text for thought in self.thoughts if thought.stage == stage]
-        return said[0] if len(said) == 1 else None
+        """Text of a stage; None if it is missing or occurs more than once."""
+        texts = [thought.text for thought in self.thoughts if thought.stage == stage]
+        return texts[0] if len(texts) == 1 else None
 
     @property
     def summary(self) -> str | None:
@@ -77,14 +78,14 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A parsed reply to `PLAN_PROMPT`: whether it is the protocol's plan, and if not, why."""
+    """A parsed reply to `PLAN_PROMPT`: whether it is the protocol's plan, and why if it is not."""
 
     raw: str
     accepted: bool
     reason: str = ""
 
 
-# A line that begins like a step, however it is written: one that is none of the four is not to be overlooked.
+# Any line that starts like a step, in any notation, so that a step beyond the four is noticed.
 _STEP = re.compile(r"^[^\w\n]*step[^\w\n]*\d.*$", re.MULTILINE | re.IGNORECASE)
 _ANSWER = re.compile(r"\s*(?:(A)(?:\. Yes)?|(B)(?:\. No)?)\.?\s*")
 _SILENCE = re.compile(r"\s*(The audio is (not )?silent)\.?\s*")
@@ -93,14 +94,14 @@ _SILENCE = re.compile(r"\s*(The audio is (not )?silent)\.?\s*")
 def parse_plan(text: str) -> Plan:
     """Accept the protocol's four steps in order, word for word, and no other steps.
 
-    What stands between them is not looked at, as in the reference: the four are what is done.
+    Text between the steps is ignored, as in the reference implementation.
     """
-    said, expected = _steps(text), _steps(PLAN)
-    if len(said) != len(expected):
-        return Plan(text, False, f"the plan has {len(said)} steps, expected {len(expected)}")
-    for number, (have, meant) in enumerate(zip(said, expected, strict=True), start=1):
-        if have != meant:
-            return Plan(text, False, f"step {number} reads {have!r}, expected {meant!r}")
+    found, expected = _steps(text), _steps(PLAN)
+    if len(found) != len(expected):
+        return Plan(text, False, f"the plan has {len(found)} steps, expected {len(expected)}")
+    for number, (step, expected_step) in enumerate(zip(found, expected, strict=True), start=1):
+        if step != expected_step:
+            return Plan(text, False, f"step {number} reads {step!r}, expected {expected_step!r}")
     return Plan(text, True)
 
 
@@ -109,18 +110,18 @@ def _steps(text: str) -> list[str]:
 
 
 def parse_reply(text: str, form: ReplyForm) -> Judgement:
-    """Read a reply in the form it was given in."""
+    """Parse a reply to `JUDGE_PROMPT` of the given form."""
     if form is ReplyForm.LETTER:
         return parse_answer(text)
     return parse_judgement(text, is_stopped=form is ReplyForm.STAGES_TO_LETTER)
 
 
 def parse_judgement(text: str, *, is_stopped: bool = False) -> Judgement:
-    """Read the four stages and the verdict.
+    """Parse the four stages and the verdict.
 
-    A verdict needs each stage exactly once, whole, in order, with A or B as the whole conclusion, and a
-    reasoning that does not plainly say the opposite; anything else is undecided. `is_stopped` says that the
-    writer was stopped at the letter, so that nothing closes the conclusion: not to be told of a reply merely cut.
+    A verdict requires each stage exactly once, complete and in order, a conclusion that is exactly A or B, and a
+    reasoning that does not plainly state the opposite; anything else is undecided. `is_stopped`: decoding was
+    stopped after the letter, so the conclusion has no closing tag. Not for replies that ran out of tokens.
     """
     thoughts, defect = read_stages(text, is_stopped=is_stopped)
     if defect:
@@ -141,9 +142,9 @@ def parse_judgement(text: str, *, is_stopped: bool = False) -> Judgement:
 
 
 def parse_answer(text: str) -> Judgement:
-    """Read the reply of a model that answers `JUDGE_PROMPT` with the letter alone, as the `qa` checkpoint does.
+    """Parse the reply of a model that answers `JUDGE_PROMPT` with the letter alone, as the `qa` checkpoint does.
 
-    The whole reply is A or B as a conclusion may word it, or it is undecided; there are no thoughts.
+    The whole reply must be a valid conclusion, A or B, else it is undecided. There are no thoughts.
     """
     answer = _answer(text)
     if answer is None:
@@ -154,9 +155,9 @@ def parse_answer(text: str) -> Judgement:
 
 @dataclass(frozen=True, slots=True)
 class SilenceAnswer:
-    """A parsed reply to `SILENCE_PROMPT`: `silent` is None, with the reason why, for any other words.
+    """A parsed reply to `SILENCE_PROMPT`.
 
-    `decided_at` is the range of characters of `raw` it was read from.
+    `silent` is None, with a `reason`, for any other words. `decided_at`: character range of `raw` that states it.
     """
 
     raw: str
@@ -166,15 +167,15 @@ class SilenceAnswer:
 
 
 def parse_silence(text: str) -> SilenceAnswer:
-    """Accept one of the two trained sentences, word for word, and nothing else."""
-    said = _SILENCE.fullmatch(text)
-    if said is None:
+    """Accept exactly one of the two trained sentences, word for word."""
+    answer = _SILENCE.fullmatch(text)
+    if answer is None:
         return SilenceAnswer(text, None, "the reply says neither that the audio is silent nor that it is not")
-    return SilenceAnswer(text, said.group(2) is None, "", said.span(1))
+    return SilenceAnswer(text, answer.group(2) is None, "", answer.span(1))
 
 
 def _answer(text: str) -> tuple[Verdict, tuple[int, int]] | None:
-    """The verdict that the whole of `text` is, and where its letter stands; None where it is anything else."""
+    """The verdict if `text` is exactly an answer, and the range of its letter; else None."""
     answer = _ANSWER.fullmatch(text)
     if answer is None:
         return None

@@ -14,7 +14,7 @@ Step4: Determine whether the audio is silent.
 <Condition1> If the audio is silent, high-quality audio cannot be generated. </Condition1>
 <Condition2> If the audio is not silent, it is the final high-quality audio generated. </Condition2>
 """
-"""The reply to `PLAN_PROMPT` (figure 1). With greedy decoding the released model answers nothing else."""
+"""The reply to `PLAN_PROMPT` (figure 1). With greedy decoding the released model always gives it."""
 
 JUDGE_PROMPT = (
     "Given a video and its corresponding audio, determine whether the audio contains voice-over? "
@@ -22,7 +22,7 @@ JUDGE_PROMPT = (
 )
 
 SILENCE_PROMPT = "Is the audio is silent?"
-"""The third trained task, worded as in figure 2."""
+"""The third trained task, worded as in figure 2 (sic)."""
 
 HUMAN_VOICE = "human voice"
 """The negative prompt of the `neg` fallback."""

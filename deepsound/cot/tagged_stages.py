@@ -1,4 +1,4 @@
-"""The four tagged stages of the chain of thought: how they are written, and how they are read."""
+"""Formats and reads the four tagged stages of the chain of thought."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """The stages of the chain of thought, in the order they must be spoken."""
+    """The stages of the chain of thought, in their required order."""
 
     SUMMARY = "summary"
     CAPTION = "caption"
@@ -20,12 +20,12 @@ STAGE_LINES = {
     Stage.REASONING: "Reasoning stage: How to solve the problem step-by-step?",
     Stage.CONCLUSION: "Conclusion stage: What is the final answer?",
 }
-"""The line the model speaks before each tagged stage."""
+"""The line that precedes each tagged stage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """One stage as spoken: its text without the tags, and where that text stands in the raw reply."""
+    """One stage of a reply: its text without tags, and the character range of that text in the raw reply."""
 
     stage: Stage
     text: str
@@ -36,15 +36,15 @@ class Thought:
 _TAG = re.compile(r"<(/?)(" + "|".join(stage.name for stage in Stage) + r")>")
 
 
-def format_judgement(said: dict[Stage, str]) -> str:
-    """Four stage texts as a reply in the protocol's form, each after its stage line."""
-    return "\n".join(f"{STAGE_LINES[stage]}\n<{stage.name}> {said[stage]} </{stage.name}>" for stage in Stage)
+def format_judgement(texts: dict[Stage, str]) -> str:
+    """Format four stage texts as a reply in the protocol's form, each after its stage line."""
+    return "\n".join(f"{STAGE_LINES[stage]}\n<{stage.name}> {texts[stage]} </{stage.name}>" for stage in Stage)
 
 
 def read_stages(text: str, *, is_stopped: bool) -> tuple[tuple[Thought, ...], str]:
-    """Every well-formed stage, and what is wrong with the whole, or ''.
+    """Return every well-formed stage, and a description of the first defect of the reply, or ''.
 
-    Of a reply whose writer was stopped in its conclusion, that stage reaches to the end.
+    `is_stopped`: decoding was stopped within the conclusion, which then extends to the end of the reply.
     """
     thoughts: list[Thought] = []
     defect = ""
@@ -69,12 +69,12 @@ def read_stages(text: str, *, is_stopped: bool) -> tuple[tuple[Thought, ...], st
 
 
 def _order_defect(thoughts: list[Thought]) -> str:
-    spoken = [thought.stage for thought in thoughts]
+    stages = [thought.stage for thought in thoughts]
     for stage in Stage:
-        if spoken.count(stage) != 1:
-            return f"the {stage} stage is {'missing' if stage not in spoken else 'given more than once'}"
-    if spoken != list(Stage):
-        return "the stages are out of order: " + ", ".join(spoken)
+        if stages.count(stage) != 1:
+            return f"the {stage} stage is {'missing' if stage not in stages else 'given more than once'}"
+    if stages != list(Stage):
+        return "the stages are out of order: " + ", ".join(stages)
     empty = [thought.stage for thought in thoughts if not thought.text]
     return f"the {empty[0]} stage is empty" if empty else ""
 

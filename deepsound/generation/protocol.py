@@ -1,4 +1,4 @@
-"""What a video-to-audio generator is asked and answers."""
+"""The interface of video-to-audio generators: request, result, protocol."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from deepsound.models.identity import ModelIdentity
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One video to be sounded. `video` is the file itself, for generators that use more than the footage."""
+    """One video to generate audio for. `video` is the file, for generators that need more than the footage."""
 
     video: Path
     footage: Footage
@@ -23,7 +23,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class GenerationResult:
-    """The coarse audio as written: exactly as long as the picture (±1 sample), and what the generator noted."""
+    """The written coarse audio, as long as the picture (±1 sample), and notes for the ledger."""
 
     sample_rate: int
     channels: int
@@ -32,33 +32,31 @@ class GenerationResult:
 
 
 class Generator(Protocol):
-    """One way to make audio for a video.
+    """One way to generate audio for a video.
 
-    Same request, same samples, whatever else the process does: to the bit, or to within 1e-4 of their norm where
-    `concurrency` is above 1.
+    The same request gives the same samples, independent of other requests: bit-identical, or within 1e-4 of their
+    norm if `concurrency` is above 1.
     """
 
     name: str
     version: str
     regenerates_with: str | None
-    """The generator that answers the `neg` fallback; None is this one."""
+    """Name of the generator for the `neg` fallback; None means this one."""
 
     @property
     def concurrency(self) -> int:
-        """How many requests, made by as many threads, it works on together on a device of its own; 1 where it
-        gains nothing from company.
-        """
+        """How many requests of as many threads it processes together on its own device; 1 without a benefit."""
         ...
 
     @property
     def models(self) -> Sequence[ModelIdentity]:
-        """The weights it runs on; empty where it is procedural."""
+        """Identities of its weights; empty for procedural generators."""
         ...
 
     def observers(self) -> Sequence[Observer]:
-        """Fresh observers for one video: what it needs to see."""
+        """New observers for one video, which collect what the generator needs to see."""
         ...
 
     def generate(self, request: GenerationRequest, target: Path) -> GenerationResult:
-        """Write the coarse audio to `target` as float WAV. Raises DeepSoundError."""
+        """Write the coarse audio to `target` as float WAV. Raises a subclass of DeepSoundError."""
         ...

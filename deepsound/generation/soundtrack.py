@@ -1,6 +1,6 @@
-"""The generator that generates nothing: the file's own sound is the coarse audio.
+"""The generator `soundtrack`: uses the file's own audio as coarse audio.
 
-This is how narration is taken off an archive reel: what the later steps leave is the music-and-effects track.
+With it, the later steps remove narration from existing footage; the result is the music-and-effects track.
 """
 
 from collections.abc import Sequence
@@ -14,32 +14,32 @@ from deepsound.models.identity import ModelIdentity
 
 
 class Soundtrack:
-    """Hands over the file's own sound on the picture's clock; digital silence is a legitimate track too.
+    """Extracts the file's own audio, aligned with the picture. Digital silence is a valid track.
 
-    Prompts and seed change nothing.
+    Prompts and seed have no effect.
     """
 
     name = "soundtrack"
     version = "1"
-    # A recording can't be made again without its voice: asked twice it is the same sound. So when too little is
-    # left after separation, the generator that needs no model and no network makes a new one.
+    # Extracting again gives the same audio, voice included. If separation leaves silence, the generator that needs
+    # no model and no network generates the replacement.
     regenerates_with: str | None = "foley"
     concurrency = 1
 
     @property
     def models(self) -> Sequence[ModelIdentity]:
-        """None."""
+        """None: there are no weights."""
         return ()
 
     def observers(self) -> Sequence[Observer]:
-        """None: it does not look at the picture."""
+        """None: the picture is not used."""
         return ()
 
     def generate(self, request: GenerationRequest, target: Path) -> GenerationResult:
         """Write the first audio stream as float WAV at its own rate and channels, as long as the picture.
 
-        Raises NoAudioStreamError (the remedy is the foley generator), SourceCorruptError, and those of
-        writing the file.
+        Raises the errors of `extract_audio`: NoAudioStreamError (the remedy is the foley generator),
+        SourceCorruptError and those of writing the file.
         """
         track = extract_audio(request.video, request.footage.info, target)
         notes: dict[str, Json] = {"damaged_packets": track.damaged_packets}

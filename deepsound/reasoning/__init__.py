@@ -1,1 +1,1 @@
-"""Steps 0 and 2: plan, then look and listen and decide whether there is voice-over."""
+"""Reasoners: backends that plan (step 0) and judge whether video and audio have voice-over (step 2)."""

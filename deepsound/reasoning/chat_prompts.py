@@ -1,4 +1,4 @@
-"""The protocol's questions for a chat model that was not trained on them."""
+"""Words the protocol's questions for chat models that were not trained on them."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,10 @@ _FORM = cot.format_judgement(
 )
 
 
-def judge_question(times: Sequence[float], heard: Sequence[Span]) -> str:
-    """The question, with what the pictures and sounds before it are: their times and spans in seconds."""
+def judge_question(times: Sequence[float], sound_spans: Sequence[Span]) -> str:
+    """`JUDGE_PROMPT` with the times (seconds) of the pictures and the spans of the sounds that precede it."""
     shown = ", ".join(f"{time:.2f} s" for time in times)
-    sounds = ", ".join(f"{span.start:.2f} to {span.end:.2f} s" for span in heard)
+    sounds = ", ".join(f"{span.start:.2f} to {span.end:.2f} s" for span in sound_spans)
     return (
         f"The pictures are frames of one video, at {shown}. The sounds are its audio, in order: {sounds}.\n"
         f"{cot.JUDGE_PROMPT}\n"
@@ -30,7 +30,7 @@ def judge_question(times: Sequence[float], heard: Sequence[Span]) -> str:
 
 
 def plan_question(times: Sequence[float]) -> str:
-    """The first question, with the one plan that can be followed; `times` of the pictures in seconds."""
+    """`PLAN_PROMPT` with the only plan that can be followed; `times` of the pictures in seconds."""
     shown = ", ".join(f"{time:.2f} s" for time in times)
     return (
         f"The pictures are frames of one video, at {shown}.\n"
@@ -41,7 +41,7 @@ def plan_question(times: Sequence[float]) -> str:
 
 
 def silence_question() -> str:
-    """The third question, with the two answers there are."""
+    """`SILENCE_PROMPT` with the two possible answers."""
     return (
         f"{cot.SILENCE_PROMPT}\n"
         "Answer with one of these two sentences and add nothing to it:\n"

@@ -1,6 +1,6 @@
-"""Several reasoners as one: each is asked, agreement decides, and where there is none their probabilities may.
+"""Combines several reasoners into one: each is asked, and agreement or their mean probability decides.
 
-Every word of each stays: the raw output is theirs, one after the other, under their names in brackets.
+The raw output contains every reply in full, one after the other, each under the reasoner's name in brackets.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ from deepsound.reasoning.protocol import (
 )
 
 NO_BELOW, YES_ABOVE = 0.3, 0.7
-"""Outside of these the mean probability decides. Two on either side of one half get there only where one is more
-than 0.9 sure and the other less than 0.6: together they then leave little doubt."""
+"""Without agreement, a mean probability below or above these decides. Two reasoners on either side of one half get
+there only if, say, one is more than 90 % certain and the other less than 60 %."""
 
 VERSION = "1"
 
@@ -35,7 +35,7 @@ _Number = TypeVar("_Number", int, float)
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What one of several said; positions are those of the ensemble's raw output."""
+    """The judgement of one member; its character ranges refer to the ensemble's raw output."""
 
     reasoner: str
     judgement: Judgement
@@ -43,9 +43,9 @@ class Vote:
 
 
 class Ensemble:
-    """Reasoners that are asked one after the other; plans are the first one's.
+    """Asks several reasoners one after the other. Plans come from the first.
 
-    Raises BadSettingsError where one is named twice.
+    Raises BadSettingsError if two have the same name.
     """
 
     def __init__(self, members: Sequence[Reasoner]) -> None:
@@ -54,7 +54,7 @@ class Ensemble:
         self.name = ",".join(names)
         if len(set(names)) < len(names):
             raise BadSettingsError(
-                "one reasoner can't be two of several",
+                "a reasoner is named twice",
                 where=f"--reasoner {self.name}",
                 remedy="name each once",
             )
@@ -62,65 +62,65 @@ class Ensemble:
 
     @property
     def gives_voice_spans(self) -> bool:
-        """Whether one of them does; the first that gives spans is believed."""
+        """Whether a member does. The spans are those of the first member whose reply has any."""
         return any(isinstance(member, SupportsVoiceSpans) and member.gives_voice_spans for member in self.members)
 
     @property
     def concurrency(self) -> int:
-        """As many as the member that gains most from company has at once."""
+        """The highest concurrency of the members."""
         return max(
             (member.concurrency for member in self.members if isinstance(member, SupportsConcurrency)), default=1
         )
 
     @property
     def models(self) -> Sequence[ModelIdentity]:
-        """The weights of all."""
+        """Weights of all members, without duplicates."""
         held = [model for member in self.members for model in member.models]
         return list({(model.name, sha256_json(dict(model.files))): model for model in held}.values())
 
     def observers(self) -> Sequence[Observer]:
-        """What any of them needs to see, each kind once."""
+        """Observers of all members, one of each name."""
         fresh = [observer for member in self.members for observer in member.observers()]
         return list({observer.name: observer for observer in fresh}.values())
 
     def plan(self, footage: Footage) -> Reply:
-        """The first one's plan."""
+        """Return the plan of the first member."""
         return self.members[0].plan(footage)
 
     def judge(self, footage: Footage, audio: Path) -> Reply:
-        """Ask each. Raises DeepSoundError where one of them does."""
-        return _together([(member.name, member.judge(footage, audio)) for member in self.members])
+        """Ask every member. Raises the error of the first that fails."""
+        return _combined([(member.name, member.judge(footage, audio)) for member in self.members])
 
 
 class SilenceCheckingEnsemble(Ensemble):
-    """An ensemble of which some, or all, can be asked whether a sound is silent."""
+    """An ensemble of which at least one member can check for silence."""
 
     def is_silent(self, audio: Path) -> Reply:
-        """Ask each that can be. Raises DeepSoundError where one of them does."""
-        return _together([(name, member.is_silent(audio)) for name, member in _hearing(self.members)])
+        """Ask every member that can check for silence. Raises the error of the first that fails."""
+        return _combined([(name, member.is_silent(audio)) for name, member in _silence_checkers(self.members)])
 
 
 def build_ensemble(members: Sequence[Reasoner]) -> Ensemble:
-    """Members as one. Raises BadSettingsError where one is named twice."""
-    return SilenceCheckingEnsemble(members) if _hearing(members) else Ensemble(members)
+    """Combine reasoners into one. Raises BadSettingsError if two have the same name."""
+    return SilenceCheckingEnsemble(members) if _silence_checkers(members) else Ensemble(members)
 
 
-def _hearing(members: Sequence[Reasoner]) -> list[tuple[str, SupportsSilenceCheck]]:
+def _silence_checkers(members: Sequence[Reasoner]) -> list[tuple[str, SupportsSilenceCheck]]:
     return [(member.name, member) for member in members if isinstance(member, SupportsSilenceCheck)]
 
 
 def judgement_of(reply: Reply) -> Judgement:
-    """What a reply comes to, of one reasoner or of several."""
-    said = votes(reply)
-    return combine_votes(said) if said else cot.parse_reply(reply.raw, reply.form)
+    """The judgement of a reply, whether of one reasoner or of an ensemble."""
+    cast = votes(reply)
+    return combine_votes(cast) if cast else cot.parse_reply(reply.raw, reply.form)
 
 
 def votes(reply: Reply) -> tuple[Vote, ...]:
-    """What each member said; none where a single reasoner testified."""
+    """The vote of each member; empty for the reply of a single reasoner."""
     return tuple(
         Vote(
             member.reasoner,
-            _moved(cot.parse_reply(member.reply.raw, member.reply.form), member.start, reply.raw),
+            _shifted(cot.parse_reply(member.reply.raw, member.reply.form), member.start, reply.raw),
             member.reply.probability,
         )
         for member in reply.members
@@ -128,23 +128,23 @@ def votes(reply: Reply) -> tuple[Vote, ...]:
 
 
 def combine_votes(cast: Sequence[Vote]) -> Judgement:
-    """The verdict of all, with the thoughts of the first, and a `reason` where they did not agree.
+    """Combine votes into one judgement with the thoughts of the first, and a `reason` if they disagree.
 
-    Agreement is the same verdict, yes or no, from every one. Otherwise the mean of their probabilities decides
-    outside `NO_BELOW` and `YES_ABOVE`, if each has one and at least one of them came to that verdict.
+    The same verdict from all, yes or no, is the verdict. Otherwise their mean probability decides outside
+    [`NO_BELOW`, `YES_ABOVE`], if every vote has a probability and at least one vote is for that verdict.
     """
     first, verdicts = cast[0].judgement, {vote.judgement.verdict for vote in cast}
     if len(verdicts) == 1 and Verdict.UNDECIDED not in verdicts:
         return first
-    said = "; ".join(f"{vote.reasoner} says {vote.judgement.verdict}" for vote in cast)
+    summary = "; ".join(f"{vote.reasoner} says {vote.judgement.verdict}" for vote in cast)
     mean = mean_probability([vote.probability for vote in cast])
     if mean is None:
-        return Judgement(first.raw, Verdict.UNDECIDED, first.thoughts, f"{said}; not each has a probability")
+        return Judgement(first.raw, Verdict.UNDECIDED, first.thoughts, f"{summary}; not each has a probability")
     verdict = _by_probability(mean)
     if verdict is Verdict.UNDECIDED or verdict not in verdicts:
-        why = f"{said}; their mean probability, {mean:.3f}, leaves it open"
+        why = f"{summary}; their mean probability, {mean:.3f}, leaves it open"
         return Judgement(first.raw, Verdict.UNDECIDED, first.thoughts, why)
-    return Judgement(first.raw, verdict, first.thoughts, f"{said}; their mean probability, {mean:.3f}, decides")
+    return Judgement(first.raw, verdict, first.thoughts, f"{summary}; their mean probability, {mean:.3f}, decides")
 
 
 def _by_probability(mean: float) -> Verdict:
@@ -154,26 +154,26 @@ def _by_probability(mean: float) -> Verdict:
 
 
 def mean_probability(probabilities: Sequence[float | None]) -> float | None:
-    """None where one of them is missing."""
+    """The mean; None if a probability is missing."""
     known = [probability for probability in probabilities if probability is not None]
     return fmean(known) if len(known) == len(probabilities) else None
 
 
-def _together(said: Sequence[tuple[str, Reply]]) -> Reply:
+def _combined(named_replies: Sequence[tuple[str, Reply]]) -> Reply:
     raw, members = "", list[MemberReply]()
-    for name, reply in said:
+    for name, reply in named_replies:
         raw += f"[{name}]\n"
         members.append(MemberReply(name, reply, len(raw)))
         raw += f"{reply.raw}\n\n"
-    replies = [reply for _, reply in said]
+    replies = [reply for _, reply in named_replies]
     return Reply(
         raw=raw.removesuffix("\n\n"),
-        prompt="\n\n".join(f"[{name}]\n{reply.prompt}" for name, reply in said),
+        prompt="\n\n".join(f"[{name}]\n{reply.prompt}" for name, reply in named_replies),
         probability=mean_probability([reply.probability for reply in replies]),
         voices=next((reply.voices for reply in replies if reply.voices), ()),
-        voice_heard=_heard([reply.voice_heard for reply in replies]),
+        voice_heard=_voice_heard([reply.voice_heard for reply in replies]),
         frames=_frames(replies),
-        parameters={name: dict(reply.parameters) for name, reply in said},
+        parameters={name: dict(reply.parameters) for name, reply in named_replies},
         prompt_tokens=_sum([reply.prompt_tokens for reply in replies]),
         reply_tokens=_sum([reply.reply_tokens for reply in replies]),
         seconds=_sum([reply.seconds for reply in replies]),
@@ -181,11 +181,11 @@ def _together(said: Sequence[tuple[str, Reply]]) -> Reply:
     )
 
 
-def _heard(each: Sequence[bool | None]) -> bool | None:
-    """Heard by one is heard; that nobody speaks must be said by all."""
-    if True in each:
+def _voice_heard(answers: Sequence[bool | None]) -> bool | None:
+    """True if one member hears a voice, False if all hear none, else None."""
+    if True in answers:
         return True
-    return None if None in each else False
+    return None if None in answers else False
 
 
 def _frames(replies: Sequence[Reply]) -> tuple[ShownFrame, ...]:
@@ -193,22 +193,22 @@ def _frames(replies: Sequence[Reply]) -> tuple[ShownFrame, ...]:
     return tuple(shown[at] for at in sorted(shown))
 
 
-def _sum(each: Sequence[_Number | None]) -> _Number | None:
-    known = [number for number in each if number is not None]
+def _sum(numbers: Sequence[_Number | None]) -> _Number | None:
+    known = [number for number in numbers if number is not None]
     return sum(known[1:], start=known[0]) if known else None
 
 
-def _moved(judgement: Judgement, by: int, raw: str) -> Judgement:
+def _shifted(judgement: Judgement, by: int, raw: str) -> Judgement:
     return replace(
         judgement,
         raw=raw,
         thoughts=tuple(
             replace(thought, start=thought.start + by, end=thought.end + by) for thought in judgement.thoughts
         ),
-        decided_at=_span(judgement.decided_at, by),
-        contradicted_at=_span(judgement.contradicted_at, by),
+        decided_at=_shifted_span(judgement.decided_at, by),
+        contradicted_at=_shifted_span(judgement.contradicted_at, by),
     )
 
 
-def _span(span: tuple[int, int] | None, by: int) -> tuple[int, int] | None:
+def _shifted_span(span: tuple[int, int] | None, by: int) -> tuple[int, int] | None:
     return None if span is None else (span[0] + by, span[1] + by)

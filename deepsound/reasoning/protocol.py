@@ -1,4 +1,4 @@
-"""What a reasoner is asked and answers. Its words are parsed by `deepsound.cot.parsing`, whoever spoke them."""
+"""The interface of reasoners: replies and protocols. `deepsound.cot.parsing` parses the replies of all of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +14,10 @@ from deepsound.spans import Span
 
 @dataclass(frozen=True, slots=True)
 class VoiceSpan:
-    """A stretch of sound of people: when, whether someone was visible, how sure (mean speech probability).
+    """A span with the sound of people.
 
-    `mouths_still`: someone was visible, but nobody whose mouth moved, so the voice comes from elsewhere.
+    `person_visible`: whether somebody is visible. `confidence`: mean speech probability. `mouths_still`: somebody
+    is visible but no mouth moves, so the voice comes from elsewhere.
     """
 
     span: Span
@@ -26,20 +27,19 @@ class VoiceSpan:
 
     @property
     def off_screen(self) -> bool:
-        """Whether nobody in the picture can be the one who is heard."""
+        """Whether nobody visible can be the speaker."""
         return self.mouths_still or not self.person_visible
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a reasoner said, before parsing.
+    """A reasoner's output before parsing.
 
-    `raw` is every word of it. `probability` is the reasoner's own probability of voice-over in [0, 1], None
-    where it has none. `voice_heard`: any sound of people, in picture or not; None where it can't tell. `form`:
-    how a reply to `cot.JUDGE_PROMPT` is to be parsed. Tokens read and said, where there are such, and the seconds
-    it took, without loading weights; these alone may differ where all else is equal. `members`: what each of
-    several reasoners said, whose words `raw` then holds one after the other. `windows`: what was said of stretches
-    of the video beside, whose words `raw` does not hold.
+    `raw`: the complete text. `probability`: the reasoner's own probability of voice-over in [0, 1]; None without
+    one. `voice_heard`: whether any people are heard, visible or not; None if unknown. `form`: how to parse a reply
+    to `cot.JUDGE_PROMPT`. `prompt_tokens`, `reply_tokens`: None without tokens. `seconds`: duration except loading
+    of weights, ignored in comparisons. `members`: replies of an ensemble's members, part of `raw`. `windows`:
+    replies on time windows of the video, not part of `raw`.
     """
 
     raw: str
@@ -59,7 +59,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class MemberReply:
-    """One of several reasoners: what it said, and from which character of the common raw output on."""
+    """The reply of one member of an ensemble, and its first character in the ensemble's raw output."""
 
     reasoner: str
     reply: Reply
@@ -68,7 +68,7 @@ class MemberReply:
 
 @dataclass(frozen=True, slots=True)
 class WindowReply:
-    """A stretch of a video, and what was said of it alone. Positions are those of its own raw output."""
+    """The reply on one time window of a video. Character ranges refer to its own raw output."""
 
     span: Span
     reply: Reply
@@ -82,34 +82,34 @@ class Reasoner(Protocol):
 
     @property
     def models(self) -> Sequence[ModelIdentity]:
-        """The weights it runs on."""
+        """Identities of its weights."""
         ...
 
     def observers(self) -> Sequence[Observer]:
-        """Fresh observers for one video: what it needs to see."""
+        """New observers for one video, which collect what the reasoner needs to see."""
         ...
 
     def plan(self, footage: Footage) -> Reply:
-        """Step 0: answer `cot.PLAN_PROMPT`; asked only where the run wants its own plan. Raises DeepSoundError."""
+        """Step 0: answer `cot.PLAN_PROMPT`. Called only if the run asks the model for its plan."""
         ...
 
     def judge(self, footage: Footage, audio: Path) -> Reply:
-        """Step 2: answer `cot.JUDGE_PROMPT` for the video with this audio. Raises DeepSoundError."""
+        """Step 2: answer `cot.JUDGE_PROMPT` for the video with this audio. Raises a subclass of DeepSoundError."""
         ...
 
 
 @runtime_checkable
 class SupportsSilenceCheck(Protocol):
-    """What a reasoner may have besides: the paper's third task."""
+    """A reasoner that can also answer whether an audio file is silent, the paper's third task."""
 
     def is_silent(self, audio: Path) -> Reply:
-        """Step 4: answer `cot.SILENCE_PROMPT` for this audio alone. Raises DeepSoundError."""
+        """Step 4: answer `cot.SILENCE_PROMPT` for this audio alone. Raises a subclass of DeepSoundError."""
         ...
 
 
 @runtime_checkable
 class SupportsVoiceSpans(Protocol):
-    """What a reasoner may be besides: one that knows where voices are, and need not be asked of windows."""
+    """A reasoner that locates voices in time, so it need not be asked about time windows."""
 
     @property
     def gives_voice_spans(self) -> bool:
@@ -119,9 +119,9 @@ class SupportsVoiceSpans(Protocol):
 
 @runtime_checkable
 class SupportsConcurrency(Protocol):
-    """What a reasoner may be besides: one that answers questions of several threads side by side."""
+    """A reasoner that answers questions of several threads together."""
 
     @property
     def concurrency(self) -> int:
-        """How many, on a device of its own; 1 where it gains nothing from company."""
+        """How many questions it answers together on its own device; 1 without a benefit."""
         ...

@@ -1,7 +1,7 @@
-"""What several reasoners say about silence: they agree, or say nothing together.
+"""Combines the answers of several reasoners to the silence question: they agree, or the answer is undecided.
 
-No probability comes with those answers that could decide between them. Then the measurement does, which is there
-in any case.
+These answers have no probability that could decide between them. The measurement, which always exists, decides
+instead.
 """
 
 from collections.abc import Sequence
@@ -14,36 +14,36 @@ from deepsound.reasoning.protocol import Reply
 
 @dataclass(frozen=True, slots=True)
 class SilenceVote:
-    """What one of several said; its position is that of the ensemble's raw output."""
+    """The answer of one member; its character range refers to the ensemble's raw output."""
 
     reasoner: str
     answer: SilenceAnswer
 
 
 def silence_answer_of(reply: Reply) -> SilenceAnswer:
-    """What a reply comes to, of one reasoner or of several."""
-    said = silence_votes(reply)
-    return combine_silence_votes(said) if said else cot.parse_silence(reply.raw)
+    """The silence answer of a reply, whether of one reasoner or of an ensemble."""
+    cast = silence_votes(reply)
+    return combine_silence_votes(cast) if cast else cot.parse_silence(reply.raw)
 
 
 def silence_votes(reply: Reply) -> tuple[SilenceVote, ...]:
-    """What each member said; none where a single reasoner testified."""
+    """The vote of each member; empty for the reply of a single reasoner."""
     return tuple(
-        SilenceVote(member.reasoner, _moved(cot.parse_silence(member.reply.raw), member.start, reply.raw))
+        SilenceVote(member.reasoner, _shifted(cot.parse_silence(member.reply.raw), member.start, reply.raw))
         for member in reply.members
     )
 
 
 def combine_silence_votes(cast: Sequence[SilenceVote]) -> SilenceAnswer:
-    """The answer that all gave, read from the first; else undecided, with what each said as the reason."""
+    """The common answer, as in the first vote; else undecided, with each member's answer as reason."""
     first, answers = cast[0].answer, {vote.answer.silent for vote in cast}
     if len(answers) == 1 and None not in answers:
         return first
-    said = "; ".join(f"{vote.reasoner} says {_word(vote.answer.silent)}" for vote in cast)
-    return SilenceAnswer(first.raw, None, said)
+    summary = "; ".join(f"{vote.reasoner} says {_word(vote.answer.silent)}" for vote in cast)
+    return SilenceAnswer(first.raw, None, summary)
 
 
-def _moved(answer: SilenceAnswer, by: int, raw: str) -> SilenceAnswer:
+def _shifted(answer: SilenceAnswer, by: int, raw: str) -> SilenceAnswer:
     at = answer.decided_at
     return replace(answer, raw=raw, decided_at=None if at is None else (at[0] + by, at[1] + by))
 

@@ -1,4 +1,4 @@
-"""The sound that a chat model is given: all of it, in equal windows."""
+"""Cuts the audio for a chat model into equal windows."""
 
 import math
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from deepsound.media.audio import audio_format, read_mono
 from deepsound.spans import Span
 
 MAX_WINDOW_SECONDS = 30.0
-"""Seconds. The encoders inside most audio models hear no more at once."""
+"""Most audio encoders accept no more at once."""
 
 MAX_WINDOWS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class SoundWindow:
-    """A stretch of the sound in seconds, and its samples (n,), full scale ±1."""
+    """A time window of the audio and its mono samples (n,), full scale ±1."""
 
     span: Span
     samples: NDArray[np.float32]
@@ -30,7 +30,7 @@ def read_windows(audio: Path, sample_rate: int) -> list[SoundWindow]:
 
     Equal windows leave no short remainder at the end.
 
-    Raises ModelFailedError where there would be more than `MAX_WINDOWS`, and what reading raises.
+    Raises ModelFailedError beyond `MAX_WINDOWS`, and the errors of reading.
     """
     duration = audio_format(audio).duration
     count = max(math.ceil(duration / MAX_WINDOW_SECONDS), 1)
@@ -42,9 +42,9 @@ def read_windows(audio: Path, sample_rate: int) -> list[SoundWindow]:
             remedy="cut the video into parts, or judge it with the evidence reasoner",
         )
     samples = math.ceil(round(duration * sample_rate) / count)
-    heard: list[SoundWindow] = []
+    windows: list[SoundWindow] = []
     end = 0.0
     for block in read_mono(audio, sample_rate, max(samples, 1) / sample_rate):
         start, end = end, end + len(block) / sample_rate
-        heard.append(SoundWindow(Span(start, end), block))
-    return heard
+        windows.append(SoundWindow(Span(start, end), block))
+    return windows

@@ -1,6 +1,6 @@
-"""The frames that a chat model is shown: a few stills of the video, kept as JPEG files.
+"""Chooses a few still frames of a video for chat models and keeps them as JPEG files.
 
-Reasoners that show the same stills share them: the video is decoded once for all.
+Reasoners that use the same stills share one observation, so the video is decoded once.
 """
 
 import hashlib
@@ -18,10 +18,10 @@ STILLS = "stills"
 """Name of the observation."""
 
 MAX_STILLS = 16
-"""Most frames shown, evenly spread over the video; a video under four seconds has fewer to show."""
+"""Maximum number of stills, evenly spread over the video; videos under four seconds have fewer."""
 
 STILL_LONG_SIDE = 512
-"""Their longer side in pixels."""
+"""Longer side of a still in pixels."""
 
 JPEG_QUALITY = 85
 
@@ -30,17 +30,17 @@ CANDIDATES_PER_SECOND = 4.0
 SAMPLING = FrameSampling(rate=CANDIDATES_PER_SECOND, long_side=STILL_LONG_SIDE)
 
 _REVISION = "1"  # raise it whenever the same frames would give other arrays
-_HELD = 8 * MAX_STILLS
+_MAX_CANDIDATES = 8 * MAX_STILLS
 
 
 class StillsObserver:
-    """One per video. Its observation, one row a chosen frame:
+    """Observes one video. The observation has one row per still:
 
-    `time` (n,) presentation time in seconds; `sha256` (n, 32) of the frame's RGB bytes; `size` (n,) of its JPEG
-    file in bytes; `jpeg` (sum of sizes,) these files one after the other, as uint8.
+    `time` (n,): presentation time in seconds. `sha256` (n, 32): hash of the RGB bytes. `size` (n,): size of
+    its JPEG file in bytes. `jpeg` (sum of sizes,): the JPEG files one after the other, uint8.
 
-    How long the video is shows at its end alone, so up to 128 frames are held; whenever there are more, every
-    second one is let go, and only half as many are held from there on.
+    The duration is known only at the end, so up to 128 candidates are kept. When there are more, every second one
+    is dropped and the sampling interval doubles.
     """
 
     name = STILLS
@@ -48,33 +48,33 @@ class StillsObserver:
 
     def __init__(self) -> None:
         self._seen = 0
-        self._gap = 1
+        self._interval = 1
         self._end = 0.0
-        self._held: list[tuple[float, bytes, bytes]] = []
+        self._candidates: list[tuple[float, bytes, bytes]] = []
 
     @property
     def version(self) -> str:
-        """The rule, the number of frames, their size and quality."""
+        """Revision of the selection, number of stills, their size and JPEG quality."""
         return f"{_REVISION}/{MAX_STILLS}/{STILL_LONG_SIDE}/{JPEG_QUALITY}"
 
     def see(self, frames: NDArray[np.uint8], times: NDArray[np.float64]) -> None:
-        """Hold the frames that fall on the gap."""
+        """Keep every `_interval`th frame as a candidate."""
         for frame, time in zip(frames, times, strict=True):
-            if self._seen % self._gap == 0:
+            if self._seen % self._interval == 0:
                 pixels = np.ascontiguousarray(frame)
-                self._held.append((float(time), hashlib.sha256(pixels.data).digest(), _jpeg(pixels)))
+                self._candidates.append((float(time), hashlib.sha256(pixels.data).digest(), _jpeg(pixels)))
             self._seen += 1
             self._end = float(time) + 1 / CANDIDATES_PER_SECOND
-            if len(self._held) > _HELD:
-                del self._held[1::2]
-                self._gap *= 2
+            if len(self._candidates) > _MAX_CANDIDATES:
+                del self._candidates[1::2]
+                self._interval *= 2
 
     def finish(self) -> Observation:
-        """Choose the frame on show in the middle of each of `MAX_STILLS` equal parts, each once."""
-        held = np.array([time for time, _, _ in self._held])
+        """Choose the frame displayed in the middle of each of `MAX_STILLS` equal parts, each once."""
+        times = np.array([time for time, _, _ in self._candidates])
         middles = (np.arange(MAX_STILLS) + 0.5) / MAX_STILLS * self._end
-        on_show = np.unique(np.searchsorted(held, middles, side="right") - 1).clip(0)
-        chosen = [self._held[int(place)] for place in on_show] if self._held else []
+        displayed = np.unique(np.searchsorted(times, middles, side="right") - 1).clip(0)
+        chosen = [self._candidates[int(index)] for index in displayed] if self._candidates else []
         return {
             "time": np.array([time for time, _, _ in chosen], np.float64),
             "sha256": np.frombuffer(b"".join(digest for _, digest, _ in chosen), np.uint8).reshape(-1, 32),
@@ -95,7 +95,7 @@ def pictures(observation: Observation) -> NDArray[np.uint8]:
 
 
 def shown_frames(observation: Observation) -> tuple[ShownFrame, ...]:
-    """The stills of an observation as the ledger names them."""
+    """Times and hashes of an observation's stills, as the ledger records them."""
     return tuple(
         ShownFrame(float(time), bytes(digest).hex())
         for time, digest in zip(observation["time"], observation["sha256"], strict=True)
@@ -103,7 +103,7 @@ def shown_frames(observation: Observation) -> tuple[ShownFrame, ...]:
 
 
 def stills_of(footage: Footage, reasoner: str) -> Observation:
-    """The observation of the stills. Raises InternalError for footage without it, naming `reasoner`."""
+    """The stills of the footage. Raises InternalError for footage without them, naming `reasoner`."""
     if STILLS not in footage.observations:
         raise InternalError(
             f"the footage holds no {STILLS}",

@@ -1,7 +1,7 @@
-"""Where the voice-over is, of a reasoner that only says whether there is any: asked again of every four seconds.
+"""Locates voice-over by asking a reasoner that only knows whether there is any about windows of four seconds.
 
-The reasoner sees each window as if it were a video of its own: a fresh observer watches it, from the frame that is
-on show as it begins. A window's frames and sound begin at 0.
+The reasoner sees each window as a separate video: a new observer processes it, starting with the frame displayed
+at its start. Times of a window's frames and audio start at 0.
 """
 
 import tempfile
@@ -39,22 +39,22 @@ _PREFIX = "windows of "
 
 
 def window_spans(duration: float) -> tuple[Span, ...]:
-    """Windows every `HOP_SECONDS`, the last one cut at the end and reaching it; one for a shorter video."""
+    """Windows every `HOP_SECONDS`; the last one ends with the video. A shorter video has one window."""
     count = max(int(np.ceil((duration - WINDOW_SECONDS) / HOP_SECONDS)), 0) + 1
     starts = [HOP_SECONDS * number for number in range(count)]
     return tuple(Span(start, min(start + WINDOW_SECONDS, duration)) for start in starts)
 
 
 def with_windows(reasoner: Reasoner) -> Reasoner:
-    """The reasoner, asked of windows too; one that tells spans by itself as it is."""
-    tells = isinstance(reasoner, SupportsVoiceSpans) and reasoner.gives_voice_spans
-    return reasoner if tells else WindowedReasoner(reasoner)
+    """Wrap a reasoner so that it is asked about windows too, unless it gives voice spans itself."""
+    gives_spans = isinstance(reasoner, SupportsVoiceSpans) and reasoner.gives_voice_spans
+    return reasoner if gives_spans else WindowedReasoner(reasoner)
 
 
 class WindowObserver:
-    """Watches a video as many short ones. Its observation: what each window's observer kept, as `number/array`.
+    """Observes every window of a video with an observer of its own. Arrays are named `number/array`.
 
-    That grows with the video, by two windows' worth a window's length, so it is kept on disk.
+    They grow with the video (windows overlap, so twice the arrays of the whole), so they are kept on disk.
     """
 
     def __init__(self, make: Callable[[], Observer]) -> None:
@@ -62,126 +62,130 @@ class WindowObserver:
         whole = make()
         self.name, self.version = f"{_PREFIX}{whole.name}", f"{VERSION}/{whole.version}"
         self.sampling: FrameSampling = whole.sampling
-        self._begun = 0
+        self._started = 0
         self._open: dict[int, Observer] = {}
-        self._kept, self._spool = list[str](), ArraySpool()
-        self._on_show: NDArray[np.uint8] | None = None
+        self._names, self._spool = list[str](), ArraySpool()
+        self._displayed: NDArray[np.uint8] | None = None
 
     def see(self, frames: NDArray[np.uint8], times: NDArray[np.float64]) -> None:
-        """Hand each window its frames, by its own clock."""
-        while len(times) and (start := self._begun * HOP_SECONDS) <= times[-1]:
+        """Pass each window its frames, with times relative to its start."""
+        while len(times) and (start := self._started * HOP_SECONDS) <= times[-1]:
             before = int(np.searchsorted(times, start, side="right")) - 1
-            on_show = frames[before] if before >= 0 else self._on_show
-            self._open[self._begun] = self._make()
-            if on_show is not None and (before < 0 or times[before] < start):
-                self._open[self._begun].see(on_show[None], np.zeros(1))
-            self._begun += 1
+            displayed = frames[before] if before >= 0 else self._displayed
+            self._open[self._started] = self._make()
+            if displayed is not None and (before < 0 or times[before] < start):
+                self._open[self._started].see(displayed[None], np.zeros(1))
+            self._started += 1
         for number, observer in list(self._open.items()):
             at = times - number * HOP_SECONDS
             inside = (at >= 0) & (at < WINDOW_SECONDS)
             if inside.any():
                 observer.see(frames[inside], at[inside])
             if len(at) and at[-1] >= WINDOW_SECONDS:
-                self._keep(number)
+                self._close(number)
         if len(frames):
-            self._on_show = frames[-1].copy()
+            self._displayed = frames[-1].copy()
 
     def finish(self) -> Observation:
-        """All of them."""
+        """Return the arrays of all windows."""
         for number in list(self._open):
-            self._keep(number)
-        return dict(zip(self._kept, self._spool.arrays(), strict=True))
+            self._close(number)
+        return dict(zip(self._names, self._spool.arrays(), strict=True))
 
-    def _keep(self, number: int) -> None:
+    def _close(self, number: int) -> None:
         for key, array in self._open.pop(number).finish().items():
-            self._kept.append(f"{number}/{key}")
+            self._names.append(f"{number}/{key}")
             self._spool.put(array)
 
 
 class WindowedReasoner:
-    """A reasoner that is asked of the whole, and unless that has no voice-over, of every window."""
+    """Asks a reasoner about the whole video and, unless that has no voice-over, about every window."""
 
     def __init__(self, reasoner: Reasoner) -> None:
-        self._asked = reasoner
+        self._reasoner = reasoner
         self.name = reasoner.name
         self.version = f"{reasoner.version}/windows {VERSION}/{WINDOW_SECONDS:g}/{HOP_SECONDS:g}"
 
     @property
     def models(self) -> Sequence[ModelIdentity]:
-        """Those of the reasoner."""
-        return self._asked.models
+        """Weights of the reasoner."""
+        return self._reasoner.models
 
     def observers(self) -> Sequence[Observer]:
-        """The reasoner's own, and as many for windows."""
-        whole = self._asked.observers()
-        return [*whole, *(WindowObserver(lambda name=each.name: self._fresh(name)) for each in whole)]
+        """The reasoner's observers, and a window observer for each."""
+        whole = self._reasoner.observers()
+        return [*whole, *(WindowObserver(lambda name=one.name: self._new_observer(name)) for one in whole)]
 
     def plan(self, footage: Footage) -> Reply:
-        """The reasoner's plan."""
-        return self._asked.plan(footage)
+        """Return the reasoner's plan."""
+        return self._reasoner.plan(footage)
 
     def judge(self, footage: Footage, audio: Path) -> Reply:
-        """The reply on the whole, with `windows` and, from their yeses, `voices`. Raises what it raises."""
-        whole, spans = self._asked.judge(footage, audio), window_spans(footage.info.duration)
+        """Return the reply on the whole video with `windows`, and `voices` where they found voice-over."""
+        whole, spans = self._reasoner.judge(footage, audio), window_spans(footage.info.duration)
         if judgement_of(whole).verdict is Verdict.NO or len(spans) == 1:
             return whole
         windows = self._windows(footage, audio, spans)
-        every = [whole, *(window.reply for window in windows)]
+        replies = [whole, *(window.reply for window in windows)]
         return replace(
             whole,
             voices=_voices(windows),
-            frames=tuple(sorted({frame for each in every for frame in each.frames}, key=lambda shown: shown.time)),
+            frames=tuple(
+                sorted({frame for reply in replies for frame in reply.frames}, key=lambda frame: frame.time)
+            ),
             windows=windows,
         )
 
     def _windows(self, footage: Footage, audio: Path, spans: Sequence[Span]) -> tuple[WindowReply, ...]:
-        """As many at the same time as the reasoner answers together."""
-        concurrency = self._asked.concurrency if isinstance(self._asked, SupportsConcurrency) else 1
+        """Ask about all windows, as many at a time as the reasoner answers together."""
+        concurrency = self._reasoner.concurrency if isinstance(self._reasoner, SupportsConcurrency) else 1
 
-        def asked(number: int) -> WindowReply:
+        def ask(number: int) -> WindowReply:
             return self._window(footage, audio, number, spans[number])
 
         with ThreadPoolExecutor(concurrency, thread_name_prefix="window") as threads:
-            return tuple(threads.map(asked, range(len(spans))))
+            return tuple(threads.map(ask, range(len(spans))))
 
     def _window(self, footage: Footage, audio: Path, number: int, span: Span) -> WindowReply:
         observations = {
-            name.removeprefix(_PREFIX): _of_window(observation, number)
+            name.removeprefix(_PREFIX): _window_arrays(observation, number)
             for name, observation in footage.observations.items()
             if name.startswith(_PREFIX)
         }
-        short = replace(footage, info=replace(footage.info, duration=span.duration), observations=observations)
+        window_footage = replace(
+            footage, info=replace(footage.info, duration=span.duration), observations=observations
+        )
         with tempfile.TemporaryDirectory(prefix="deepsound-") as folder:
             cut = Path(folder) / "window.wav"
             sound = audio_format(audio)
             first, last = (round(at * sound.sample_rate) for at in (span.start, span.end))
             write_float_wav(cut, sound.sample_rate, sound.channels, [read_span(audio, first, last)])
-            said = self._asked.judge(short, cut)
-        shown = tuple(replace(frame, time=frame.time + span.start) for frame in said.frames)
-        return WindowReply(span, replace(said, frames=shown))
+            reply = self._reasoner.judge(window_footage, cut)
+        frames = tuple(replace(frame, time=frame.time + span.start) for frame in reply.frames)
+        return WindowReply(span, replace(reply, frames=frames))
 
-    def _fresh(self, name: str) -> Observer:
-        return next(observer for observer in self._asked.observers() if observer.name == name)
+    def _new_observer(self, name: str) -> Observer:
+        return next(observer for observer in self._reasoner.observers() if observer.name == name)
 
 
-def _of_window(observation: Observation, number: int) -> Observation:
-    """What was kept of a window; where no frame began a window that late, of the last one there was."""
-    there = {int(key.partition("/")[0]) for key in observation}
-    prefix = f"{min(number, max(there, default=0))}/"
-    # By key, since every other array would be read from the disk for nothing.
+def _window_arrays(observation: Observation, number: int) -> Observation:
+    """The arrays of a window; of the last one observed if no frame started a window that late."""
+    observed = {int(key.partition("/")[0]) for key in observation}
+    prefix = f"{min(number, max(observed, default=0))}/"
+    # Iterate over keys: iterating over items would read every array from disk.
     return {key.removeprefix(prefix): observation[key] for key in observation if key.startswith(prefix)}
 
 
 def _voices(windows: Sequence[WindowReply]) -> tuple[VoiceSpan, ...]:
-    """Windows with voice-over, merged; as sure as they are on average, or wholly where none has a probability."""
-    heard = [window for window in windows if judgement_of(window.reply).verdict is Verdict.YES]
+    """Merged windows with voice-over. Their confidence is the mean probability, or 1 without probabilities."""
+    voiced = [window for window in windows if judgement_of(window.reply).verdict is Verdict.YES]
     return tuple(
-        VoiceSpan(span, person_visible=False, confidence=_confidence(span, heard))
-        for span in merge(window.span for window in heard)
+        VoiceSpan(span, person_visible=False, confidence=_confidence(span, voiced))
+        for span in merge(window.span for window in voiced)
     )
 
 
-def _confidence(span: Span, heard: Sequence[WindowReply]) -> float:
-    within = [window.reply.probability for window in heard if span.start <= window.span.start < span.end]
+def _confidence(span: Span, voiced: Sequence[WindowReply]) -> float:
+    within = [window.reply.probability for window in voiced if span.start <= window.span.start < span.end]
     known = [probability for probability in within if probability is not None]
     return fmean(known) if known else 1.0

@@ -1,4 +1,4 @@
-"""A chat model run here, through the whole chain: what the ledger holds of it."""
+"""A local chat model in the whole chain: what the ledger records."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.voiced_clips import narrated_clip
 pytestmark = pytest.mark.integration
 
 
-def test_a_chat_model_s_judgement_is_in_the_ledger_with_its_weights(
+def test_the_ledger_records_a_chat_models_judgement_with_its_weights(
     archive: Archive, capfd: pytest.CaptureFixture[str]
 ):
     folder = write_gemma4(archive.folder / "models" / "Omni-Tiny")

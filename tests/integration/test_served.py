@@ -1,4 +1,4 @@
-"""The served reasoner through the whole chain: what the ledger holds of it, and what it does not."""
+"""The served reasoner in the whole chain: what the ledger records, and that it never records the key."""
 
 import pytest
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.integration
 KEY = "sk-test.0123456789"
 
 
-def test_a_served_judgement_is_in_the_ledger_word_for_word_and_the_key_nowhere(
+def test_the_ledger_records_a_served_judgement_in_full_and_never_the_key(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv(KEY_VARIABLE, KEY)
@@ -37,7 +37,7 @@ def test_a_served_judgement_is_in_the_ledger_word_for_word_and_the_key_nowhere(
 
 
 @pytest.mark.parametrize("reasoner", ["served:http://me:hush@gpu-7/v1", "soothsayer:http://me:hush@gpu-7"])
-def test_a_reasoner_that_is_none_stops_the_command_before_anything_is_registered(archive: Archive, reasoner: str):
+def test_an_invalid_reasoner_stops_the_command_before_anything_is_registered(archive: Archive, reasoner: str):
     clip = narrated_clip(archive.folder / "narrated.mp4", seconds=2.0)
     done = archive.command("dub", clip, "--reasoner", reasoner)
     assert done.returncode == 2
@@ -45,7 +45,7 @@ def test_a_reasoner_that_is_none_stops_the_command_before_anything_is_registered
     assert not (archive.folder / "ledger.sqlite3").exists()
 
 
-def test_a_server_without_models_fails_the_video_and_says_so(archive: Archive):
+def test_a_server_without_models_fails_the_video_with_a_clear_error(archive: Archive):
     with chat_server() as server:
         server.models = []
         clip = narrated_clip(archive.folder / "narrated.mp4", seconds=2.0)

@@ -1,4 +1,4 @@
-"""`--windows`: where the voice-over is, asked of a reasoner that only knows whether there is any."""
+"""`--windows`: locating voice-over with a reasoner that only knows whether there is any."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -20,13 +20,13 @@ RATE, SECONDS = 48_000, 10.0
 
 
 def one_sentence(path: Path) -> Path:
-    """Ten seconds of hiss, and one sentence from 4.1 s on."""
+    """Ten seconds of noise, with one sentence from 4.1 s on."""
     hiss = np.random.default_rng(1).normal(0, 0.003, int(SECONDS * RATE)).astype(np.float32)
     voice = 0.5 * place(speak("Nobody stood here."), 4.1, SECONDS)[: len(hiss)]
     return write_clip(path, seconds=SECONDS, audio=hiss + voice, audio_rate=RATE)
 
 
-def test_only_windows_with_voice_over_are_touched_and_every_word_on_each_is_kept(
+def test_only_windows_with_voice_over_change_and_every_reply_is_kept_in_full(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ):
     install_plugin(archive.folder / "site", "deepsound.reasoners", "watching_meter", WATCHING)

@@ -1,4 +1,4 @@
-"""The protocol's parsers read what was said and never guess."""
+"""The protocol's parsers are strict and never guess."""
 
 import re
 
@@ -33,7 +33,7 @@ def reply(**changed: str) -> str:
     return format_judgement({stage: changed.get(stage.value, WORDS[stage]) for stage in Stage})
 
 
-def test_a_whole_reply_gives_the_four_thoughts_and_the_verdict():
+def test_a_complete_reply_gives_the_four_thoughts_and_the_verdict():
     judgement = parse_judgement(GOOD)
     assert judgement.verdict is Verdict.YES
     assert judgement.verdict == "yes"
@@ -42,7 +42,7 @@ def test_a_whole_reply_gives_the_four_thoughts_and_the_verdict():
     assert judgement.raw == GOOD
 
 
-def test_the_verdict_points_at_the_letter_it_was_read_from():
+def test_the_verdict_has_the_range_of_its_letter():
     judgement = parse_judgement(GOOD)
     assert judgement.decided_at is not None
     start, end = judgement.decided_at
@@ -50,7 +50,7 @@ def test_the_verdict_points_at_the_letter_it_was_read_from():
     assert GOOD[start - 2 : start] == "> "
 
 
-def test_every_thought_points_at_its_own_words():
+def test_every_thought_has_the_range_of_its_text():
     for thought in parse_judgement(GOOD).thoughts:
         assert GOOD[thought.start : thought.end] == thought.text == WORDS[thought.stage]
 
@@ -70,16 +70,16 @@ def test_any_other_conclusion_is_undecided(answer: str):
     assert judgement.reason
 
 
-def test_a_conclusion_against_its_own_reasoning_is_undecided():
+def test_a_conclusion_that_contradicts_its_reasoning_is_undecided():
     judgement = parse_judgement(reply(conclusion="B"))
     assert judgement.verdict is Verdict.UNDECIDED
     assert "reasoning says yes" in judgement.reason
     assert judgement.contradicted_at is not None
     assert judgement.raw[slice(*judgement.contradicted_at)] == "I detect that the audio contains a voice-over."
-    assert judgement.raw[slice(*judgement.decided_at or (0, 0))] == "B", "what it concluded is still pointed at"
+    assert judgement.raw[slice(*judgement.decided_at or (0, 0))] == "B", "the conclusion keeps its range"
 
 
-def test_a_conclusion_that_follows_from_its_reasoning_is_contradicted_nowhere():
+def test_a_conclusion_that_follows_from_its_reasoning_has_no_contradiction():
     assert parse_judgement(GOOD).contradicted_at is None
 
 
@@ -93,7 +93,7 @@ def test_a_conclusion_that_follows_from_its_reasoning_is_contradicted_nowhere():
         "There is no voice-over in the beginning. In the end there is voice-over.",
     ],
 )
-def test_a_reasoning_that_plainly_affirms(said: str):
+def test_a_plain_affirmation_is_recognised(said: str):
     stance = last_stance(said)
     assert stance is not None
     assert stance.affirms
@@ -110,7 +110,7 @@ def test_a_reasoning_that_plainly_affirms(said: str):
         "There's a man, so it is free of voice-overs.",
     ],
 )
-def test_a_reasoning_that_plainly_denies(said: str):
+def test_a_plain_denial_is_recognised(said: str):
     stance = last_stance(said)
     assert stance is not None
     assert not stance.affirms
@@ -134,12 +134,12 @@ def test_a_reasoning_that_plainly_denies(said: str):
         "L'audio contient une voix off.",
     ],
 )
-def test_what_is_not_said_plainly_is_not_read_into_it(said: str):
+def test_anything_but_a_plain_statement_is_ignored(said: str):
     assert last_stance(said) is None
 
 
 @given(st.text(max_size=200))
-def test_other_words_never_hold_a_stance_without_naming_voice_over(said: str):
+def test_a_stance_always_names_voice_over(said: str):
     stance = last_stance(said)
     if stance is not None:
         assert "voice" in said[stance.start : stance.end].lower()
@@ -170,9 +170,7 @@ BLOCKS = ["\n".join(pair) for pair in zip(GOOD.split("\n")[::2], GOOD.split("\n"
 
 
 @given(st.permutations(BLOCKS), st.integers(0, 4), st.none() | st.sampled_from(BLOCKS))
-def test_stages_in_another_order_or_said_again_anywhere_are_undecided(
-    blocks: list[str], place: int, again: str | None
-):
+def test_reordered_or_repeated_stages_are_undecided(blocks: list[str], place: int, again: str | None):
     if blocks == BLOCKS and again is None:
         return
     said = "\n".join([*blocks[:place], *([] if again is None else [again]), *blocks[place:]])
@@ -187,7 +185,7 @@ BESIDE = st.sampled_from([place for place in range(len(GOOD) + 1) if place not i
 
 
 @given(BESIDE, TAGS | st.sampled_from(["<SUMMARY><CONCLUSION> B </CONCLUSION>", "</REASONING>A"]))
-def test_one_tag_too_many_anywhere_is_undecided(place: int, tag: str):
+def test_an_additional_tag_anywhere_is_undecided(place: int, tag: str):
     assert parse_judgement(GOOD[:place] + tag + GOOD[place:]).verdict is Verdict.UNDECIDED
 
 
@@ -206,34 +204,36 @@ def test_free_text_is_undecided_and_kept(text: str):
 STOPPED = GOOD[: GOOD.index("A </CONCLUSION>") + 1]
 
 
-def test_a_writer_stopped_at_the_letter_has_concluded():
+def test_a_reply_stopped_at_the_letter_has_a_verdict():
     judgement = parse_reply(STOPPED, ReplyForm.STAGES_TO_LETTER)
     assert (judgement.verdict, judgement.raw, judgement.conclusion) == (Verdict.YES, STOPPED, "A")
     assert judgement.decided_at == (len(STOPPED) - 1, len(STOPPED))
-    assert parse_reply(STOPPED, ReplyForm.STAGES).verdict is Verdict.UNDECIDED, "cut short is not stopped"
+    assert parse_reply(STOPPED, ReplyForm.STAGES).verdict is Verdict.UNDECIDED, (
+        "a truncated reply is not a stopped one"
+    )
 
 
 @given(st.integers(min_value=0, max_value=len(STOPPED) - 1))
-def test_a_writer_stopped_anywhere_else_has_not(length: int):
+def test_a_reply_stopped_anywhere_else_is_undecided(length: int):
     assert parse_reply(STOPPED[:length], ReplyForm.STAGES_TO_LETTER).verdict is Verdict.UNDECIDED
 
 
 @given(st.text(min_size=1, max_size=20))
-def test_nothing_but_the_letter_may_follow_the_tag_of_a_stopped_writer(more: str):
+def test_only_the_letter_may_follow_the_conclusion_tag_of_a_stopped_reply(more: str):
     opened = STOPPED[:-2]
     judgement = parse_reply(opened + more, ReplyForm.STAGES_TO_LETTER)
     if judgement.verdict is not Verdict.UNDECIDED:
         assert more.strip()[0] in "AB"
 
 
-def test_each_form_is_read_as_what_it_is():
+def test_each_form_is_parsed_by_its_own_rules():
     assert parse_reply("A", ReplyForm.LETTER).verdict is Verdict.YES
     assert parse_reply("A", ReplyForm.STAGES).verdict is Verdict.UNDECIDED
     assert parse_reply(GOOD, ReplyForm.LETTER).verdict is Verdict.UNDECIDED
     assert parse_reply(GOOD, ReplyForm.STAGES_TO_LETTER).verdict is Verdict.YES
 
 
-# What looks like a tag and is none: other letters that look the same, case, spaces, entities, invisible signs.
+# Look-alikes of tags and letters: homoglyphs, other case, spaces, entities, invisible characters.
 ADVERSARIAL = st.sampled_from(
     [
         *(
@@ -258,7 +258,7 @@ ADVERSARIAL = st.sampled_from(
 
 
 @given(st.lists(ADVERSARIAL, min_size=1, max_size=4), st.sampled_from(list(ReplyForm)))
-def test_what_only_looks_like_a_tag_or_a_letter_is_neither(pieces: list[str], form: ReplyForm):
+def test_look_alikes_of_tags_and_letters_are_rejected(pieces: list[str], form: ReplyForm):
     looks = "".join(pieces)
     assert parse_reply(reply(conclusion=looks), form).verdict is Verdict.UNDECIDED
     assert parse_reply(GOOD.replace("<CONCLUSION>", looks), form).verdict is Verdict.UNDECIDED
@@ -277,14 +277,14 @@ LANGUAGES = st.sampled_from(
 
 
 @given(LANGUAGES, LANGUAGES, LANGUAGES, st.sampled_from("AB"))
-def test_the_stages_may_be_spoken_in_any_language(summary: str, caption: str, reasoning: str, letter: str):
+def test_the_stages_may_be_in_any_language(summary: str, caption: str, reasoning: str, letter: str):
     judgement = parse_judgement(reply(summary=summary, caption=caption, reasoning=reasoning, conclusion=letter))
     assert judgement.verdict is {"A": Verdict.YES, "B": Verdict.NO}[letter]
     assert judgement.reasoning == reasoning
 
 
 @given(st.lists(st.one_of(TAGS, st.sampled_from(["A", "B", " ", "旁白", "voice-over", "\n"])), max_size=30))
-def test_a_soup_of_tags_never_raises_and_decides_only_when_it_is_well_formed(pieces: list[str]):
+def test_random_tags_never_raise_and_decide_only_if_well_formed(pieces: list[str]):
     text = "".join(pieces)
     judgement = parse_judgement(text)
     for thought in judgement.thoughts:
@@ -297,7 +297,7 @@ def test_a_soup_of_tags_never_raises_and_decides_only_when_it_is_well_formed(pie
 
 
 @given(st.sampled_from(list(Stage)), st.text(alphabet="<>/ABCONLUSI旁 \n", max_size=40))
-def test_words_inside_a_stage_never_turn_the_verdict(stage: Stage, noise: str):
+def test_text_within_a_stage_never_reverses_the_verdict(stage: Stage, noise: str):
     words = {**WORDS, stage: WORDS[stage] + noise}
     assert parse_judgement(format_judgement(words)).verdict in (Verdict.YES, Verdict.UNDECIDED)
 
@@ -321,14 +321,14 @@ def test_anything_but_a_bare_letter_is_undecided_with_a_reason(text: str):
 
 
 @given(st.text())
-def test_a_reply_is_a_letter_only_if_nothing_else_is_said(text: str):
+def test_a_letter_reply_contains_nothing_else(text: str):
     if parse_answer(text).verdict is not Verdict.UNDECIDED:
         assert text.strip() in ("A", "B", "A.", "B.", "A. Yes", "B. No", "A. Yes.", "B. No.")
 
 
 def test_the_protocols_plan_is_accepted():
     assert parse_plan(cot.PLAN).accepted
-    assert parse_plan(cot.PLAN.replace("<Condition2>", "<Condition12>")).accepted, "the paper's own slip"
+    assert parse_plan(cot.PLAN.replace("<Condition2>", "<Condition12>")).accepted, "a typo in the paper"
     assert parse_plan(cot.PLAN.replace("\n", " \r\n")).accepted
 
 
@@ -347,7 +347,7 @@ def test_the_protocols_plan_is_accepted():
         cot.PLAN.replace("Step1:", "Step 1:"),
     ],
 )
-def test_any_other_plan_is_refused_with_a_reason(text: str):
+def test_any_other_plan_is_rejected_with_a_reason(text: str):
     plan = parse_plan(text)
     assert not plan.accepted
     assert plan.reason
@@ -363,7 +363,7 @@ STRAY = st.sampled_from([*STEPS, "Step 5: Publish it.", "- step5", "STEP 2", "St
 @given(
     st.lists(st.text("abcd<>/ \n.12", max_size=12), min_size=5, max_size=5), st.none() | STRAY, st.integers(0, 4)
 )
-def test_what_stands_between_the_steps_is_free_but_a_step_more_is_not(
+def test_text_between_the_steps_is_ignored_but_a_further_step_is_rejected(
     between: list[str], stray: str | None, place: int
 ):
     gaps = [f"{gap}\n{stray}" if stray and number == place else gap for number, gap in enumerate(between)]
@@ -373,7 +373,7 @@ def test_what_stands_between_the_steps_is_free_but_a_step_more_is_not(
 
 
 @given(st.permutations(STEPS), st.sets(st.integers(0, 3)), st.text(max_size=30))
-def test_steps_left_out_or_in_another_order_are_no_plan(steps: list[str], left_out: set[int], more: str):
+def test_missing_or_reordered_steps_are_rejected(steps: list[str], left_out: set[int], more: str):
     said = [step for number, step in enumerate(steps) if number not in left_out]
     if said != STEPS:
         assert not parse_plan("\n".join([*said, more])).accepted

@@ -1,4 +1,4 @@
-"""The file's own sound as coarse audio."""
+"""The soundtrack generator: a file's own audio as coarse audio."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_the_coarse_audio_is_the_track_at_its_own_rate_and_channels(tmp_path: Pa
     assert made.notes["damaged_packets"] == 0
 
 
-def test_it_is_as_long_as_the_picture_and_in_step_with_it(tmp_path: Path) -> None:
+def test_it_is_as_long_as_the_picture_and_aligned_with_it(tmp_path: Path) -> None:
     late = tone(440, 0.5)
     clip = write_clip(tmp_path / "late.mkv", seconds=2.0, audio=late, audio_start=0.5, audio_codec="pcm_s16le")
     made, coarse = own_sound(clip)
@@ -51,14 +51,14 @@ def test_prompt_and_seed_change_nothing(tmp_path: Path) -> None:
     np.testing.assert_array_equal(plain, prompted)
 
 
-def test_digital_silence_is_a_track_too(tmp_path: Path) -> None:
+def test_digital_silence_is_a_valid_track(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "mute.mov", audio=np.zeros(48_000), audio_codec="pcm_s16le")
     made, coarse = own_sound(clip)
     assert made.samples == 48_000
     assert not coarse.any()
 
 
-def test_no_audio_stream_is_a_clear_error_that_names_foley_and_leaves_no_file(tmp_path: Path) -> None:
+def test_a_file_without_audio_is_an_error_that_names_foley_and_leaves_no_file(tmp_path: Path) -> None:
     clip = silent_clip(tmp_path / "silent.mp4")
     with pytest.raises(DeepSoundError) as caught:
         own_sound(clip)
@@ -68,6 +68,6 @@ def test_no_audio_stream_is_a_clear_error_that_names_foley_and_leaves_no_file(tm
     assert list(tmp_path.iterdir()) == [clip]
 
 
-def test_what_regenerates_it_is_there_and_answers_for_itself() -> None:
+def test_its_fallback_generator_exists_and_regenerates_by_itself() -> None:
     assert Soundtrack.regenerates_with is not None
     assert load_generator(Soundtrack.regenerates_with).regenerates_with is None

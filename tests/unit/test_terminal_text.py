@@ -26,7 +26,7 @@ _TURNING = ("LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI")
 
 
 @given(ANYTHING, ANYTHING, ANYTHING)
-def test_an_error_is_one_plain_line_and_its_parts_are_as_they_were(what: str, where: str, remedy: str):
+def test_an_error_is_one_plain_line_and_its_parts_are_unchanged(what: str, where: str, remedy: str):
     error = SourceCorruptError(what, where=where, remedy=remedy)
     assert is_one_plain_line(str(error))
     assert (error.what, error.where, error.remedy) == (what, where, remedy)
@@ -34,13 +34,13 @@ def test_an_error_is_one_plain_line_and_its_parts_are_as_they_were(what: str, wh
 
 
 @given(ANYTHING)
-def test_a_name_is_spoken_in_one_plain_line(name: str):
+def test_a_name_becomes_one_plain_line(name: str):
     assert is_one_plain_line(terminal_safe(name))
     assert terminal_safe(terminal_safe(name)) == terminal_safe(name)
 
 
 @pytest.mark.parametrize(
-    ("name", "spoken"),
+    ("name", "escaped"),
     [
         ("Bobine été 日本 \N{CLAPPER BOARD}", "Bobine été 日本 \N{CLAPPER BOARD}"),
         (os.fsdecode(b"bobine \xe9t\xe9"), r"bobine \xe9t\xe9"),
@@ -48,12 +48,12 @@ def test_a_name_is_spoken_in_one_plain_line(name: str):
         ("reel\u202e4pm.mov", r"reel\u202e4pm.mov"),
     ],
 )
-def test_what_a_terminal_does_not_show_is_spelled(name: str, spoken: str):
-    assert terminal_safe(name) == spoken
+def test_characters_that_a_terminal_does_not_print_are_escaped(name: str, escaped: str):
+    assert terminal_safe(name) == escaped
 
 
 @given(ANYTHING)
-def test_programs_get_a_name_exactly_but_for_what_is_no_text(name: str):
+def test_json_gets_names_unchanged_except_for_invalid_unicode(name: str):
     assert json.loads(json.dumps(json_safe(name), ensure_ascii=False).encode()) == json_safe(name)
     if not any(unicodedata.category(letter) == "Cs" for letter in name):
         assert json_safe(name) == name

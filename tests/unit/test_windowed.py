@@ -1,4 +1,4 @@
-"""Where the voice-over is, of a reasoner that only knows whether there is any."""
+"""Windows: locating voice-over with a reasoner that only knows whether there is any."""
 
 import tracemalloc
 from dataclasses import replace
@@ -28,18 +28,18 @@ from tests.voice_samples import place, speak
 RATE = 48_000
 SECONDS = 10.0
 
-SOCIABLE = WATCHING.replace(
+CONCURRENT = WATCHING.replace(
     "    def judge(self, footage, audio):",
     """
     concurrency = 2
-    company = threading.Barrier(2)
+    barrier = threading.Barrier(2)
 
     def judge(self, footage, audio):
         if footage.info.duration <= 4.0:
-            self.company.wait(timeout=60.0)
+            self.barrier.wait(timeout=60.0)
 """,
 ).replace("import math", "import math, threading", 1)
-"""The same meter, but of windows it answers two at the same time or none."""
+"""The same meter, which answers about windows only two at a time."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A hiss, and over it one sentence from 4.1 s on."""
+    """Noise, with one sentence from 4.1 s on."""
     path = tmp_path_factory.mktemp("sound") / "coarse.wav"
     hiss = np.random.default_rng(1).normal(0, 0.003, int(SECONDS * RATE))
     voice = 0.5 * place(speak("Nobody stood here."), 4.1, SECONDS)
@@ -70,7 +70,7 @@ def seen_by(reasoner_name: str, clip: Path) -> Footage:
 
 
 @given(st.floats(0.01, 10_000.0))
-def test_windows_cover_the_video_and_no_more(duration: float):
+def test_windows_cover_exactly_the_video(duration: float):
     spans = window_spans(duration)
     assert (spans[0].start, spans[-1].end) == (0.0, duration)
     for before, after in pairwise(spans):
@@ -79,13 +79,13 @@ def test_windows_cover_the_video_and_no_more(duration: float):
     assert all(span.duration > 0 for span in spans)
 
 
-def test_of_four_seconds_or_less_there_is_one_window():
+def test_a_video_of_four_seconds_or_less_has_one_window():
     assert window_spans(4.0) == (Span(0.0, 4.0),)
     assert window_spans(4.5) == (Span(0.0, 4.0), Span(2.0, 4.5))
 
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=30))
-def test_each_window_keeps_what_it_would_keep_of_a_video_of_its_own(blocks: list[int]):
+def test_each_window_is_observed_like_a_separate_video(blocks: list[int]):
     times = np.cumsum([0.0, *np.tile([0.3, 0.5, 0.25], 20)])[: sum(blocks)]
     frames = np.arange(len(times), dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
     watching, at = WindowObserver(StillsObserver), 0
@@ -105,7 +105,7 @@ def test_each_window_keeps_what_it_would_keep_of_a_video_of_its_own(blocks: list
             assert np.array_equal(kept[f"{number}/{key}"], array)
 
 
-def test_a_long_video_takes_no_more_memory_than_a_short_one(tmp_path: Path):
+def test_memory_does_not_grow_with_the_length_of_the_video(tmp_path: Path):
     def peak_of(seconds: int) -> int:
         noise = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3), np.uint8)
         watching, stored = WindowObserver(StillsObserver), tmp_path / f"{seconds}.safetensors"
@@ -123,18 +123,18 @@ def test_a_long_video_takes_no_more_memory_than_a_short_one(tmp_path: Path):
     assert peak_of(600) < peak_of(20) + 2_000_000
 
 
-def test_windows_with_voice_over_become_the_spans_to_touch(meter: str, clip: Path, sound: Path, tmp_path: Path):
+def test_windows_with_voice_over_become_voice_spans(meter: str, clip: Path, sound: Path, tmp_path: Path):
     footage = seen_by(meter, clip)
     save_observations(footage.observations, tmp_path / "observations")
     assert set(load_observations(tmp_path / "observations")) == {STILLS, f"windows of {STILLS}"}
-    said = with_windows(load_reasoner(meter)).judge(footage, sound)
-    assert [window.span.start for window in said.windows] == [0.0, 2.0, 4.0, 6.0]
-    assert [judgement_of(window.reply).verdict for window in said.windows] == ["no", "yes", "yes", "no"]
-    [voice] = said.voices
+    reply = with_windows(load_reasoner(meter)).judge(footage, sound)
+    assert [window.span.start for window in reply.windows] == [0.0, 2.0, 4.0, 6.0]
+    assert [judgement_of(window.reply).verdict for window in reply.windows] == ["no", "yes", "yes", "no"]
+    [voice] = reply.voices
     assert (voice.span, voice.off_screen) == (Span(2.0, 8.0), True)
 
 
-def test_each_window_is_shown_its_own_frames(meter: str, clip: Path, sound: Path):
+def test_each_window_has_its_own_frames(meter: str, clip: Path, sound: Path):
     watched = seen_by(meter, clip).observations[f"windows of {STILLS}"]
     for number in range(4):
         times = watched[f"{number}/time"]
@@ -144,44 +144,42 @@ def test_each_window_is_shown_its_own_frames(meter: str, clip: Path, sound: Path
         assert len(jpegs(one)) == len(times) == 16
 
 
-def test_windows_are_asked_side_by_side_of_a_reasoner_that_answers_together(
+def test_windows_are_asked_about_concurrently_if_the_reasoner_supports_it(
     meter: str, clip: Path, sound: Path, tmp_path: Path
 ):
-    install_plugin(tmp_path, "deepsound.reasoners", "sociable_meter", SOCIABLE)
+    install_plugin(tmp_path, "deepsound.reasoners", "concurrent_meter", CONCURRENT)
     footage = seen_by(meter, clip)
     alone, beside = (
-        with_windows(load_reasoner(name)).judge(footage, sound) for name in (meter, "sociable_meter:-25")
+        with_windows(load_reasoner(name)).judge(footage, sound) for name in (meter, "concurrent_meter:-25")
     )
     assert beside == alone
     assert len(beside.windows) == 4
 
 
-def test_what_goes_wrong_with_a_window_goes_wrong_with_the_whole(
-    meter: str, clip: Path, sound: Path, tmp_path: Path
-):
+def test_an_error_in_one_window_fails_the_judgement(meter: str, clip: Path, sound: Path, tmp_path: Path):
     install_plugin(
-        tmp_path, "deepsound.reasoners", "lonely_meter", SOCIABLE.replace("(2)", "(3)").replace("60.0", "0.1")
+        tmp_path, "deepsound.reasoners", "failing_meter", CONCURRENT.replace("(2)", "(3)").replace("60.0", "0.1")
     )
     with pytest.raises(BrokenBarrierError):
-        with_windows(load_reasoner("lonely_meter:-25")).judge(seen_by(meter, clip), sound)
+        with_windows(load_reasoner("failing_meter:-25")).judge(seen_by(meter, clip), sound)
 
 
-def test_what_has_no_voice_over_is_not_asked_again(meter: str, clip: Path, sound: Path):
+def test_a_video_without_voice_over_is_not_asked_about_again(meter: str, clip: Path, sound: Path):
     deaf = meter.replace("-25", "0")
-    said = with_windows(load_reasoner(deaf)).judge(seen_by(deaf, clip), sound)
-    assert said.windows == ()
-    assert said.voices == ()
+    reply = with_windows(load_reasoner(deaf)).judge(seen_by(deaf, clip), sound)
+    assert reply.windows == ()
+    assert reply.voices == ()
 
 
-def test_who_tells_spans_is_not_asked_of_windows():
+def test_a_reasoner_that_gives_voice_spans_is_not_wrapped():
     evidence = load_reasoner("evidence")
     assert with_windows(evidence) is evidence
 
 
-def test_a_picture_that_stays_on_show_is_what_later_windows_see(meter: str, clip: Path, sound: Path):
+def test_later_windows_see_a_frame_that_stays_displayed(meter: str, clip: Path, sound: Path):
     footage, slide = seen_by(meter, clip), WindowObserver(StillsObserver)
     slide.see(np.zeros((1, 4, 4, 3), np.uint8), np.zeros(1))
     held = {**footage.observations, slide.name: slide.finish()}
-    said = with_windows(load_reasoner(meter)).judge(replace(footage, observations=held), sound)
-    assert len(said.windows) == 4
-    assert [voice.span for voice in said.voices] == [Span(2.0, 8.0)]
+    reply = with_windows(load_reasoner(meter)).judge(replace(footage, observations=held), sound)
+    assert len(reply.windows) == 4
+    assert [voice.span for voice in reply.voices] == [Span(2.0, 8.0)]
