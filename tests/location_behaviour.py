@@ -1,4 +1,4 @@
-"""What every kind of location does. Subclasses bring a fixture `folder`: a location that is empty and writable."""
+"""What every kind of location does. Subclasses provide a fixture `folder`, an empty location to write to."""
 
 import hashlib
 import os
@@ -38,7 +38,7 @@ class LocationBehaviour:
         put(tmp_path, folder / "reel.wav", b"another")
         assert read(folder / "reel.wav") == b"another"
 
-    def test_a_file_without_bytes_is_a_file(self, folder, tmp_path):
+    def test_an_empty_file_is_a_file(self, folder, tmp_path):
         file = put(tmp_path, folder / "empty.wav", b"")
         assert read(file) == b""
         assert file.stat().size == 0
@@ -46,7 +46,7 @@ class LocationBehaviour:
     def test_a_recorded_hash_is_that_of_the_bytes(self, folder, tmp_path):
         assert put(tmp_path, folder / "reel.wav", SOUND).stat().sha256 in (None, hashlib.sha256(SOUND).hexdigest())
 
-    def test_a_missing_file_has_no_stat_and_can_not_be_read(self, folder):
+    def test_a_missing_file_has_no_stat_and_is_an_error_to_read(self, folder):
         gone = folder / "gone.wav"
         assert gone.stat() is None
         with pytest.raises(DeepSoundError) as caught:
@@ -95,7 +95,7 @@ class LocationBehaviour:
     @pytest.mark.parametrize(
         "name", ["ä ö 日本語.wav", "100%25.wav", "a b+c.wav", "what?x=1#y.wav", "'\";--.wav", "<&>"]
     )
-    def test_hostile_names_are_only_names(self, folder, tmp_path, name):
+    def test_a_name_may_hold_any_printable_character(self, folder, tmp_path, name):
         file = put(tmp_path, folder / name, name.encode())
         assert list(folder.files()) == [file]
         assert read(location(str(file))) == name.encode()

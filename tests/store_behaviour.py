@@ -1,4 +1,4 @@
-"""What every artifact store does, whatever it is made of. Subclasses bring a `store` fixture."""
+"""What every artifact store does. Subclasses provide a fixture `store`."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ def sha256(data):
 
 
 class StoreBehaviour:
-    def test_what_is_put_is_named_by_its_hash_and_comes_back_the_same(self, store, tmp_path):
+    def test_an_artifact_is_named_by_its_hash_and_comes_back_unchanged(self, store, tmp_path):
         data = os.urandom(300_000)
         artifact = store.put(a_file(tmp_path, data), "audio/wav")
         assert artifact == Artifact(sha256(data), 300_000, "audio/wav")
@@ -32,7 +32,7 @@ class StoreBehaviour:
         with store.local(artifact.sha256) as path:
             assert path.read_bytes() == data
 
-    def test_what_is_deleted_is_gone_and_can_be_put_again(self, store, tmp_path):
+    def test_a_deleted_artifact_is_gone_and_can_be_put_again(self, store, tmp_path):
         artifact = store.put(a_file(tmp_path), "audio/wav")
         assert store.delete(artifact.sha256)
         assert not store.has(artifact.sha256)
@@ -42,7 +42,7 @@ class StoreBehaviour:
         assert store.put(a_file(tmp_path), "audio/wav") == artifact
         assert store.is_intact(artifact.sha256)
 
-    def test_a_file_without_bytes_is_an_artifact_too(self, store, tmp_path):
+    def test_an_empty_file_is_an_artifact(self, store, tmp_path):
         artifact = store.put(a_file(tmp_path, b""), "text/plain")
         assert (artifact.sha256, artifact.size) == (sha256(b""), 0)
         with store.local(artifact.sha256) as path:
@@ -53,14 +53,14 @@ class StoreBehaviour:
         with store.local(artifact.sha256) as path:
             assert path.stat().st_mode & 0o222 == 0
 
-    def test_the_source_stays_as_it_was_and_may_change_afterwards(self, store, tmp_path):
+    def test_a_source_may_change_after_it_is_put(self, store, tmp_path):
         source = a_file(tmp_path, b"first")
         artifact = store.put(source, "text/plain")
         source.write_bytes(b"second")
         with store.local(artifact.sha256) as path:
             assert path.read_bytes() == b"first"
 
-    def test_the_same_bytes_put_at_once_from_many_threads_are_one_artifact(self, store, tmp_path):
+    def test_threads_that_put_the_same_bytes_store_one_artifact(self, store, tmp_path):
         data = os.urandom(200_000)
         sources = [a_file(tmp_path, data, f"copy-{number}.wav") for number in range(8)]
         with ThreadPoolExecutor(8) as threads:
@@ -69,7 +69,7 @@ class StoreBehaviour:
         with store.local(sha256(data)) as path:
             assert path.read_bytes() == data
 
-    def test_many_threads_read_one_artifact_at_once(self, store, tmp_path):
+    def test_many_threads_read_one_artifact(self, store, tmp_path):
         data = os.urandom(200_000)
         store.put(a_file(tmp_path, data), "audio/wav")
 
@@ -80,7 +80,7 @@ class StoreBehaviour:
         with ThreadPoolExecutor(8) as threads:
             assert set(threads.map(read, range(16))) == {data}
 
-    def test_an_artifact_that_was_never_put_is_missing_and_named(self, store):
+    def test_a_missing_artifact_is_an_error_that_names_it(self, store):
         assert not store.has(NOTHING)
         with pytest.raises(DeepSoundError) as caught, store.local(NOTHING):
             pass
@@ -88,26 +88,26 @@ class StoreBehaviour:
         assert NOTHING in str(caught.value)
         assert store.url in str(caught.value)
 
-    def test_what_is_kept_is_intact_and_what_was_never_put_is_not(self, store, tmp_path):
+    def test_only_stored_artifacts_are_intact(self, store, tmp_path):
         artifact = store.put(a_file(tmp_path, os.urandom(300_000)), "audio/wav")
         assert store.is_intact(artifact.sha256)
         assert not store.is_intact(NOTHING)
         assert not store.is_intact("../../etc/passwd")
 
-    def test_what_is_kept_is_listed_once_it_is_old_enough(self, store, tmp_path):
+    def test_artifacts_are_listed_by_age(self, store, tmp_path):
         put = {store.put(a_file(tmp_path, os.urandom(100)), "audio/wav").sha256 for _ in range(3)}
         assert set(store.kept(timedelta(seconds=-60))) >= put
         assert not set(store.kept(timedelta(hours=1))) & put
 
     @pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 64 + "\n", "🎬" * 16])
-    def test_a_name_that_is_no_hash_reaches_no_path(self, store, name):
+    def test_a_name_that_is_no_hash_is_never_used_as_a_path(self, store, name):
         assert not store.has(name)
         with pytest.raises(DeepSoundError) as caught, store.local(name):
             pass
         assert caught.value.code is ErrorCode.ARTIFACT_MISSING
 
     @pytest.mark.parametrize("kind", ["gone", "folder", "pipe"])
-    def test_a_source_that_is_no_file_is_named_and_nothing_is_kept(self, store, tmp_path, kind):
+    def test_a_source_that_is_no_regular_file_is_an_error_that_names_it(self, store, tmp_path, kind):
         source = tmp_path / "sound.wav"
         if kind == "folder":
             source.mkdir()
@@ -118,7 +118,7 @@ class StoreBehaviour:
         assert caught.value.code is ErrorCode.SOURCE_MISSING
         assert str(source) in str(caught.value)
 
-    def test_hostile_source_names_are_only_names(self, store, tmp_path):
+    def test_a_source_name_may_hold_any_character(self, store, tmp_path):
         for name in ("a b'\"; rm -rf $HOME.wav", "ピアノ\n.wav", "-rf", "%2e%2e%2f"):
             artifact = store.put(a_file(tmp_path, name.encode(), name), "audio/wav")
             assert store.has(artifact.sha256)

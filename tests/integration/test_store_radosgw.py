@@ -80,7 +80,7 @@ def test_a_missing_bucket_is_created(environment, tmp_path):
     assert store.has(store.put(a_file(tmp_path), "audio/wav").sha256)
 
 
-def test_a_file_of_several_parts_comes_back_the_same(store, environment, tmp_path):
+def test_a_file_uploaded_in_parts_comes_back_unchanged(store, environment, tmp_path):
     data = os.urandom(36 * _MB)
     digest = store.put(a_file(tmp_path, data), "video/mp4").sha256
     empty_cache(environment, tmp_path)
@@ -91,7 +91,7 @@ def test_a_file_of_several_parts_comes_back_the_same(store, environment, tmp_pat
 @pytest.mark.parametrize(
     "prefix", ["ä ö/日本語", "100%25", "a b+c", "what?x=1#y", "'\";--", "...", "<&>", "a*b~c"]
 )
-def test_prefixes_are_only_names(environment, bucket, tmp_path, prefix):
+def test_any_printable_prefix_works(environment, bucket, tmp_path, prefix):
     store = open_store(f"s3://{bucket}/{prefix}")
     digest = store.put(a_file(tmp_path, prefix.encode()), "audio/wav").sha256
     empty_cache(environment, tmp_path)
@@ -152,7 +152,7 @@ def test_the_documented_policy_is_enough(stranger, radosgw, environment, tmp_pat
         assert path.read_bytes() == data
 
 
-def test_a_server_stopped_mid_upload_fails_clearly_and_leaves_nothing_half_written(
+def test_a_server_stopped_during_an_upload_is_an_error_and_no_partial_object_stays(
     gateway, network, environment, bucket, tmp_path
 ):
     environment.setenv("DEEPSOUND_S3_RETRIES", "3")
@@ -182,7 +182,7 @@ def test_a_server_stopped_mid_upload_fails_clearly_and_leaves_nothing_half_writt
         assert path.read_bytes() == data
 
 
-def test_an_upload_goes_on_when_the_server_comes_back(gateway, network, environment, bucket, tmp_path):
+def test_an_upload_continues_when_the_server_is_back(gateway, network, environment, bucket, tmp_path):
     environment.setenv("DEEPSOUND_S3_RETRIES", "8")
     store = open_store(f"s3://{bucket}/back")
     data = os.urandom(40 * _MB)
@@ -201,7 +201,7 @@ def test_an_upload_goes_on_when_the_server_comes_back(gateway, network, environm
         assert path.read_bytes() == data
 
 
-def test_a_download_goes_on_when_the_server_comes_back(gateway, network, environment, bucket, tmp_path):
+def test_a_download_continues_when_the_server_is_back(gateway, network, environment, bucket, tmp_path):
     environment.setenv("DEEPSOUND_S3_RETRIES", "8")
     url, data = f"s3://{bucket}/down", os.urandom(24 * _MB)
     digest = open_store(url).put(a_file(tmp_path, data), "video/mp4").sha256

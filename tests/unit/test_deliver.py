@@ -1,4 +1,4 @@
-"""Delivery: results lie under their names whole or not at all, and what is right already is left alone."""
+"""Delivery writes each result completely or not at all, and replaces or removes nothing but its own results."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ def a_judged_item(out: Location | Path, name: str, video: str = "0" * 64, folder
 
 @pytest.fixture
 def made(worker: Worker, tmp_path: Path) -> Made:
-    """A publish step that put out these bytes by their roles; its picture is a .mov."""
+    """Builds a finished publish step with artifacts of these bytes, by role; the video is a .mov."""
 
     def make(files: Mapping[str, bytes]) -> FinishedStep:
         kept: dict[str, Artifact] = {}
@@ -69,11 +69,11 @@ def made(worker: Worker, tmp_path: Path) -> Made:
 
 @pytest.fixture
 def published(made: Made) -> FinishedStep:
-    """One with a stem beside picture and sound."""
+    """A publish step with a video, its audio and a stem."""
     return made({"video": SOUND[::-1], "audio": SOUND, "voice": VOICE})
 
 
-def test_every_published_file_lies_under_its_name(worker: Worker, item: Item, published: FinishedStep):
+def test_every_published_file_is_written_under_its_name(worker: Worker, item: Item, published: FinishedStep):
     deliver(item, published, worker.store)
     found = {path.name: path.read_bytes() for path in item.settings.out.path.iterdir()}
     sidecar = json.loads(found.pop("reel.json"))
@@ -83,19 +83,17 @@ def test_every_published_file_lies_under_its_name(worker: Worker, item: Item, pu
     assert sidecar["outputs"]["audio"] == {"file": "reel.wav", "sha256": published.outputs["audio"].sha256}
 
 
-def test_a_dot_in_a_name_is_no_suffix_and_a_folder_in_it_is_made(
-    worker: Worker, published: FinishedStep, tmp_path
-):
+def test_a_name_may_hold_dots_and_folders(worker: Worker, published: FinishedStep, tmp_path):
     deliver(a_judged_item(tmp_path, "box 3/reel.v2"), published, worker.store)
     assert (tmp_path / "box 3" / "reel.v2.wav").read_bytes() == SOUND
 
 
-def test_where_nothing_is_put_out_there_is_no_place_for_a_picture(published: FinishedStep):
+def test_an_outcome_without_artifacts_has_only_a_sidecar(published: FinishedStep):
     withheld = FinishedStep(published.at, 9, "mux", {"suffix": None}, None, (), {})
     assert set(result_locations(location("out"), "reel", withheld)) == {"sidecar"}
 
 
-def test_the_right_bytes_that_lie_there_are_not_touched(worker: Worker, item: Item, published: FinishedStep):
+def test_a_file_with_the_right_bytes_is_not_rewritten(worker: Worker, item: Item, published: FinishedStep):
     deliver(item, published, worker.store)
     results = [
         file for role, file in result_locations(item.settings.out, "reel", published).items() if role != "sidecar"
@@ -106,9 +104,7 @@ def test_the_right_bytes_that_lie_there_are_not_touched(worker: Worker, item: It
 
 
 @pytest.mark.parametrize("wrong", [b"", SOUND[:-1] + b"\0", SOUND[:1000], SOUND + b"more"])
-def test_wrong_bytes_under_a_results_name_are_replaced(
-    worker: Worker, item: Item, published: FinishedStep, wrong: bytes
-):
+def test_a_damaged_result_is_replaced(worker: Worker, item: Item, published: FinishedStep, wrong: bytes):
     deliver(item, published, worker.store)
     (item.settings.out.path / "reel.wav").write_bytes(wrong)
     deliver(item, published, worker.store)
@@ -126,7 +122,7 @@ def contents(out: Location | Path) -> dict[str, bytes]:
 
 
 def put(out: Location | Path, name: str, body: bytes) -> None:
-    """Somebody else's file."""
+    """Write a file without our own code."""
     out = location(str(out))
     if out.path is not None:
         out.path.mkdir(exist_ok=True)
@@ -142,7 +138,7 @@ def s3_client() -> Minio:
 
 @pytest.fixture(params=["folder", "bucket"])
 def out(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Location:
-    """Where results go."""
+    """The output: a folder, or a prefix in a bucket."""
     if request.param == "folder":
         return location(tmp_path / "out")
     server: S3Server = request.getfixturevalue("moto")
@@ -154,7 +150,7 @@ def out(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("theirs", ["reel.mov", "reel.wav", "reel.voice.wav", "reel.json"])
-def test_a_file_of_somebody_else_is_left_as_it_is(
+def test_a_file_that_is_no_result_is_never_replaced(
     worker: Worker, published: FinishedStep, out: Location, theirs: str
 ):
     body = b'{"source": {"sha256": 1}, "outputs": []}' if theirs == "reel.json" else b"theirs"
@@ -166,7 +162,7 @@ def test_a_file_of_somebody_else_is_left_as_it_is(
     assert contents(out) == {theirs: body}
 
 
-def test_results_of_another_video_are_left_as_they_are(
+def test_results_of_another_video_are_never_replaced(
     worker: Worker, published: FinishedStep, made: Made, out: Location
 ):
     other = a_judged_item(out, "reel", video="1" * 64, folder=Path("/elsewhere"))
@@ -183,7 +179,7 @@ def test_results_of_another_video_are_left_as_they_are(
     [(Path("/archive"), "0" * 64), (Path("/moved"), "0" * 64), (Path("/archive"), "1" * 64)],
     ids=["the same", "moved", "digitised anew"],
 )
-def test_results_of_the_same_video_and_of_the_same_file_are_replaced(
+def test_results_of_the_same_bytes_or_the_same_path_are_replaced(
     worker: Worker, made: Made, published: FinishedStep, out: Location, folder: Path, video: str
 ):
     deliver(
@@ -197,7 +193,7 @@ def test_results_of_the_same_video_and_of_the_same_file_are_replaced(
     assert told == {"reel.mov": SOUND[::-1], "reel.wav": SOUND, "reel.voice.wav": VOICE}
 
 
-def test_what_an_earlier_ending_put_out_and_this_one_does_not_is_removed(
+def test_results_that_only_an_earlier_outcome_has_are_removed(
     worker: Worker, made: Made, published: FinishedStep, out: Location
 ):
     put(out, "reel.srt", b"somebody's subtitles")
@@ -208,14 +204,14 @@ def test_what_an_earlier_ending_put_out_and_this_one_does_not_is_removed(
     assert contents(out).keys() == {"reel.json", "reel.voice.wav", "reel.srt", "reel.coarse.wav"}
 
 
-def test_a_result_that_somebody_worked_on_is_not_removed(worker: Worker, made: Made, published: FinishedStep, out):
+def test_a_result_that_was_edited_is_not_removed(worker: Worker, made: Made, published: FinishedStep, out):
     deliver(a_judged_item(out, "reel"), published, worker.store)
     put(out, "reel.wav", b"edited by hand")
     deliver(a_judged_item(out, "reel"), made({}), worker.store)
     assert contents(out).keys() == {"reel.json", "reel.wav"}
 
 
-def test_what_an_interrupted_delivery_would_have_removed_is_removed_by_the_next(
+def test_a_repeated_delivery_removes_what_the_interrupted_one_would_have_removed(
     worker: Worker, made: Made, tmp_path: Path
 ):
     out, then = tmp_path / "out", made({"coarse": SOUND})
@@ -228,10 +224,10 @@ def test_what_an_interrupted_delivery_would_have_removed_is_removed_by_the_next(
 
 
 @pytest.mark.parametrize("named", ["../original.mov", "/etc/hostname", "other.mov", "reel.json", "."])
-def test_a_sidecar_names_nothing_but_files_of_its_own_name(
+def test_only_files_that_begin_with_the_sidecars_name_are_removed(
     worker: Worker, made: Made, published: FinishedStep, tmp_path: Path, named: str
 ):
-    """Whoever may write into the folder may not have files removed elsewhere."""
+    """A forged sidecar does not make a delivery remove files elsewhere."""
     out = tmp_path / "out"
     deliver(a_judged_item(out, "reel"), published, worker.store)
     told = json.loads((out / "reel.json").read_text())
@@ -244,7 +240,7 @@ def test_a_sidecar_names_nothing_but_files_of_its_own_name(
     assert contents(out).keys() == {"reel.json", "reel.mov", "reel.wav", "reel.voice.wav", "other.mov"}
 
 
-def test_another_part_of_the_same_video_is_another_source(worker: Worker, published: FinishedStep, tmp_path: Path):
+def test_another_time_range_of_a_video_is_another_source(worker: Worker, published: FinishedStep, tmp_path: Path):
     deliver(a_part(tmp_path, 1.0, 2.0), published, worker.store)
     deliver(a_part(tmp_path, 1.0, 2.0), published, worker.store)
     for other in (a_part(tmp_path, 1.0, 3.0), a_judged_item(tmp_path, "reel")):
@@ -258,19 +254,15 @@ def a_part(out: Path, start: float, end: float) -> Item:
     return item.with_step(FinishedStep(PLAN, 1, "constant", cut, None, (), {}))
 
 
-def test_the_same_bytes_without_a_sidecar_are_taken_for_what_they_are(
-    worker: Worker, published: FinishedStep, tmp_path: Path
-):
+def test_a_file_with_the_right_bytes_needs_no_sidecar(worker: Worker, published: FinishedStep, tmp_path: Path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "reel.wav").write_bytes(SOUND)
     deliver(a_judged_item(tmp_path / "out", "reel"), published, worker.store)
     assert (tmp_path / "out" / "reel.json").is_file()
 
 
-def test_a_delivery_that_was_interrupted_is_taken_up_by_one_with_other_bytes(
-    worker: Worker, made: Made, tmp_path: Path
-):
-    """A killed worker's publish step is done again, and a Broadcast WAV says when it was made."""
+def test_an_interrupted_delivery_is_completed_with_other_bytes(worker: Worker, made: Made, tmp_path: Path):
+    """The publish step of a killed worker runs again, and a Broadcast WAV holds the time it was made."""
     out, interrupted = tmp_path / "out", made({"audio": b"made at one", "video": SOUND})
     with room_for(100_000), pytest.raises(DeepSoundError):
         deliver(a_judged_item(out, "reel"), interrupted, worker.store)
@@ -281,7 +273,7 @@ def test_a_delivery_that_was_interrupted_is_taken_up_by_one_with_other_bytes(
 
 @contextmanager
 def room_for(size: int) -> Iterator[None]:
-    """Writing a file beyond `size` bytes fails in this process."""
+    """Make writes beyond `size` bytes of a file fail in this process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -290,7 +282,7 @@ def room_for(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_result_that_could_not_be_written_whole_never_has_its_name(
+def test_a_result_that_can_not_be_written_completely_never_appears(
     worker: Worker, item: Item, published: FinishedStep, made: Made
 ):
     deliver(item, made({"video": b"of an earlier run"}), worker.store)
@@ -303,7 +295,7 @@ def test_a_result_that_could_not_be_written_whole_never_has_its_name(
     assert told["outcome"] is None, "a delivery that did not end says so"
 
 
-def test_a_result_the_store_lost_is_missed_before_anything_has_its_name(
+def test_an_artifact_that_the_store_lacks_fails_before_any_file_is_written(
     worker: Worker, item: Item, published: FinishedStep
 ):
     gone = Artifact("0" * 64, 1, "video/mp4")
@@ -314,7 +306,7 @@ def test_a_result_the_store_lost_is_missed_before_anything_has_its_name(
     assert list(item.settings.out.path.glob("*")) == []
 
 
-def test_a_file_where_the_folder_should_be_is_one_clear_line(
+def test_a_file_in_place_of_the_output_folder_is_a_one_line_error(
     worker: Worker, published: FinishedStep, tmp_path: Path
 ):
     (tmp_path / "out").write_text("a file")
@@ -324,7 +316,7 @@ def test_a_file_where_the_folder_should_be_is_one_clear_line(
     assert str(tmp_path / "out") in str(caught.value)
 
 
-def test_a_source_whose_name_is_no_text_is_spelled_in_the_sidecar(worker, published, tmp_path: Path):
+def test_bytes_of_a_source_name_that_are_no_utf8_are_escaped_in_the_sidecar(worker, published, tmp_path: Path):
     item = a_judged_item(tmp_path / "out", "reel")
     source = Path(os.fsdecode(b"/archive/bobine \xe9t\xe9.mov"))
     deliver(replace(item, source=source), published, worker.store)

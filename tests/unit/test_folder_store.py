@@ -1,3 +1,5 @@
+"""Artifact stores in a folder."""
+
 import multiprocessing
 import os
 import subprocess
@@ -29,7 +31,7 @@ class TestFolderStore(StoreBehaviour):
     pass
 
 
-def test_files_lie_under_the_first_bytes_of_their_hash_and_nothing_else_is_left(store, tmp_path):
+def test_an_artifact_is_stored_under_the_first_bytes_of_its_hash_and_no_other_file_stays(store, tmp_path):
     digest = store.put(a_file(tmp_path), "audio/wav").sha256
     assert files_under(tmp_path / "store") == [f"{digest[:2]}/{digest[2:4]}/{digest}"]
 
@@ -42,7 +44,7 @@ def test_other_bytes_under_a_hash_are_not_intact(store, tmp_path):
     assert not store.is_intact(digest)
 
 
-def test_bytes_already_kept_are_not_rewritten(store, tmp_path):
+def test_stored_bytes_are_not_rewritten(store, tmp_path):
     digest = store.put(a_file(tmp_path), "audio/wav").sha256
     before = kept(tmp_path, digest).stat()
     FolderStore(tmp_path / "store").put(a_file(tmp_path, name="again.wav"), "audio/wav")
@@ -58,7 +60,7 @@ def damage(path, data):
     os.utime(path, ns=(later, later))
 
 
-def test_a_damaged_file_is_named_and_not_handed_out(store, tmp_path):
+def test_a_damaged_file_is_an_error_that_names_it(store, tmp_path):
     digest = store.put(a_file(tmp_path, b"some sound"), "audio/wav").sha256
     damage(kept(tmp_path, digest), b"some s0und")
     for opened in (store, FolderStore(tmp_path / "store")):
@@ -68,7 +70,7 @@ def test_a_damaged_file_is_named_and_not_handed_out(store, tmp_path):
         assert str(kept(tmp_path, digest)) in str(caught.value)
 
 
-def test_putting_the_bytes_again_mends_a_damaged_file(store, tmp_path):
+def test_putting_the_bytes_again_repairs_a_damaged_file(store, tmp_path):
     source = a_file(tmp_path, b"some sound")
     digest = store.put(source, "audio/wav").sha256
     damage(kept(tmp_path, digest), b"some")
@@ -77,7 +79,7 @@ def test_putting_the_bytes_again_mends_a_damaged_file(store, tmp_path):
         assert path.read_bytes() == b"some sound"
 
 
-def test_an_artifact_is_read_for_its_hash_once_and_only_looked_at_afterwards(tmp_path):
+def test_a_process_hashes_an_artifact_once_and_compares_its_size_and_time_later(tmp_path):
     data = os.urandom(64 << 20)
     digest = FolderStore(tmp_path / "store").put(a_file(tmp_path, data), "audio/wav").sha256
     store = FolderStore(tmp_path / "store")
@@ -89,7 +91,7 @@ def test_an_artifact_is_read_for_its_hash_once_and_only_looked_at_afterwards(tmp
     assert seconds[1] < seconds[0] / 5
 
 
-def test_the_url_opens_the_same_folder_and_needs_no_folder_yet(tmp_path):
+def test_a_store_is_named_by_a_file_url_and_needs_no_folder_before_the_first_put(tmp_path):
     store = FolderStore(tmp_path / "päth with # and %")
     assert store.url == (tmp_path / "päth with # and %").as_uri()
     assert not store.has(sha256(b""))
@@ -103,7 +105,7 @@ def _put_copies(folder, source, times):
         store.put(source, "audio/wav")
 
 
-def test_the_same_bytes_put_at_once_from_many_processes_are_one_artifact(store, tmp_path):
+def test_processes_that_put_the_same_bytes_at_the_same_time_store_one_artifact(store, tmp_path):
     source = a_file(tmp_path, os.urandom(100_000))
     with multiprocessing.get_context("spawn").Pool(4) as processes:
         processes.starmap(_put_copies, [(tmp_path / "store", source, 5)] * 4)
@@ -120,7 +122,7 @@ FolderStore(Path(sys.argv[1])).put(Path(sys.argv[2]), "audio/wav")
 """
 
 
-def test_a_killed_writer_leaves_nothing_under_a_hash_and_its_rest_is_swept(store, tmp_path):
+def test_a_killed_writer_leaves_only_an_incoming_file_which_sweep_removes(store, tmp_path):
     source, incoming = tmp_path / "long.wav", tmp_path / "store" / "incoming"
     with source.open("wb") as file:
         file.truncate(1 << 30)
@@ -149,7 +151,7 @@ except DeepSoundError as error:
 """
 
 
-def test_a_disk_without_room_is_named_and_nothing_half_written_stays(tmp_path):
+def test_a_full_disk_is_an_error_that_names_it_and_no_partial_file_stays(tmp_path):
     source = a_file(tmp_path, bytes(3 << 20))
     command = [sys.executable, "-c", _WITH_SMALL_FILES_ONLY, str(tmp_path / "store"), str(source)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -159,7 +161,7 @@ def test_a_disk_without_room_is_named_and_nothing_half_written_stays(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_a_disk_that_fills_up_is_named_and_takes_artifacts_again_once_there_is_room(tmp_path):
+def test_a_store_works_again_once_a_full_disk_has_space(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True)
@@ -176,7 +178,7 @@ def test_a_disk_that_fills_up_is_named_and_takes_artifacts_again_once_there_is_r
         subprocess.run(["umount", disk], check=True)
 
 
-def test_a_file_where_the_folder_should_be_is_refused_in_one_line(tmp_path):
+def test_a_file_in_place_of_the_folder_is_a_one_line_error(tmp_path):
     in_the_way = a_file(tmp_path, name="store")
     with pytest.raises(DeepSoundError) as caught:
         FolderStore(in_the_way).put(a_file(tmp_path), "audio/wav")
@@ -186,7 +188,7 @@ def test_a_file_where_the_folder_should_be_is_refused_in_one_line(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_one_may_not_write_to_is_refused(tmp_path):
+def test_a_read_only_folder_is_refused(tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
     with pytest.raises(DeepSoundError) as caught:

@@ -1,3 +1,5 @@
+"""The cache of local copies: bounded, shared by processes, and verified."""
+
 import os
 import subprocess
 import sys
@@ -35,7 +37,7 @@ def nothing_to_download():
     raise AssertionError("this copy should have been there")
 
 
-def test_a_download_happens_once_and_serves_later_readers(cache):
+def test_a_copy_is_downloaded_once_for_all_readers(cache):
     downloads = []
 
     def download():
@@ -49,7 +51,7 @@ def test_a_download_happens_once_and_serves_later_readers(cache):
     assert len(downloads) == 1
 
 
-def test_the_least_recently_used_copies_make_room(cache):
+def test_the_least_recently_used_copies_are_evicted_first(cache):
     copies = copies_of(cache, limit=100 * _KB)
     blobs = [bytes([number]) * 20 * _KB for number in range(5)]
     for data in blobs:
@@ -60,7 +62,7 @@ def test_the_least_recently_used_copies_make_room(cache):
     assert there(cache) == {sha256(data) for data in (blobs[0], *blobs[3:])} | {newest}
 
 
-def test_copies_in_use_stay_whatever_the_bound(cache):
+def test_copies_in_use_are_never_evicted(cache):
     copies = copies_of(cache, limit=50 * _KB)
     with ExitStack() as stack:
         held = [stack.enter_context(copies.of_blocks([os.urandom(20 * _KB)])).path for _ in range(5)]
@@ -81,7 +83,7 @@ with LocalCopies(Path(sys.argv[1]), 10**9, "").of_blocks([b"held" * 5000]) as co
 """
 
 
-def test_a_copy_another_process_uses_stays_until_that_process_is_gone(cache):
+def test_a_copy_in_use_by_another_process_stays_until_that_process_ends(cache):
     copies = copies_of(cache, limit=30 * _KB)
     command = [sys.executable, "-c", _HOLDER, str(cache)]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -94,7 +96,7 @@ def test_a_copy_another_process_uses_stays_until_that_process_is_gone(cache):
     assert held not in there(cache)
 
 
-def test_a_damaged_copy_is_fetched_again(cache):
+def test_a_damaged_copy_is_downloaded_again(cache):
     digest = add(copies_of(cache), b"some sound")
     kept = next(cache.glob("??/??/*"))
     kept.chmod(0o644)
@@ -114,7 +116,7 @@ def test_a_download_of_other_bytes_is_refused_and_not_kept(cache):
     assert there(cache) == set()
 
 
-def test_what_a_killed_download_left_goes_after_a_day(cache):
+def test_the_partial_file_of_a_killed_download_is_removed_after_a_day(cache):
     left = cache / "incoming" / "rest"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half a so")

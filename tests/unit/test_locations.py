@@ -77,7 +77,7 @@ def test_a_relative_path_is_below_the_folder_that_is_given(tmp_path):
     assert location("s3://other/a.mp4", location(tmp_path)) == location("s3://other/a.mp4")
 
 
-def test_a_scheme_that_nobody_installed_is_refused_with_those_that_are_there():
+def test_a_scheme_that_no_package_adds_is_an_error_that_names_the_known_ones():
     with pytest.raises(DeepSoundError) as caught:
         location("azure://container/reels")
     assert caught.value.code is ErrorCode.BAD_SETTINGS
@@ -104,7 +104,7 @@ def test_a_bucket_is_named_without_its_settings_and_no_path_needs_minio():
 # --- files ---
 
 
-def test_a_link_that_leads_nowhere_is_in_the_way_but_no_file(tmp_path):
+def test_a_broken_link_and_a_folder_exist_but_are_no_files(tmp_path):
     link = tmp_path / "reel.wav"
     link.symlink_to("gone.wav")
     assert location(link).stat() == FileStat(0, is_file=False)
@@ -120,7 +120,7 @@ def test_a_symbolic_link_is_never_deleted(tmp_path):
     assert read(kept) == b"some sound"
 
 
-def test_two_names_of_one_file_are_the_same_once_links_are_resolved(tmp_path):
+def test_two_names_of_one_file_are_equal_once_links_are_resolved(tmp_path):
     (tmp_path / "reels").mkdir()
     (tmp_path / "link").symlink_to("reels")
     assert location(tmp_path / "link/a.mp4").resolve() == location(tmp_path / "reels/a.mp4").resolve()
@@ -136,7 +136,7 @@ def test_partial_files_of_a_killed_writer_are_swept_once_they_are_old(tmp_path):
     assert location(tmp_path / "gone").sweep(timedelta(0)) == 0
 
 
-def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):
+def test_a_file_in_place_of_a_folder_is_an_error_that_names_it(tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(DeepSoundError) as caught:
         put(tmp_path, location(tmp_path / "out" / "reel.wav"))
@@ -162,14 +162,14 @@ def test_a_key_is_a_name_and_not_a_path(bucket, moto):
     assert [read(file) for file in bucket.files()] == [b"a/.../c.wav", b"a//b.wav"]
 
 
-def test_a_key_that_the_client_can_not_ask_for_is_an_error_of_that_file(bucket):
+def test_a_key_that_the_client_refuses_is_an_error_of_that_file(bucket):
     for access in (read, lambda file: file.stat()):
         with pytest.raises(DeepSoundError, match=r"'\.' or '\.\.'") as caught:
             access(bucket / "lists/../reel.mp4")
         assert caught.value.code is ErrorCode.SOURCE_MISSING
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_broke(bucket, moto, environment, tmp_path):
+def test_an_interrupted_download_continues_at_the_same_byte(bucket, moto, environment, tmp_path):
     data = os.urandom(6 * _MB)
     put(tmp_path, bucket / "reel.mov", data)
     with bad_network(moto) as network:
@@ -181,7 +181,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_broke(bucket, moto, environ
         assert network.down < 7 * _MB
 
 
-def test_an_object_that_is_replaced_while_it_is_read_is_never_mixed(bucket, moto, environment, tmp_path):
+def test_an_object_that_is_replaced_while_it_is_read_is_an_error(bucket, moto, environment, tmp_path):
     size = 40 * _MB  # More than sockets buffer, so the server has not sent all of it when it is replaced.
     file = put(tmp_path, bucket / "reel.mov", bytes(size))
     with bad_network(moto) as network:
@@ -203,7 +203,7 @@ def test_a_link_to_an_object_opens_it_and_holds_no_secret(bucket, moto, tmp_path
     assert moto.secret_key not in link
 
 
-def test_a_quota_says_how_much_is_left_of_a_bucket(bucket, environment, tmp_path):
+def test_free_space_of_a_bucket_is_what_the_quota_leaves(bucket, environment, tmp_path):
     assert bucket.free_bytes() is None
     put(tmp_path, bucket / "reel.wav", bytes(1000))
     environment.setenv("DEEPSOUND_STORE_QUOTA_GB", "0.001")

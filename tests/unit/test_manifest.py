@@ -170,6 +170,37 @@ def test_a_bucket_is_listed_like_a_folder(moto: S3Server, tmp_path: Path, monkey
     assert [str(file) for file in taken.left_out] == [f"s3://{bucket}/reels/notes.txt"]
 
 
+def test_a_list_in_a_bucket_names_sources_beside_it(
+    moto: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in moto.environment(tmp_path / "cache").items():
+        monkeypatch.setenv(name, value)
+    bucket, client = a_bucket_name(), moto.client()
+    client.make_bucket(bucket)
+    rows = b"source,seed\r\n1950s/b.mov,7\r\n/disk/c.mp4,\r\n"
+    client.put_object(bucket, "reels/list.csv", io.BytesIO(rows), len(rows))
+    taken = collect([location(f"s3://{bucket}/reels/list.csv")], location(tmp_path / "out"))
+    assert taken.sources == (
+        Source(location(f"s3://{bucket}/reels/1950s/b.mov"), "b", {"seed": 7}),
+        Source(location("/disk/c.mp4"), "c", {}),
+    )
+
+
+def test_a_row_with_a_location_that_can_not_be_used_is_named_with_its_line(tmp_path: Path):
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("source\na.mp4\nazure://reels/b.mp4\ns3://key:secret@reels/c.mp4\n", encoding="utf-8")
+    with pytest.raises(DeepSoundError, match=r"line 3: .*'azure': not installed.*line 4: .*credentials") as caught:
+        collect([location(manifest)], location(tmp_path / "out"))
+    assert caught.value.code is ErrorCode.BAD_SETTINGS
+    assert "secret@" not in str(caught.value)
+
+
+def test_a_list_that_is_not_there_is_one_clear_line(tmp_path: Path):
+    with pytest.raises(DeepSoundError, match=r"gone\.csv: the manifest") as caught:
+        collect([location(tmp_path / "gone.csv")], location(tmp_path / "out"))
+    assert caught.value.code is ErrorCode.BAD_SETTINGS
+
+
 def test_keys_in_a_buckets_address_are_refused_and_not_repeated():
     with pytest.raises(DeepSoundError, match="DEEPSOUND_S3_ACCESS_KEY") as caught:
         location("s3://key:secret@reels/1950s")

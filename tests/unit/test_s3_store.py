@@ -1,3 +1,5 @@
+"""Artifact stores in a bucket, on a good and on a bad network."""
+
 import io
 import os
 import threading
@@ -20,7 +22,7 @@ _MB = 1 << 20
 
 @pytest.fixture
 def environment(moto, monkeypatch, tmp_path):
-    """The variables of a working store, which gives up after three tries."""
+    """The variables of a working server; a request is tried three times."""
     for name, value in moto.environment(tmp_path / "cache").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DEEPSOUND_S3_RETRIES", "2")
@@ -65,7 +67,7 @@ def test_an_object_is_named_by_its_hash_and_keeps_its_media_type(store, moto, tm
     assert moto.client().stat_object(bucket_of(store), key(digest)).content_type == "audio/wav"
 
 
-def test_bytes_already_kept_are_not_sent_again(network, tmp_path):
+def test_stored_bytes_are_not_sent_again(network, tmp_path):
     store = open_store(f"s3://{a_bucket_name()}")
     source = a_file(tmp_path, os.urandom(2 * _MB))
     store.put(source, "audio/wav")
@@ -81,7 +83,7 @@ def test_an_object_of_the_wrong_size_is_sent_again(store, moto, tmp_path):
     assert moto.client().get_object(bucket_of(store), key(digest)).data == b"some sound"
 
 
-def test_a_file_of_many_parts_comes_back_the_same(environment, tmp_path):
+def test_a_file_uploaded_in_parts_comes_back_unchanged(environment, tmp_path):
     url = f"s3://{a_bucket_name()}"
     data = os.urandom(40 * _MB)
     digest = open_store(url).put(a_file(tmp_path, data), "video/mp4").sha256
@@ -90,7 +92,7 @@ def test_a_file_of_many_parts_comes_back_the_same(environment, tmp_path):
         assert path.read_bytes() == data
 
 
-def test_what_is_used_again_is_not_downloaded_again(network, tmp_path):
+def test_a_local_copy_is_used_again_without_a_download(network, tmp_path):
     store = open_store(f"s3://{a_bucket_name()}")
     digest = store.put(a_file(tmp_path), "audio/wav").sha256
     network.close()
@@ -98,7 +100,7 @@ def test_what_is_used_again_is_not_downloaded_again(network, tmp_path):
         assert path.read_bytes() == b"some sound"
 
 
-def test_other_bytes_in_the_bucket_are_found_whatever_copies_are_at_hand(store, moto, tmp_path):
+def test_is_intact_reads_the_bucket_and_not_the_local_copy(store, moto, tmp_path):
     digest = store.put(a_file(tmp_path, b"some sound"), "audio/wav").sha256
     with store.local(digest):
         assert store.is_intact(digest)
@@ -106,7 +108,7 @@ def test_other_bytes_in_the_bucket_are_found_whatever_copies_are_at_hand(store, 
     assert not store.is_intact(digest)
 
 
-def test_an_object_with_other_bytes_is_named_and_not_handed_out(store, moto, environment, tmp_path):
+def test_an_object_with_other_bytes_is_an_error_that_names_it(store, moto, environment, tmp_path):
     digest = store.put(a_file(tmp_path, b"some sound"), "audio/wav").sha256
     moto.client().put_object(bucket_of(store), key(digest), io.BytesIO(b"some s0und"), 10)
     empty_cache(environment, tmp_path)
@@ -120,7 +122,7 @@ def test_an_object_with_other_bytes_is_named_and_not_handed_out(store, moto, env
 @pytest.mark.parametrize(
     "prefix", ["", "a/b/c", "ä ö/日本語", "100%25", "a b+c", "what?x=1#y", "'\";--", "...", "s3:", "<&>"]
 )
-def test_prefixes_are_only_names(environment, moto, tmp_path, prefix):
+def test_any_printable_prefix_works(environment, moto, tmp_path, prefix):
     store = open_store(f"s3://{a_bucket_name()}/{prefix}")
     digest = store.put(a_file(tmp_path), "audio/wav").sha256
     assert keys(moto, store) == [key(digest, f"{prefix}/" if prefix else "")]
@@ -133,7 +135,7 @@ def test_prefixes_are_only_names(environment, moto, tmp_path, prefix):
     "rest", ["", "A", "ab", "127.0.0.1", "b_c_d", "a..b", "bucket/../x", "bucket//x", "bucket/./x", "bucket/x\ny",
              "bucket/" + "x" * 1000, "bucket/\udcff", "b\ncket"],
 )  # fmt: skip
-def test_names_no_bucket_can_have_are_refused_in_one_line(environment, rest):
+def test_an_impossible_bucket_or_prefix_is_a_one_line_error(environment, rest):
     with pytest.raises(DeepSoundError) as caught:
         open_store(f"s3://{rest}")
     assert caught.value.code is ErrorCode.BAD_SETTINGS
@@ -143,7 +145,7 @@ def test_names_no_bucket_can_have_are_refused_in_one_line(environment, rest):
 # --- a bad network ---
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_broke(network, environment, tmp_path):
+def test_an_interrupted_download_continues_at_the_same_byte(network, environment, tmp_path):
     data = os.urandom(6 * _MB)
     store = open_store(f"s3://{a_bucket_name()}")
     digest = store.put(a_file(tmp_path, data), "video/mp4").sha256
@@ -155,7 +157,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_broke(network, environment,
     assert network.down < 7 * _MB
 
 
-def test_an_upload_that_breaks_off_is_repeated(network, moto, tmp_path):
+def test_an_interrupted_upload_is_repeated(network, moto, tmp_path):
     store = open_store(f"s3://{a_bucket_name()}")
     data = os.urandom(4 * _MB)
     network.cuts, network.cut_after = 2, 1 * _MB
@@ -164,7 +166,7 @@ def test_an_upload_that_breaks_off_is_repeated(network, moto, tmp_path):
     assert moto.client().get_object(bucket_of(store), key(digest, "")).data == data
 
 
-def test_a_slow_network_is_waited_for(network, tmp_path):
+def test_a_slow_network_is_no_error(network, tmp_path):
     network.delay = 0.1
     store = open_store(f"s3://{a_bucket_name()}")
     digest = store.put(a_file(tmp_path), "audio/wav").sha256
@@ -182,7 +184,7 @@ def unreachable(action, host):
     return caught.value
 
 
-def test_a_server_that_falls_silent_is_given_up_on(network, environment, tmp_path):
+def test_a_silent_server_times_out(network, environment, tmp_path):
     network.silent = True
     environment.setenv("DEEPSOUND_S3_TIMEOUT", "0.5")
     store = open_store("s3://archive")
@@ -193,7 +195,7 @@ def test_a_server_that_falls_silent_is_given_up_on(network, environment, tmp_pat
 
 
 @pytest.mark.parametrize("use", ["put", "has", "local"])
-def test_a_server_that_is_not_there_is_named_after_repeated_tries(environment, tmp_path, use):
+def test_an_unreachable_server_is_named_after_repeated_tries(environment, tmp_path, use):
     host = f"127.0.0.1:{free_port()}"
     environment.setenv("DEEPSOUND_S3_ENDPOINT", f"http://{host}")
     store = open_store("s3://archive")
@@ -210,7 +212,7 @@ def test_a_server_that_is_not_there_is_named_after_repeated_tries(environment, t
     assert "takes no connections" in str(unreachable(use_it, host))
 
 
-def test_a_network_that_always_breaks_is_given_up_on_and_nothing_is_half_kept(network, moto, tmp_path):
+def test_a_network_that_keeps_failing_is_an_error_and_no_partial_object_stays(network, moto, tmp_path):
     store = open_store(f"s3://{a_bucket_name()}")
     store.has("0" * 64)
     network.cuts, network.cut_after = 1000, 64_000
@@ -223,7 +225,7 @@ def test_a_network_that_always_breaks_is_given_up_on_and_nothing_is_half_kept(ne
 
 @pytest.fixture(params=[200, 404])
 def web_server(request):
-    """What answers where an address is one port off: pages for people."""
+    """A web server, as answers at a wrong port: it returns pages."""
 
     class Page(BaseHTTPRequestHandler):
         def answer(self):
@@ -276,7 +278,7 @@ def test_secrets_are_in_no_url_repr_error_or_traceback(environment):
     assert "some-access-key" not in shown
 
 
-def test_credentials_in_a_store_url_are_refused_unquoted(environment):
+def test_credentials_in_a_url_are_refused_and_not_quoted(environment):
     url = "s3://me:{}@archive/x".format("hunter2")  # so that this line, in the traceback, does not hold it
     with pytest.raises(DeepSoundError) as caught:
         open_store(url)
@@ -317,7 +319,7 @@ def test_an_unusable_setting_is_named_and_its_value_is_not_quoted(environment, v
     ("access", "secret"),
     [("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY")],
 )
-def test_the_usual_variables_give_credentials_too(environment, tmp_path, access, secret):
+def test_aws_and_minio_variables_give_credentials_too(environment, tmp_path, access, secret):
     for name in ("DEEPSOUND_S3_ACCESS_KEY", "DEEPSOUND_S3_SECRET_KEY"):
         environment.delenv(name)
     with pytest.raises(DeepSoundError) as caught:
@@ -331,7 +333,7 @@ def test_the_usual_variables_give_credentials_too(environment, tmp_path, access,
 # --- the bucket ---
 
 
-def test_a_missing_bucket_is_created_by_whoever_comes_first(environment):
+def test_stores_that_open_a_missing_bucket_at_the_same_time_create_it_once(environment):
     stores = [open_store(f"s3://{a_bucket_name()}")] * 4
     stores += [open_store(stores[0].url) for _ in range(4)]
     with ExitStack() as stack:
@@ -342,7 +344,7 @@ def test_a_missing_bucket_is_created_by_whoever_comes_first(environment):
     assert not stores[0].has("0" * 64)
 
 
-def test_unfinished_uploads_of_artifacts_are_swept_and_others_left(store, moto):
+def test_sweep_aborts_unfinished_uploads_of_artifacts_only(store, moto):
     store.has("0" * 64)
     client = moto.client()
     ours, another = key("1" * 64), "archive/holiday.mp4"
