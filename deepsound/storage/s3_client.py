@@ -2,6 +2,7 @@
 
 import os
 from datetime import datetime
+from functools import cache
 from urllib.parse import urlsplit
 
 import certifi
@@ -19,6 +20,7 @@ from deepsound.storage.s3_settings import S3Settings, credentials
 _CONNECTIONS = 32
 _CONNECT_TIMEOUT = 10.0  # seconds; where connecting takes longer, nothing is there
 _FIRST_WAIT, _LONGEST_WAIT, _JITTER = 0.5, 10.0, 0.5  # seconds; waits double up to the longest
+_VARIABLES = ("DEEPSOUND_S3_", "AWS_", "MINIO_", "SSL_CERT_FILE")
 _BUSY_OR_BROKEN = (429, 500, 502, 503, 504)
 
 
@@ -57,19 +59,19 @@ class S3Client(Minio):
         return aborted
 
 
-_clients: dict[tuple[object, ...], S3Client] = {}
-
-
 def connect() -> S3Client:
     """The client of this process for `DEEPSOUND_S3_*`; all locations share its pool of connections.
 
     Connects to nothing. Raises DeepSoundError (BAD_SETTINGS).
     """
+    # Reading the settings takes milliseconds, so it is done again only after a change of the environment.
+    return _client(tuple(item for item in os.environ.items() if item[0].upper().startswith(_VARIABLES)))
+
+
+@cache
+def _client(environment: tuple[tuple[str, str], ...]) -> S3Client:  # noqa: ARG001 - the key of the cache
     settings = from_environment(S3Settings)
-    provider = credentials(settings)
-    login = provider.retrieve()
-    key = (*settings.model_dump().values(), login.access_key, login.secret_key, login.session_token)
-    return _clients.get(key) or _clients.setdefault(key, S3Client(settings, provider))
+    return S3Client(settings, credentials(settings))
 
 
 def _is_abandoned(upload: Upload, before: datetime) -> bool:
