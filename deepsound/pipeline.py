@@ -1,4 +1,4 @@
-"""The decision table: given what is known about one video, what is done next. Pure: no I/O, no clock.
+"""The decision table: from the state of one item follows its next step, or its outcome. Pure: no I/O, no clock.
 
     plan -> generate -> judge --no----------------------------------------> publish (done)
                           |  `-undecided----------------------------------> publish (needs review)
@@ -7,8 +7,9 @@
                                                                  |-rep-------> publish (done, coarse audio back)
                                                                  `-neg-> generate, judge once more (round 2)
 
-Paper sections: figure 2 and the released pipeline's `postp_mode`. Ours beyond it: what the `neg` fallback
-made is judged, and separated if need be, once; where that leaves nothing either, a person decides.
+Sources: figure 2 of the paper and `postp_mode` of the released pipeline. Two things are ours. Audio that the
+`neg` fallback generates is judged too, and separated once where needed. Where that leaves silence again, a person
+decides.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from deepsound.cot import Verdict
 
 
 class Step(StrEnum):
-    """One kind of work on one video."""
+    """A kind of work on one item."""
 
     PLAN = "plan"
     GENERATE = "generate"
@@ -30,23 +31,23 @@ class Step(StrEnum):
 
 
 class Fallback(StrEnum):
-    """What to do when removing the voice left nothing."""
+    """What happens where removing the voice left silence."""
 
     NEG = "neg"
     """Generate again against "human voice"."""
     REP = "rep"
-    """Put the coarse audio back."""
+    """Publish the coarse audio, voice included."""
     RM = "rm"
-    """Put nothing out."""
+    """Publish no sound."""
 
 
 class VoicePolicy(StrEnum):
-    """Which voices are taken out."""
+    """Which voices are removed."""
 
     VOICE_OVER = "voice-over"
-    """Only voices of people who are not in the picture."""
+    """Voices of people who are not in the picture."""
     ALL = "all"
-    """Every voice, as an M&E delivery wants."""
+    """Every voice, as an M&E delivery needs."""
 
 
 class OutcomeKind(StrEnum):
@@ -59,7 +60,7 @@ class OutcomeKind(StrEnum):
 
 
 class Stem(StrEnum):
-    """Which audio of a round is meant."""
+    """An audio of a round that can be published."""
 
     COARSE = "coarse"
     BACKGROUND = "background"
@@ -67,7 +68,7 @@ class Stem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The settings that steer the chain."""
+    """The run's settings that the decision table depends on."""
 
     fallback: Fallback
     voice: VoicePolicy
@@ -75,7 +76,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What is known of one generation: round 1, and round 2 after the `neg` fallback."""
+    """The state of one round: 1 is the first generation, 2 the one after the `neg` fallback. None: not known yet.
+
+    `voice_heard` stays None after the judgement where the reasoner can't tell whether anybody speaks.
+    """
 
     generated: bool = False
     verdict: Verdict | None = None
@@ -86,7 +90,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class ChainState:
-    """All that is known about an item; the empty one is an item nobody touched."""
+    """The state of an item's chain of steps. The default is a new item. None: not known yet."""
 
     plan_accepted: bool | None = None
     first: Round = field(default_factory=Round)
@@ -97,86 +101,93 @@ class ChainState:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What is published: the outcome, which audio (None: none), of which round, and why, in a sentence."""
+    """How an item ends, and why, in a sentence.
+
+    `audio` of `round` is published; None means no sound. `deciding_round` is the round whose judgement decided;
+    None where the item ends without a judgement.
+    """
 
     kind: OutcomeKind
     audio: Stem | None
     round: int
+    deciding_round: int | None
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """The next step. `ending` is set exactly for `publish`."""
+    """The next step. `ending` is set for `publish` and for no other step."""
 
     step: Step
     round: int = 1
     ending: Ending | None = None
 
 
-def next_action(policy: Policy, known: ChainState) -> Action | None:
-    """The one thing to do next; None when the item is finished."""
-    if known.published:
+def next_action(policy: Policy, state: ChainState) -> Action | None:
+    """The step to do next; None once the item is published."""
+    if state.published:
         return None
-    if known.plan_accepted is None:
+    if state.plan_accepted is None:
         return Action(Step.PLAN)
-    if not known.first.generated:
+    if not state.first.generated:
         return Action(Step.GENERATE)
-    if not known.plan_accepted:
-        return _publish(_review(1, "the plan could not be read"))
-    within = _within_round(policy, known.first, 1)
-    if within is not None:
-        return within
-    if known.fell_back is None:
+    if not state.plan_accepted:
+        return _publish(_review(1, None, "the plan could not be read"))
+    action = _within_round(policy, state.first, 1)
+    if action is not None:
+        return action
+    if state.fell_back is None:
         return Action(Step.FALL_BACK)
-    return _after_fallback(policy, known.fell_back, known.second)
+    return _after_fallback(policy, state.fell_back, state.second)
 
 
 def _after_fallback(policy: Policy, fallback: Fallback, second: Round) -> Action:
-    nothing_left = "removing the voice left silence"
+    silence = "removing the voice left silence"
     match fallback:
         case Fallback.RM:
-            return _publish(Ending(OutcomeKind.REMOVED, None, 1, f"{nothing_left}; nothing is put out"))
+            return _publish(Ending(OutcomeKind.REMOVED, None, 1, 1, f"{silence}; no sound is published"))
         case Fallback.REP:
-            why = f"{nothing_left}; the coarse audio is put back, voice included"
-            return _publish(Ending(OutcomeKind.DONE, Stem.COARSE, 1, why))
+            why = f"{silence}; the coarse audio is put back, voice included"
+            return _publish(Ending(OutcomeKind.DONE, Stem.COARSE, 1, 1, why))
         case Fallback.NEG:
             if not second.generated:
                 return Action(Step.GENERATE, 2)
-            within = _within_round(policy, second, 2)
-            return within or _publish(_review(2, f"{nothing_left}, also after generating against voices"))
+            action = _within_round(policy, second, 2)
+            return action or _publish(_review(2, 2, f"{silence}, also after generating against voices"))
 
 
-def _within_round(policy: Policy, known: Round, number: int) -> Action | None:
-    """The next action of a round; None when its separation left silence."""
+def _within_round(policy: Policy, state: Round, number: int) -> Action | None:
+    """The next action of a round; None where its separation left silence."""
     again = " (generated again against voices)" if number == 2 else ""
-    if known.verdict is None:
+    if state.verdict is None:
         return Action(Step.JUDGE, number)
-    if known.verdict is Verdict.UNDECIDED:
-        return _publish(_review(number, f"the verdict is undecided{again}"))
-    if not _voice_must_go(policy, known):
+    if state.verdict is Verdict.UNDECIDED:
+        return _publish(_review(number, number, f"the verdict is undecided{again}"))
+    if not _removes_voice(policy, state):
         voice = "no voice-over" if policy.voice is VoicePolicy.VOICE_OVER else "no voice"
         why = f"{voice} in the coarse audio{again}"
-        return _publish(Ending(OutcomeKind.DONE, Stem.COARSE, number, why))
-    if not known.separated:
+        return _publish(Ending(OutcomeKind.DONE, Stem.COARSE, number, number, why))
+    if not state.separated:
         return Action(Step.SEPARATE, number)
-    if known.silent is None:
+    if state.silent is None:
         return Action(Step.CHECK_SILENCE, number)
-    if known.silent:
+    if state.silent:
         return None
-    return _publish(Ending(OutcomeKind.DONE, Stem.BACKGROUND, number, f"the voice was removed{again}"))
+    why = f"the voice was removed{again}"
+    return _publish(Ending(OutcomeKind.DONE, Stem.BACKGROUND, number, number, why))
 
 
-def _voice_must_go(policy: Policy, known: Round) -> bool:
-    if known.verdict is Verdict.YES:
+def _removes_voice(policy: Policy, state: Round) -> bool:
+    if state.verdict is Verdict.YES:
         return True
-    # A reasoner that can't tell whether anybody speaks at all (None) gives no ground to leave voices in.
-    return policy.voice is VoicePolicy.ALL and known.voice_heard is not False
+    # With --voice all, a reasoner that can't tell whether anybody speaks (None) is no reason to keep voices.
+    return policy.voice is VoicePolicy.ALL and state.voice_heard is not False
 
 
 def _publish(ending: Ending) -> Action:
     return Action(Step.PUBLISH, ending.round, ending)
 
 
-def _review(number: int, why: str) -> Ending:
-    return Ending(OutcomeKind.NEEDS_REVIEW, None, number, f"{why}; a person decides, the coarse audio is kept")
+def _review(round_number: int, deciding_round: int | None, why: str) -> Ending:
+    sentence = f"{why}; a person decides, the coarse audio is kept"
+    return Ending(OutcomeKind.NEEDS_REVIEW, None, round_number, deciding_round, sentence)

@@ -10,6 +10,7 @@ from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind
 from deepsound.terminal_text import json_safe, terminal_safe
 from tasks.operations.run_results import ItemResult
+from tasks.runtime.deciding_judgement import decision_json
 
 
 def as_json(run_id: str, results: Sequence[ItemResult]) -> Json:
@@ -18,7 +19,7 @@ def as_json(run_id: str, results: Sequence[ItemResult]) -> Json:
 
 
 def summary_table(results: Sequence[ItemResult]) -> Table:
-    """One row for each video: outcome, verdict, probability, loudness, time and reason."""
+    """A row for each item: outcome, verdict, probability, loudness, time and reason."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("video", "outcome", "verdict", "probability", "LUFS", "seconds", "reason"):
         table.add_column(heading, justify="right" if heading in ("probability", "LUFS", "seconds") else "left")
@@ -26,7 +27,7 @@ def summary_table(results: Sequence[ItemResult]) -> Table:
         table.add_row(
             terminal_safe(result.name),
             Text(*_OUTCOME_SHOWN[result.outcome]),
-            result.verdict or "–",
+            "–" if result.decided is None else str(result.decided),
             _number(result.probability, ".2f"),
             _number(result.loudness, ".1f"),
             "reused" if result.was_reused else f"{result.seconds:.1f}",
@@ -62,8 +63,7 @@ def _item_json(result: ItemResult) -> Json:
         "input": json_safe(result.source),
         "outcome": result.outcome,
         "why": result.why,
-        "verdict": result.verdict,
-        "probability": result.probability,
+        **decision_json(result.decided),
         "spans": result.voices,
         "outputs": {
             "video": outputs.get("video"),

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
-from db.schema.records import FinishedStep, StepRef
+from db.schema.records import FinishedStep
 from deepsound.canonical_json import Json
-from deepsound.pipeline import Step
 from deepsound.terminal_text import json_safe
+from tasks.runtime.deciding_judgement import deciding_judgement, decision_json
 from tasks.runtime.item import PLAN, Item
 from tasks.runtime.source_access import EXCERPT
 
@@ -29,16 +29,15 @@ class NotOursError(Exception):
 
 def sidecar_of(item: Item, published: FinishedStep, outputs: Mapping[str, NamedFile]) -> dict[str, Json]:
     """The sidecar of a finished delivery; `outputs` are the published files by role."""
-    judged = item.done.get(StepRef(Step.JUDGE, 2)) or item.done.get(StepRef(Step.JUDGE, 1))
-    review = None if judged is None else item.review(judged.at.round)
+    decided = deciding_judgement(item.with_step(published).done, item.reviews)
     return {
         "run": item.run_id,
         "item": item.id,
         "source": {"path": json_safe(item.source), "sha256": item.video_sha256, **_cut(item)},
         "outcome": published.result["outcome"],
         "why": published.result["why"],
-        "judgement": None if judged is None else dict(judged.result),
-        "review": None if review is None else review.to_json(),
+        **decision_json(decided),
+        "judgement": None if decided is None else dict(decided.judgement.result),
         "loudness": published.result["loudness"],
         "outputs": {role: asdict(named) for role, named in outputs.items()},
         "attempts": {f"{at.step}/{at.round}": finished.attempt_id for at, finished in item.done.items()},

@@ -1,4 +1,4 @@
-"""Everything the page shows, gathered from the ledger and the store."""
+"""Builds the HTML report of runs from the ledger and the artifact store."""
 
 import base64
 import os
@@ -26,21 +26,21 @@ from tasks.runtime.time_range import range_of
 from tasks.runtime.worker import Worker
 from tasks.steps.judge import off_screen_spans
 
-AT_LENGTH = 200
-"""A page of more is slow to open, and nobody reads it."""
+MAX_DETAILED = 200
+"""Items of a run that the page shows in detail: with more it is slow to open."""
 
 
 @dataclass(frozen=True, slots=True)
-class LineShown:
-    """One video in the list of all: the result, and a link to it."""
+class ReportLine:
+    """An item in the table of all items; `after` links to its result."""
 
     result: ItemResult
     after: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class SoundShown:
-    """One sound: what it is, its picture as a data URL, its SHA-256."""
+class ReportSound:
+    """A sound of an item; `picture` is the data URL of its waveform and spectrogram."""
 
     title: str
     picture: str
@@ -48,125 +48,140 @@ class SoundShown:
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptShown:
-    """One attempt, or the one it reused, whose words are shown; `stands`: nobody took it back."""
+class ReportAttempt:
+    """An attempt of an item.
 
-    said: AttemptRow
-    stands: bool
+    `evidence` is the attempt whose thoughts, decisions and effects are shown: itself, or the one that it reused.
+    `is_current` is False where a retry took it back. `decided` is True for the judgement that decided.
+    """
+
+    attempt: AttemptRow
+    evidence: AttemptRow
+    is_current: bool
+    decided: bool
 
 
 @dataclass(frozen=True, slots=True)
-class ClipShown:
-    """One video: the result, players before and after, sounds, and the attempts with their words."""
+class ReportItem:
+    """An item in detail; `before` and `after` link to the source and the result."""
 
     result: ItemResult
-    item: ItemRow
+    row: ItemRow
     before: str | None
     after: str | None
-    sounds: Sequence[SoundShown]
-    attempts: Sequence[AttemptShown]
+    sounds: Sequence[ReportSound]
+    attempts: Sequence[ReportAttempt]
 
 
 def write_report(
-    worker: Worker, run_ids: Sequence[str], target: Path, *, folder: Path | None, done_too: bool = True
+    worker: Worker, run_ids: Sequence[str], target: Path, *, folder: Path | None, with_done: bool = True
 ) -> None:
     """Write the page of some runs to `target`. Raises DeepSoundError.
 
-    The page links to videos by paths relative to `folder`, where it will be opened; None: it links to none. Every
-    video has a line. Those that are not done are shown at length, and with `done_too` the others too:
-    `AT_LENGTH` of each run at most.
+    Links to videos are relative to `folder`, from where the page will be opened; None means no links.
+    The table has every item. Those that are not done are shown in detail, with `with_done` the others too, up to
+    `MAX_DETAILED` of each run.
     """
     results = {run_id: read_results(worker, run_id) for run_id in run_ids}
     folder = None if folder is None else folder.absolute()
-    clips = [
-        clip
-        for run_id, each in results.items()
-        for clip in _clips(worker, run_id, _at_length(each, done_too), folder)
+    detailed = [
+        item
+        for run_id, of_run in results.items()
+        for item in _report_items(worker, run_id, _choose_detailed(of_run, with_done), folder)
     ]
-    page = Environment(loader=PackageLoader("tasks.report", "."), autoescape=True)
-    page.filters["terminal_safe"] = terminal_safe
-    page.filters["quoted"] = _quoted  # pyright: ignore[reportArgumentType] - typed as one of its own filters
-    lines = [LineShown(result, _after(result, folder)) for each in results.values() for result in each]
-    ends = Counter("open" if line.result.outcome is None else line.result.outcome.value for line in lines)
+    lines = [ReportLine(result, _result_link(result, folder)) for of_run in results.values() for result in of_run]
+    outcomes = Counter("open" if line.result.outcome is None else line.result.outcome.value for line in lines)
+    environment = Environment(loader=PackageLoader("tasks.report", "."), autoescape=True)
+    environment.filters["terminal_safe"] = terminal_safe
+    environment.filters["quoted"] = _quoted  # pyright: ignore[reportArgumentType] - typed as one of its own filters
+    page = environment.get_template("page.html").render(items=detailed, lines=lines, outcomes=outcomes)
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as temporary:
-        shown = page.get_template("page.html").render(clips=clips, lines=lines, ends=ends)
-        temporary.write_text(shown, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8")
 
 
-def _at_length(results: Sequence[ItemResult], done_too: bool) -> list[ItemResult]:
-    needing = [result for result in results if result.outcome is not OutcomeKind.DONE]
-    done = [result for result in results if result.outcome is OutcomeKind.DONE] if done_too else []
-    chosen = {result.item for result in [*needing, *done][:AT_LENGTH]}
+def _choose_detailed(results: Sequence[ItemResult], with_done: bool) -> list[ItemResult]:
+    not_done = [result for result in results if result.outcome is not OutcomeKind.DONE]
+    done = [result for result in results if result.outcome is OutcomeKind.DONE] if with_done else []
+    chosen = {result.item for result in [*not_done, *done][:MAX_DETAILED]}
     return [result for result in results if result.item in chosen]
 
 
-def _clips(worker: Worker, run_id: str, results: Sequence[ItemResult], folder: Path | None) -> list[ClipShown]:
+def _report_items(
+    worker: Worker, run_id: str, results: Sequence[ItemResult], folder: Path | None
+) -> list[ReportItem]:
     ids = [result.item for result in results]
     with worker.ledger.read() as session:
-        items = item_evidence(session, ids)
-    loaded = load_items(worker, run_id, ids)
+        rows = item_evidence(session, ids)
     return [
-        ClipShown(
+        ReportItem(
             result=result,
-            item=item,
-            before=_link(location(result.source), folder, _part(item)),
-            after=_after(result, folder),
-            sounds=_sounds(worker, state.done),
-            attempts=list(_attempts(item)),
+            row=row,
+            before=_link(location(result.source), folder, _media_fragment(row)),
+            after=_result_link(result, folder),
+            sounds=_sounds(worker, item.done),
+            attempts=list(_attempts(row, result)),
         )
-        for result, item, state in zip(results, items, loaded, strict=True)
+        for result, row, item in zip(results, rows, load_items(worker, run_id, ids), strict=True)
     ]
 
 
-def _attempts(item: ItemRow) -> Iterator[AttemptShown]:
-    standing = {attempt.id for attempt in replay_rows(item.attempts, item.retries).attempts}
-    for attempt in item.attempts:
-        yield AttemptShown(attempt.reused or attempt, attempt.id in standing)
+def _attempts(row: ItemRow, result: ItemResult) -> Iterator[ReportAttempt]:
+    current = {attempt.id for attempt in replay_rows(row.attempts, row.retries).attempts}
+    for attempt in row.attempts:
+        evidence = attempt.reused or attempt
+        decided = (
+            result.decided is not None
+            and attempt.id in current
+            and (attempt.step, attempt.round) == (Step.JUDGE, result.decided.round)
+            and evidence.id == result.decided.judgement.attempt_id
+        )
+        yield ReportAttempt(attempt, evidence, attempt.id in current, decided)
 
 
-def _after(result: ItemResult, folder: Path | None) -> str | None:
-    return _link(result.outputs["video"], folder) if "video" in result.outputs else None
-
-
-def _sounds(worker: Worker, done: Mapping[StepRef, FinishedStep]) -> list[SoundShown]:
-    """Coarse audio with the voice-over marked, the voice taken out, and what was published."""
-    shown: list[SoundShown] = []
-    for number in (1, 2):
-        if (generated := done.get(StepRef(Step.GENERATE, number))) is not None:
-            judged = done.get(StepRef(Step.JUDGE, number))
-            title = "coarse audio" if number == 1 else "coarse audio, generated again"
-            shown += _sound(worker, title, generated.outputs["coarse"], off_screen_spans(judged) if judged else [])
+def _sounds(worker: Worker, done: Mapping[StepRef, FinishedStep]) -> list[ReportSound]:
+    """The coarse audio of each round with the voice-over marked, the removed voice, and the published sound."""
+    sounds: list[ReportSound] = []
+    for round_number in (1, 2):
+        if (generated := done.get(StepRef(Step.GENERATE, round_number))) is not None:
+            judged = done.get(StepRef(Step.JUDGE, round_number))
+            title = "coarse audio" if round_number == 1 else "coarse audio, round 2"
+            spans = off_screen_spans(judged) if judged else []
+            sounds += _sound(worker, title, generated.outputs["coarse"], spans)
     for finished in done.values():
-        for role, title in (("voice", "voice taken out"), ("audio", "published")):
+        for role, title in (("voice", "removed voice"), ("audio", "published")):
             if finished.at.step is Step.PUBLISH and role in finished.outputs:
-                shown += _sound(worker, title, finished.outputs[role], ())
-    return shown
+                sounds += _sound(worker, title, finished.outputs[role], ())
+    return sounds
 
 
-def _sound(worker: Worker, title: str, artifact: Artifact, spans: Sequence[Span]) -> Iterator[SoundShown]:
-    """Nothing where retention has deleted it."""
-    # Only here: drawing needs matplotlib, which takes most of a second to import.
+def _sound(worker: Worker, title: str, artifact: Artifact, spans: Sequence[Span]) -> Iterator[ReportSound]:
+    """Yields nothing where retention has deleted the artifact."""
+    # Imported here, since matplotlib takes most of a second to import.
     from tasks.report.sound_pictures import sound_picture
 
     if not worker.store.has(artifact.sha256):
         return
     with worker.store.local(artifact.sha256) as path:
         png = sound_picture(path, spans)
-    yield SoundShown(title, f"data:image/png;base64,{base64.b64encode(png).decode()}", artifact.sha256)
+    yield ReportSound(title, f"data:image/png;base64,{base64.b64encode(png).decode()}", artifact.sha256)
 
 
-def _part(item: ItemRow) -> str:
-    """What of the source is played, as a media fragment (W3C Media Fragments 1.0, 4.2.1)."""
-    part = range_of(item.overrides)
+def _media_fragment(row: ItemRow) -> str:
+    """The time range of the source that the player plays (W3C Media Fragments URI 1.0, 4.2.1)."""
+    part = range_of(row.overrides)
     return "" if part is None else f"#t={part.start:g}" + ("" if part.end is None else f",{part.end:g}")
 
 
-def _link(file: Location, folder: Path | None, part: str = "") -> str | None:
-    """A relative link from the page to a file, so that both can be moved together; None for a remote file."""
+def _result_link(result: ItemResult, folder: Path | None) -> str | None:
+    return _link(result.outputs["video"], folder) if "video" in result.outputs else None
+
+
+def _link(file: Location, folder: Path | None, fragment: str = "") -> str | None:
+    """A link relative to the page, so that both can be moved together; None for a remote file."""
     if folder is None or file.path is None:
         return None
-    return quote(os.fsencode(os.path.relpath(file.path, folder))) + part
+    return quote(os.fsencode(os.path.relpath(file.path, folder))) + fragment
 
 
 def _quoted(attempt: AttemptRow, start: int, end: int) -> str:

@@ -22,6 +22,6 @@ def deliver_report(worker: Worker, run_id: str) -> str:
     target = RunSettings.from_json(run.settings).out / f"report-{run_id}.html"
     with scratch_folder() as folder:
         page = folder / "report.html"
-        write_report(worker, [run_id], page, folder=target.parent.path, done_too=False)
+        write_report(worker, [run_id], page, folder=target.parent.path, with_done=False)
         target.put(page, "text/html; charset=utf-8", sha256_file(page))
     return target.link()

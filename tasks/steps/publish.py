@@ -14,6 +14,7 @@ from deepsound.media.mux import mux
 from deepsound.pipeline import Action, Ending, OutcomeKind, Stem, Step
 from deepsound.spans import Span
 from deepsound.storage.protocol import Artifact
+from tasks.runtime.deciding_judgement import DECIDING_ROUND
 from tasks.runtime.item import Item
 from tasks.runtime.item_footage import load_footage
 from tasks.runtime.source_access import excerpt_input, open_video, whole_video_input
@@ -36,7 +37,8 @@ def inputs(item: Item, action: Action) -> StepInputs:
             "why": ending.why,
             "loudness": item.settings.loudness,
             "loudness_standard": None if standard is None else standard.to_json(),
-            **item.review_json(ending.round),
+            DECIDING_ROUND: ending.deciding_round,
+            **_review_json(item, ending),
         },
         video=whole_video_input(item),
         artifacts=artifacts,
@@ -53,13 +55,7 @@ def execute(context: StepContext) -> StepOutput:
         files[role] = MadeFile(context.scratch / f"{role}.wav", "audio/wav")
         with store.local(stem.sha256) as path:
             write_bwf(path, files[role].path, info.duration, _notes(item, role))
-    result: dict[str, Json] = {
-        "outcome": ending.kind,
-        "why": _why(item, ending),
-        "suffix": None,
-        "loudness": None,
-        **item.review_json(ending.round),
-    }
+    result = result_without_sound(item, ending)
     if (sound := _sound(item, ending)) is None:
         return StepOutput(result=result, files=files)
     suffix = container_for(info)
@@ -83,14 +79,30 @@ def execute(context: StepContext) -> StepOutput:
     return StepOutput(result=result, files=files, changes=changes)
 
 
+def result_without_sound(item: Item, ending: Ending) -> dict[str, Json]:
+    """The result of a publish step without sound. With sound, `execute` sets `suffix` and the loudness."""
+    return {
+        "outcome": ending.kind,
+        "why": _why(item, ending),
+        "suffix": None,
+        "loudness": None,
+        DECIDING_ROUND: ending.deciding_round,
+        **_review_json(item, ending),
+    }
+
+
 def _ending(action: Action) -> Ending:
     if action.ending is None:
         raise ValueError("a publish action carries its ending")
     return action.ending
 
 
+def _review_json(item: Item, ending: Ending) -> dict[str, Json]:
+    return {} if ending.deciding_round is None else item.review_json(ending.deciding_round)
+
+
 def _why(item: Item, ending: Ending) -> str:
-    review = item.review(ending.round)
+    review = None if ending.deciding_round is None else item.review(ending.deciding_round)
     return ending.why if review is None else f"{ending.why}; reviewed by {review.by}: {review.verdict}"
 
 

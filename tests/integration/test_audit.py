@@ -87,7 +87,7 @@ def test_the_report_shows_the_sounds_the_words_and_the_hashes(narrated: Archive)
     audit(narrated, "report", item.run_id, "-o", page, "--store", narrated.place.store)
     text = page.read_text(encoding="utf-8")
     assert "<b>041" not in text, "names are data"
-    assert text.count("data:image/png;base64,") == 3, "coarse audio, the voice taken out, and what was published"
+    assert text.count("data:image/png;base64,") == 3, "the coarse audio, the removed voice and the published sound"
     for attempt in item.attempts:
         assert attempt.hash in text
         for thought in attempt.thoughts:

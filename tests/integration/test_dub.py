@@ -1,4 +1,4 @@
-"""The main job, from the outside: real clips in, sounded and audited clips out, under a real Prefect."""
+"""`deepsound dub` from the outside: real clips in, dubbed and audited clips out, under a real Prefect server."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from console.cli.run_summary import as_json
 from deepsound.media.audio import audio_format, read_blocks
 from deepsound.media.probe import probe
 from deepsound.pipeline import OutcomeKind, Step
+from tasks.report.build import write_report
 from tasks.runtime.stores import StoreUrls
 from tests.archive_setup import Archive
 from tests.voice_samples import Mix
@@ -133,6 +135,32 @@ def test_neg_generates_again_against_voices_and_judges_again(archive: Archive):
     assert [step for step, number, _ in steps if number == 2] == ["generate", "judge", "publish"]
     again = next(attempt for attempt in item.attempts if (attempt.step, attempt.round) == ("generate", 2))
     assert json.loads(again.parameters.body)["negative_prompt"] == "human voice"
+
+
+def test_after_neg_every_reader_names_the_judgement_of_round_2(archive: Archive):
+    clip = narration_only_clip(archive.folder / "narration.mp4")
+    [result] = archive.dub(clip, generator="soundtrack", fallback="neg")
+    [item] = archive.items()
+    judged = {attempt.round: attempt for attempt in item.attempts if attempt.step == Step.JUDGE}
+    assert [judged[number].result["verdict"] for number in (1, 2)] == ["yes", "no"]
+    expected = {
+        "verdict": "no",
+        "probability": judged[2].probability,
+        "judge_verdict": "no",
+        "deciding_round": 2,
+        "review": None,
+    }
+    [told] = as_json(item.run_id, [result])["items"]
+    sidecar = json.loads(result.outputs["sidecar"].path.read_text(encoding="utf-8"))
+    [shown] = json.loads(archive.command("audit", "show", item.id, "--json").stdout)["items"]
+    for reader in (told, sidecar, shown):
+        assert {key: reader[key] for key in expected} == expected
+    assert sidecar["judgement"] == judged[2].result
+    assert told["spans"] == judged[2].result["voices"]
+    write_report(archive.worker, [item.run_id], archive.folder / "report.html", folder=archive.folder)
+    page = " ".join((archive.folder / "report.html").read_text(encoding="utf-8").split())
+    assert f"voice-over: <b>no</b>, probability {judged[2].probability:.3f}, round 2" in page
+    assert "<h3>Chain of thought, round 2: decided</h3>" in page
 
 
 def test_a_second_run_of_the_same_clip_does_no_work_again(archive: Archive):

@@ -21,7 +21,7 @@ from tests.ledger_samples import a_run, begin, dub
 
 def a_result(name: str) -> ItemResult:
     return ItemResult(
-        1, name, f"/archive/{name}.mp4", OutcomeKind.DONE, None, "no", 0.1, [], {}, None, (), None
+        1, name, f"/archive/{name}.mp4", OutcomeKind.DONE, None, None, {}, None, (), None
     )  # fmt: skip
 
 
@@ -59,8 +59,8 @@ def test_a_source_cannot_forge_a_line_of_its_evidence(tmp_path: Path, capsys: py
         dub(ledger, item_id)
         with ledger.read() as session:
             [item] = item_evidence(session, [item_id])
-            out.print(item_tree(item))
-            told = json.loads(json.dumps(item_json(item)))
+            out.print(item_tree(item, None))
+            told = json.loads(json.dumps(item_json(item, None)))
     printed = capsys.readouterr().out
     assert not any(line.startswith("│   └── decided voice-over = no") for line in printed.splitlines())
     assert "\x1b" not in printed

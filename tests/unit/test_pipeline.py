@@ -1,154 +1,142 @@
-"""The decision table: every path ends, and nothing is published that nobody judged."""
-
-from dataclasses import replace
+"""The decision table: every path ends, no audio is published unjudged, and each ending names what decided it."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deepsound.cot import Verdict
-from deepsound.pipeline import (
-    Action,
-    ChainState,
-    Ending,
-    Fallback,
-    OutcomeKind,
-    Policy,
-    Round,
-    Stem,
-    Step,
-    VoicePolicy,
-    next_action,
-)
+from deepsound.pipeline import Fallback, OutcomeKind, Policy, Stem, Step, VoicePolicy
+from tests.decision_paths import POLICIES, Path, RoundScript, Script, every_path, follow
 
 NEG = Policy(Fallback.NEG, VoicePolicy.VOICE_OVER)
-
-
-def learn(known: ChainState, action: Action, answers: dict[Step, object], fallback: Fallback) -> ChainState:
-    """What is known after `action`, given what each kind of step answers."""
-    round_name = "first" if action.round == 1 else "second"
-    current: Round = getattr(known, round_name)
-    match action.step:
-        case Step.PLAN:
-            return replace(known, plan_accepted=answers[Step.PLAN])
-        case Step.GENERATE:
-            current = replace(current, generated=True)
-        case Step.JUDGE:
-            verdict, heard = answers[Step.JUDGE]
-            current = replace(current, verdict=verdict, voice_heard=heard)
-        case Step.SEPARATE:
-            current = replace(current, separated=True)
-        case Step.CHECK_SILENCE:
-            current = replace(current, silent=answers[Step.CHECK_SILENCE])
-        case Step.FALL_BACK:
-            return replace(known, fell_back=fallback)
-        case Step.PUBLISH:
-            return replace(known, published=True)
-    return replace(known, **{round_name: current})
-
-
-def run(policy: Policy, rounds: list[dict[Step, object]]) -> tuple[list[tuple[Step, int]], Ending]:
-    """Follow the table to its end; `rounds` are the answers of round 1 and round 2."""
-    known, path, ending = ChainState(), [], None
-    while (action := next_action(policy, known)) is not None:
-        path.append((action.step, action.round))
-        assert len(path) < 20, "the path does not end"
-        ending = action.ending or ending
-        known = learn(known, action, rounds[action.round - 1], policy.fallback)
-    assert ending is not None
-    return path, ending
-
-
-def answers(verdict: Verdict, silent: bool = False, heard: bool | None = True, plan: bool = True) -> dict:
-    return {Step.PLAN: plan, Step.JUDGE: (verdict, heard), Step.CHECK_SILENCE: silent}
-
-
 YES, NO, UNDECIDED = Verdict.YES, Verdict.NO, Verdict.UNDECIDED
 
 
-def test_clean_coarse_audio_is_published_as_it_is():
-    path, ending = run(NEG, [answers(NO)] * 2)
-    assert [step for step, _ in path] == [Step.PLAN, Step.GENERATE, Step.JUDGE, Step.PUBLISH]
-    assert (ending.kind, ending.audio) == (OutcomeKind.DONE, Stem.COARSE)
+def finds(verdict: Verdict, silent: bool = False, heard: bool | None = True) -> RoundScript:
+    return RoundScript(verdict, heard, silent)
+
+
+def path(policy: Policy, first: RoundScript, second: RoundScript | None = None, *, plan: bool = True) -> Path:
+    return follow(policy, Script(plan, (first, second or first)))
+
+
+def steps(taken: Path) -> list[tuple[Step, int]]:
+    return [(step, number) for step, number, _ in taken.steps]
+
+
+def test_coarse_audio_without_voice_over_is_published_unchanged():
+    taken = path(NEG, finds(NO))
+    assert steps(taken) == [(Step.PLAN, 1), (Step.GENERATE, 1), (Step.JUDGE, 1), (Step.PUBLISH, 1)]
+    assert (taken.ending.kind, taken.ending.audio) == (OutcomeKind.DONE, Stem.COARSE)
+    assert taken.ending.deciding_round == 1
 
 
 def test_voice_over_is_removed_and_the_background_published():
-    path, ending = run(NEG, [answers(YES)] * 2)
-    assert [step for step, _ in path][3:] == [Step.SEPARATE, Step.CHECK_SILENCE, Step.PUBLISH]
-    assert (ending.kind, ending.audio, ending.round) == (OutcomeKind.DONE, Stem.BACKGROUND, 1)
+    taken = path(NEG, finds(YES))
+    assert steps(taken)[3:] == [(Step.SEPARATE, 1), (Step.CHECK_SILENCE, 1), (Step.PUBLISH, 1)]
+    assert (taken.ending.kind, taken.ending.audio, taken.ending.round) == (OutcomeKind.DONE, Stem.BACKGROUND, 1)
+    assert taken.ending.deciding_round == 1
 
 
 @pytest.mark.parametrize(
     ("fallback", "kind", "audio"),
     [(Fallback.RM, OutcomeKind.REMOVED, None), (Fallback.REP, OutcomeKind.DONE, Stem.COARSE)],
 )
-def test_silence_takes_the_fallback_asked_for(fallback: Fallback, kind: OutcomeKind, audio: Stem | None):
-    path, ending = run(Policy(fallback, VoicePolicy.VOICE_OVER), [answers(YES, silent=True)] * 2)
-    assert path[-2:] == [(Step.FALL_BACK, 1), (Step.PUBLISH, 1)]
-    assert (ending.kind, ending.audio) == (kind, audio)
-
-
-def test_what_the_neg_fallback_made_is_judged_again():
-    path, ending = run(NEG, [answers(YES, silent=True), answers(NO)])
-    assert path[-4:] == [(Step.FALL_BACK, 1), (Step.GENERATE, 2), (Step.JUDGE, 2), (Step.PUBLISH, 2)]
-    assert (ending.kind, ending.audio, ending.round) == (OutcomeKind.DONE, Stem.COARSE, 2)
-
-
-def test_the_neg_fallback_happens_once():
-    path, ending = run(NEG, [answers(YES, silent=True)] * 2)
-    assert [step for step, _ in path].count(Step.FALL_BACK) == 1
-    assert ending.kind is OutcomeKind.NEEDS_REVIEW
-
-
-@pytest.mark.parametrize("rounds", [[answers(UNDECIDED)] * 2, [answers(YES, silent=True), answers(UNDECIDED)]])
-def test_an_undecided_verdict_needs_review_and_keeps_the_coarse_audio(rounds: list[dict]):
-    _, ending = run(NEG, rounds)
-    assert (ending.kind, ending.audio) == (OutcomeKind.NEEDS_REVIEW, None)
-
-
-def test_an_unreadable_plan_needs_review_after_the_coarse_audio_is_made():
-    path, ending = run(NEG, [answers(NO, plan=False)] * 2)
-    assert path == [(Step.PLAN, 1), (Step.GENERATE, 1), (Step.PUBLISH, 1)]
-    assert ending.kind is OutcomeKind.NEEDS_REVIEW
-
-
-@pytest.mark.parametrize(("heard", "goes"), [(True, True), (None, True), (False, False)])
-def test_an_m_and_e_delivery_loses_every_voice_it_may_have(heard: bool | None, goes: bool):
-    path, _ = run(Policy(Fallback.RM, VoicePolicy.ALL), [answers(NO, heard=heard)] * 2)
-    assert ((Step.SEPARATE, 1) in path) is goes
-
-
-ANSWERS = st.builds(
-    answers,
-    st.sampled_from(Verdict),
-    silent=st.booleans(),
-    heard=st.sampled_from([True, False, None]),
-    plan=st.booleans(),
-)
-POLICIES = st.builds(Policy, st.sampled_from(Fallback), st.sampled_from(VoicePolicy))
-
-
-@given(POLICIES, ANSWERS, ANSWERS)
-def test_every_path_ends_with_one_reasoned_ending(policy: Policy, first: dict, second: dict):
-    path, ending = run(policy, [first, second])
-    assert [step for step, _ in path].count(Step.PUBLISH) == 1
-    assert path[-1][0] is Step.PUBLISH
-    assert ending.why
-    assert len(set(path)) == len(path), "no step is done twice in a round"
-
-
-@given(POLICIES, ANSWERS, ANSWERS)
-def test_no_path_publishes_audio_that_nobody_judged(policy: Policy, first: dict, second: dict):
-    path, ending = run(policy, [first, second])
-    if ending.audio is not None:
-        assert (Step.JUDGE, ending.round) in path
-        assert [first, second][ending.round - 1][Step.JUDGE][0] is not Verdict.UNDECIDED
-
-
-@given(POLICIES, ANSWERS, ANSWERS)
-def test_a_voice_judged_present_is_published_only_where_the_user_asked_to_put_it_back(
-    policy: Policy, first: dict, second: dict
+def test_where_silence_is_left_rm_publishes_no_sound_and_rep_the_coarse_audio(
+    fallback: Fallback, kind: OutcomeKind, audio: Stem | None
 ):
-    _, ending = run(policy, [first, second])
-    if ending.audio is Stem.COARSE and [first, second][ending.round - 1][Step.JUDGE][0] is Verdict.YES:
+    taken = path(Policy(fallback, VoicePolicy.VOICE_OVER), finds(YES, silent=True))
+    assert steps(taken)[-2:] == [(Step.FALL_BACK, 1), (Step.PUBLISH, 1)]
+    assert (taken.ending.kind, taken.ending.audio) == (kind, audio)
+    assert taken.ending.deciding_round == 1, "its verdict had the voice removed, which left silence"
+
+
+def test_audio_that_the_neg_fallback_generates_is_judged_and_that_judgement_decides():
+    taken = path(NEG, finds(YES, silent=True), finds(NO))
+    expected = [(Step.FALL_BACK, 1), (Step.GENERATE, 2), (Step.JUDGE, 2), (Step.PUBLISH, 2)]
+    assert steps(taken)[-4:] == expected
+    assert (taken.ending.kind, taken.ending.audio, taken.ending.round) == (OutcomeKind.DONE, Stem.COARSE, 2)
+    assert taken.ending.deciding_round == 2
+
+
+def test_the_neg_fallback_happens_once_and_a_person_decides_where_silence_is_left_again():
+    taken = path(NEG, finds(YES, silent=True))
+    assert [step for step, _ in steps(taken)].count(Step.FALL_BACK) == 1
+    assert taken.ending.kind is OutcomeKind.NEEDS_REVIEW
+    assert taken.ending.deciding_round == 2
+
+
+@pytest.mark.parametrize(
+    ("rounds", "deciding_round"),
+    [((finds(UNDECIDED), finds(NO)), 1), ((finds(YES, silent=True), finds(UNDECIDED)), 2)],
+    ids=["round 1", "round 2"],
+)
+def test_an_undecided_verdict_needs_review_and_keeps_the_coarse_audio(
+    rounds: tuple[RoundScript, RoundScript], deciding_round: int
+):
+    ending = path(NEG, *rounds).ending
+    assert (ending.kind, ending.audio) == (OutcomeKind.NEEDS_REVIEW, None)
+    assert ending.deciding_round == deciding_round
+
+
+def test_an_unreadable_plan_needs_review_once_the_coarse_audio_is_generated_and_no_judgement_decides():
+    taken = path(NEG, finds(NO), plan=False)
+    assert steps(taken) == [(Step.PLAN, 1), (Step.GENERATE, 1), (Step.PUBLISH, 1)]
+    assert taken.ending.kind is OutcomeKind.NEEDS_REVIEW
+    assert taken.ending.deciding_round is None
+
+
+@pytest.mark.parametrize(("heard", "is_removed"), [(True, True), (None, True), (False, False)])
+def test_an_m_and_e_delivery_loses_every_voice_it_may_have(heard: bool | None, is_removed: bool):
+    taken = path(Policy(Fallback.RM, VoicePolicy.ALL), finds(NO, heard=heard))
+    assert ((Step.SEPARATE, 1) in steps(taken)) is is_removed
+
+
+def test_a_review_replaces_the_verdict_and_its_round_decides():
+    taken = follow(NEG, Script(True, (finds(UNDECIDED), finds(NO)), review=YES))
+    assert steps(taken)[-3:] == [(Step.SEPARATE, 1), (Step.CHECK_SILENCE, 1), (Step.PUBLISH, 1)]
+    assert (taken.ending.deciding_round, taken.reviewed_round) == (1, 1)
+
+
+def test_after_a_review_that_leaves_silence_the_judgement_of_round_2_decides():
+    taken = follow(NEG, Script(True, (finds(UNDECIDED, silent=True), finds(NO)), review=YES))
+    assert (taken.ending.deciding_round, taken.reviewed_round) == (2, 1)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_at_every_ending_the_latest_judgement_decided(policy: Policy):
+    paths = every_path(policy)
+    assert len(paths) > 10
+    for taken in paths.values():
+        judged = [number for step, number in steps(taken) if step is Step.JUDGE]
+        assert taken.ending.deciding_round == max(judged, default=None)
+        assert taken.ending.round == (taken.ending.deciding_round or 1)
+
+
+FOUND = st.builds(RoundScript, st.sampled_from(Verdict), st.sampled_from([True, False, None]), st.booleans())
+SCRIPTS = st.builds(Script, st.booleans(), st.tuples(FOUND, FOUND), st.none())
+
+
+@given(st.sampled_from(POLICIES), SCRIPTS)
+def test_every_path_ends_with_one_ending_that_gives_a_reason(policy: Policy, script: Script):
+    taken = follow(policy, script)
+    assert [step for step, _ in steps(taken)].count(Step.PUBLISH) == 1
+    assert taken.steps[-1][0] is Step.PUBLISH
+    assert taken.ending.why
+    assert len(set(steps(taken))) == len(taken.steps), "no step is done twice in a round"
+
+
+@given(st.sampled_from(POLICIES), SCRIPTS)
+def test_no_path_publishes_audio_that_was_not_judged(policy: Policy, script: Script):
+    taken = follow(policy, script)
+    if taken.ending.audio is not None:
+        assert taken.ending.deciding_round == taken.ending.round
+        assert (Step.JUDGE, taken.ending.round) in steps(taken)
+        assert script.rounds[taken.ending.round - 1].verdict is not UNDECIDED
+
+
+@given(st.sampled_from(POLICIES), SCRIPTS)
+def test_coarse_audio_with_a_voice_is_published_only_by_the_fallback_rep(policy: Policy, script: Script):
+    ending = follow(policy, script).ending
+    if ending.audio is Stem.COARSE and script.rounds[ending.round - 1].verdict is YES:
         assert policy.fallback is Fallback.REP

@@ -10,16 +10,18 @@ from db.schema.tables import AttemptRow, DecisionRow, EffectRow, ItemRow, RetryR
 from db.state.attempt_history import chain_links, replay_rows
 from deepsound.canonical_json import Json
 from deepsound.terminal_text import json_safe, terminal_safe
+from tasks.runtime.deciding_judgement import DecidingJudgement, decision_json
 
 
-def item_tree(item: ItemRow) -> Tree:
-    """What was done to it, in order; what was taken back is marked so."""
+def item_tree(item: ItemRow, decided: DecidingJudgement | None) -> Tree:
+    """The steps done on an item in order, with those taken back marked; `decided`: the judgement that decided."""
     tree = Tree(_line(f"{item.output_name}  (item {item.id} of run {item.run_id})", "bold"))
     tree.add(_line(f"source {item.source}"))
     tree.add(_line(f"sha256 {item.video_sha256 or 'none: it could not be read'}"))
     tree.add(_line(f"settings {json.dumps(item.run.settings, ensure_ascii=False)}"))
     if item.overrides:
         tree.add(_line(f"its own {json.dumps(item.overrides, ensure_ascii=False)}"))
+    tree.add(_line(_decision(decided), "bold"))
     standing = {attempt.id for attempt in replay_rows(item.attempts, item.retries).attempts}
     for link in chain_links(item.attempts, item.retries):
         if isinstance(link, RetryRow):
@@ -29,6 +31,16 @@ def item_tree(item: ItemRow) -> Tree:
     for review in item.reviews:
         tree.add(_line(_reviewed(review)))
     return tree
+
+
+def _decision(decided: DecidingJudgement | None) -> str:
+    if decided is None:
+        return "verdict none: no judgement decided"
+    sure = "" if decided.probability is None else f" (probability {decided.probability:.3f})"
+    if decided.review is None:
+        return f"verdict {decided.verdict}, by the judgement of round {decided.round}{sure}"
+    judged = f"the judgement of round {decided.round}, which said {decided.judge_verdict}{sure}"
+    return f"verdict {decided.verdict}, by review {decided.review.seq} of {judged}"
 
 
 def _line(told: str, style: str = "") -> Text:
@@ -124,8 +136,8 @@ def _change(what: str, before: float | None, after: float | None, unit: str) -> 
     return f"{what} {shown[0]} → {shown[1]} {unit}"
 
 
-def item_json(item: ItemRow) -> Json:
-    """The same for programs."""
+def item_json(item: ItemRow, decided: DecidingJudgement | None) -> Json:
+    """The same as JSON."""
     standing = {attempt.id for attempt in replay_rows(item.attempts, item.retries).attempts}
     return {
         "item": item.id,
@@ -135,6 +147,7 @@ def item_json(item: ItemRow) -> Json:
         "video_sha256": item.video_sha256,
         "settings": item.run.settings,
         "overrides": item.overrides,
+        **decision_json(decided),
         "attempts": [{**_attempt_json(attempt), "stands": attempt.id in standing} for attempt in item.attempts],
         "retries": [{**_columns(retry, _RETRY_COLUMNS), "at": retry.at.isoformat()} for retry in item.retries],
         "reviews": [

@@ -10,6 +10,7 @@ from console.cli.setting_flags import LedgerOnly, with_setting_flags
 from console.cli.terminal import out, write_json
 from db.read.evidence import find_items, item_evidence
 from deepsound.errors import BadSettingsError
+from tasks.runtime.deciding_judgement import load_deciding_judgements
 from tasks.runtime.worker import open_existing_worker
 
 
@@ -26,6 +27,7 @@ def show(
     ledger = open_existing_worker(stores).ledger
     with ledger.read() as session:
         items = item_evidence(session, sorted(find_items(session, name)))
+        decided = load_deciding_judgements(session, [item.id for item in items])
     if not items:
         raise BadSettingsError(
             f"there is no run, item or file {name!r}",
@@ -33,7 +35,7 @@ def show(
             remedy="name a run, an item, a source file or a SHA-256, and check --db",
         )
     if as_json:
-        write_json({"items": [item_json(item) for item in items]})
+        write_json({"items": [item_json(item, decided[item.id]) for item in items]})
         return
     for item in items:
-        out.print(item_tree(item))
+        out.print(item_tree(item, decided[item.id]))
