@@ -1,7 +1,7 @@
-"""Named points where a test may kill this process. They do nothing unless the environment names one.
+"""Named points at which a test can kill this process. They do nothing unless DEEPSOUND_FAULT names one.
 
-DEEPSOUND_FAULT="judge.recorded" kills the process (SIGKILL) when it gets there, "judge.recorded@3" at the third
-time, "*@7" at the seventh point it gets to, whichever that is; "judge.recorded:reel-2" only with that video.
+`judge.recorded` kills the process (SIGKILL) at that point, `judge.recorded@3` at its third time, `*@7` at the
+seventh point of any name, and `judge.recorded:reel-2` for that video alone.
 """
 
 import os
@@ -14,13 +14,13 @@ _lock = threading.Lock()
 
 
 def fault_point(name: str, video: str) -> None:
-    """A place where dying must lose nothing."""
-    asked = os.environ.get("DEEPSOUND_FAULT")
-    if not asked:
+    """A point at which a killed process must lose nothing."""
+    fault = os.environ.get("DEEPSOUND_FAULT")
+    if not fault:
         return
-    point, _, number = asked.partition("@")
-    point, _, only = point.partition(":")
-    if only not in ("", video):
+    point, _, number = fault.partition("@")
+    point, _, only_video = point.partition(":")
+    if only_video not in ("", video):
         return
     with _lock:
         _reached.update((name, "*"))

@@ -1,4 +1,4 @@
-"""A worker process at work on a run: entered in the ledger, seen alive by a heartbeat that renews its leases."""
+"""Registers this process as a worker of a run in the ledger, and renews its leases while it works."""
 
 import logging
 import threading
@@ -19,51 +19,51 @@ from tasks.runtime.worker import Worker
 
 log = logging.getLogger(__name__)
 
-_BEATS_A_LEASE = 4
-"""A lease outlives three beats that fail."""
+_BEATS_PER_LEASE = 4
+"""A lease outlives three heartbeats that fail."""
 
 
 @contextmanager
 def worker_session(
     worker: Worker, run_id: str, flow_run_id: str | None = None, *, follows_only: bool = False
 ) -> Generator[None]:
-    """Steps of the run that this process takes inside the block stay its own for as long as it lives.
+    """Keep the leases that this process takes inside the block.
 
-    One that only follows others takes none, and its time is not counted. What it still holds when the block ends,
-    however it ends, is open again at once; of a process that is killed, when the leases run out. Raises
-    DeepSoundError (LEDGER_*) where the shift can't begin.
+    `follows_only` is for a process that follows the run and does no steps; its time does not count as used. When
+    the block ends, its leases are released at once. The leases of a killed process run out. Raises DeepSoundError
+    (LEDGER_*) where the session can't be recorded.
     """
     owner = this_owner()
     context = worker.execution_context
     if follows_only:
         context = replace(context, device=NO_DEVICE)
     with worker.ledger.write() as session:
-        shift = begin_worker_session(session, run_id, owner, context, flow_run_id)
-    over = threading.Event()
-    beating = threading.Thread(
-        target=_keep_beating, args=(worker, shift, owner, over), name="heartbeat", daemon=True
+        session_id = begin_worker_session(session, run_id, owner, context, flow_run_id)
+    ended = threading.Event()
+    heartbeat = threading.Thread(
+        target=_send_heartbeats, args=(worker, session_id, owner, ended), name="heartbeat", daemon=True
     )
-    beating.start()
+    heartbeat.start()
     try:
         yield
     finally:
-        over.set()
-        beating.join()
-        _leave(worker, shift, owner)
+        ended.set()
+        heartbeat.join()
+        _end_session(worker, session_id, owner)
 
 
-def _keep_beating(worker: Worker, shift: int, owner: str, over: threading.Event) -> None:
-    while not over.wait(lease_seconds() / _BEATS_A_LEASE):
+def _send_heartbeats(worker: Worker, session_id: int, owner: str, ended: threading.Event) -> None:
+    while not ended.wait(lease_seconds() / _BEATS_PER_LEASE):
         try:
             with worker.ledger.write() as session:
-                record_heartbeat(session, shift, owner)
-        except Exception as error:  # noqa: BLE001 - without beats every lease is lost, whatever went wrong with one
+                record_heartbeat(session, session_id, owner)
+        except Exception as error:  # noqa: BLE001 - if the thread ended, every lease would run out
             log.warning("no heartbeat: %s", error)
 
 
-def _leave(worker: Worker, shift: int, owner: str) -> None:
+def _end_session(worker: Worker, session_id: int, owner: str) -> None:
     try:
         with worker.ledger.write() as session:
-            end_worker_session(session, shift, owner)
+            end_worker_session(session, session_id, owner)
     except DeepSoundError as error:
-        log.warning("the end of a shift is not written down, its leases run out by themselves: %s", error)
+        log.warning("the end of a worker session is not recorded; its leases run out: %s", error)
