@@ -95,7 +95,7 @@ class ScriptedSteps:
 def dub_scripted(archive: Archive, policy: Policy, paths: dict[str, tuple[Script, Path]]) -> str:
     """A run of all scripts that is driven to its end, reviewed, and driven to its end again."""
     worker = archive.worker
-    settings = settings_from(out=str(archive.out), fallback=policy.fallback, voice=policy.voice).for_run()
+    settings = settings_from(out=str(archive.out), fallback=policy.fallback, voice=policy.voice).run
     new_items = [NewItem(f"/archive/{name}.mp4", name, a_video(name)) for name in paths]
     with worker.ledger.write() as session:
         run = register_run(session, NewRun("scripted", settings.to_json(), new_items, CODE))
