@@ -16,11 +16,11 @@ from prefect import flow
 from prefect.exceptions import PrefectException, PrefectHTTPStatusError
 
 from db.read.run_progress import OpenItem, RunProgress, open_items, run_progress
+from db.read.run_state import RunState, find_submission, run_state
+from db.read.worker_status import seconds_per_item
 from db.schema.database import no_such_run
-from db.state.budget import pause_if_budget_spent
-from db.state.lease_owner import this_owner
-from db.write.run_events import RunState, find_submission, run_state
-from db.write.worker_sessions import lease_seconds, seconds_per_item
+from db.state.lease_owner import lease_seconds, this_owner
+from db.write.run_events import pause_if_budget_spent
 from deepsound.errors import DeepSoundError
 from flows import deployments
 from flows.deployments import SHARD_FLOW, OpenFlowRun

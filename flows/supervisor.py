@@ -13,9 +13,11 @@ from prefect import flow
 from sqlalchemy.orm import Session
 
 from db.read.run_progress import run_list
+from db.read.run_state import RunState, find_submission, run_state
+from db.read.worker_status import dead_flow_runs, live_flow_runs
+from db.schema.run_records import EventKind
 from db.state.lease_owner import this_owner
-from db.write.run_events import EventKind, RunState, find_submission, record_event, run_state
-from db.write.worker_sessions import dead_flow_runs, live_flow_runs
+from db.write.run_events import record_event
 from deepsound.errors import DeepSoundError, PrefectNotStartedError
 from flows import deployments
 from flows.deployments import ARCHIVE_FLOW, FOLLOWERS_POOL, OpenFlowRun

@@ -15,10 +15,10 @@ import psycopg
 import pytest
 from sqlalchemy import func, select
 
+from db.read.worker_status import NO_DEVICE, LiveWorkerSession, live_worker_sessions
 from db.schema.records import AttemptStatus
 from db.schema.tables import ArtifactRow, ItemRow, VideoRow, WorkerSessionRow, WorkRow
 from db.state.lease_queue import items_of_run
-from db.write.worker_sessions import NO_DEVICE, LiveWorkerSession, live_worker_sessions
 from deepsound.canonical_json import sha256_file
 from deepsound.errors import ErrorCode
 from deepsound.media.probe import probe

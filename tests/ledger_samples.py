@@ -18,14 +18,13 @@ from db.schema.records import (
     Effect,
     Environment,
     ExecutionContext,
-    NewItem,
-    NewRun,
     StepRef,
-    VideoFile,
 )
+from db.schema.run_records import NewItem, NewRun, VideoFile
 from db.schema.tables import ItemRow
 from db.state.lease_queue import claim
-from db.write.attempts import record_attempt, register_run
+from db.write.attempts import record_attempt
+from db.write.runs import register_run
 from deepsound.canonical_json import sha256_bytes
 from deepsound.cot import (
     JUDGE_PROMPT,

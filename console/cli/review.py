@@ -12,7 +12,8 @@ from console.cli.run.continue_run import continue_run
 from console.cli.setting_flags import with_setting_flags
 from console.cli.terminal import EXIT_DONE, out, say, write_json
 from db.read.evidence import find_items
-from db.write.reviews import ItemToReview, NewReview, items_to_review
+from db.read.review_state import ItemToReview, items_to_review
+from db.write.reviews import NewReview
 from deepsound.canonical_json import Json
 from deepsound.cot import Verdict
 from deepsound.errors import BadSettingsError

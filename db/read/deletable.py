@@ -1,64 +1,82 @@
-"""Which bytes nobody needs any more: intermediates of items that ended long ago. Results are never among them."""
+"""Which bytes in the artifact store retention may delete. Results of items are never among them."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Exists, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Exists, ScalarSelect, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from db.schema.records import Direction
+from db.schema.records import AttemptStatus, Direction
 from db.schema.tables import ArtifactRow, AttemptArtifactRow, AttemptRow, ExpiryRow, ItemRow, VideoRow, WorkRow
 from db.state.lease_queue import IS_OPEN
-from db.write.expiry import last_used
 from deepsound.pipeline import OutcomeKind, Step
 
 
 def deletable_artifacts(session: Session, before: datetime, limit: int) -> list[str]:
-    """SHA-256 of artifacts that were made before a time, that no result consists of, and that no item needs which
-    is open, waits for a person, or ended since; not those whose bytes are gone already. At most `limit`.
+    """Returns the SHA-256 of up to `limit` artifacts that retention may delete.
+
+    They were last used before a time, and belong neither to a result nor to an item that is open, needs a review
+    or ended since. Artifacts whose bytes are already deleted are left out.
     """
-    gone = exists().where(ExpiryRow.artifact_sha256 == ArtifactRow.sha256, ExpiryRow.at >= last_used())
-    spare = select(ArtifactRow.sha256).where(last_used() < before, ~_is_needed(before), ~gone)
-    return list(session.scalars(spare.order_by(ArtifactRow.sha256).limit(limit)))
+    is_expired = exists().where(ExpiryRow.artifact_sha256 == ArtifactRow.sha256, ExpiryRow.at >= last_used())
+    query = select(ArtifactRow.sha256).where(last_used() < before, ~_is_needed(before), ~is_expired)
+    return list(session.scalars(query.order_by(ArtifactRow.sha256).limit(limit)))
 
 
 def recently_expired(session: Session, before: datetime, number: int) -> Sequence[str]:
-    """What was written down as deleted last and is not needed again: its writer may have been killed before it
-    deleted it.
+    """Returns the SHA-256 of the latest expired artifacts that are not needed again.
+
+    An expiry is recorded before the bytes are deleted, so the bytes may still be there if the process was killed.
     """
-    spare = select(ExpiryRow.artifact_sha256).join(ArtifactRow, ArtifactRow.sha256 == ExpiryRow.artifact_sha256)
-    spare = spare.where(ExpiryRow.at >= last_used(), ~_is_needed(before))
-    return session.scalars(spare.order_by(ExpiryRow.id.desc()).limit(number)).all()
+    query = select(ExpiryRow.artifact_sha256).join(ArtifactRow, ArtifactRow.sha256 == ExpiryRow.artifact_sha256)
+    query = query.where(ExpiryRow.at >= last_used(), ~_is_needed(before))
+    return session.scalars(query.order_by(ExpiryRow.id.desc()).limit(number)).all()
 
 
 def deletable_sources(session: Session, before: datetime, limit: int, after: str = "") -> list[str]:
-    """SHA-256 of videos whose items have all ended before a time, in order, from the one behind `after` on.
+    """Returns the SHA-256, in order and greater than `after`, of videos whose items all ended before a time.
 
-    Their bytes in the store are copies of files that their owner has.
+    Their bytes in the store are copies of source files.
     """
     attempt = aliased(AttemptRow)
     ended_since = exists().where(attempt.item_id == ItemRow.id, attempt.ended_at >= before)
     is_open = exists().where(WorkRow.item_id == ItemRow.id, IS_OPEN)
-    waits = _waits(attempt).where(attempt.item_id == ItemRow.id)
+    needs_review = _needs_review(attempt).where(attempt.item_id == ItemRow.id)
     needed = (
         exists()
-        .where(ItemRow.video_sha256 == VideoRow.sha256, or_(ended_since, is_open, waits))
+        .where(ItemRow.video_sha256 == VideoRow.sha256, or_(ended_since, is_open, needs_review))
         .correlate(VideoRow)
     )
-    known = exists().where(ArtifactRow.sha256 == VideoRow.sha256)
-    asked = select(VideoRow.sha256).where(VideoRow.sha256 > after, ~needed, ~known).order_by(VideoRow.sha256)
-    return list(session.scalars(asked.limit(limit)))
+    is_artifact = exists().where(ArtifactRow.sha256 == VideoRow.sha256)
+    query = select(VideoRow.sha256).where(VideoRow.sha256 > after, ~needed, ~is_artifact)
+    return list(session.scalars(query.order_by(VideoRow.sha256).limit(limit)))
+
+
+def last_used() -> ScalarSelect[datetime]:
+    """Returns a subquery: when the last attempt ended that read or made an artifact.
+
+    Only attempts that are done count, since failed and reused ones may not have read it.
+    """
+    ended = select(func.max(AttemptRow.ended_at)).join(
+        AttemptArtifactRow, AttemptArtifactRow.attempt_id == AttemptRow.id
+    )
+    ended = ended.where(AttemptRow.status == AttemptStatus.DONE.value)
+    return (
+        ended.where(AttemptArtifactRow.artifact_sha256 == ArtifactRow.sha256)
+        .correlate(ArtifactRow)
+        .scalar_subquery()
+    )
 
 
 def unreferenced(session: Session, hashes: Sequence[str]) -> set[str]:
-    """Those of some hashes by which no row knows an artifact or a video."""
+    """Returns the hashes that are neither an artifact's nor a video's."""
     artifacts = session.scalars(select(ArtifactRow.sha256).where(ArtifactRow.sha256.in_(hashes)))
     videos = session.scalars(select(VideoRow.sha256).where(VideoRow.sha256.in_(hashes)))
     return {*hashes} - {*artifacts} - {*videos}
 
 
 def _is_needed(before: datetime) -> ColumnElement[bool]:
-    """Whether an artifact is part of a result, or of what an item was made from that may go on."""
+    """Whether an artifact is part of a result, or was used by an attempt of an item that may continue."""
     link, attempt, reuser = aliased(AttemptArtifactRow), aliased(AttemptRow), aliased(AttemptRow)
     is_result = and_(attempt.step == Step.PUBLISH.value, link.direction == Direction.OUTPUT.value)
     reused = exists().where(reuser.reused_attempt_id == attempt.id, _is_live(reuser, before)).correlate(attempt)
@@ -67,15 +85,15 @@ def _is_needed(before: datetime) -> ColumnElement[bool]:
 
 
 def _is_live(attempt: type[AttemptRow], before: datetime) -> ColumnElement[bool]:
-    """Whether an attempt ended since a time, or its item is open or waits for a person."""
+    """Whether an attempt ended since a time, or its item is open or needs a review."""
     sibling = aliased(AttemptRow)
     is_open = exists().where(WorkRow.item_id == attempt.item_id, IS_OPEN).correlate(attempt)
-    waits = _waits(sibling).where(sibling.item_id == attempt.item_id).correlate(attempt)
-    return or_(attempt.ended_at >= before, is_open, waits)
+    needs_review = _needs_review(sibling).where(sibling.item_id == attempt.item_id).correlate(attempt)
+    return or_(attempt.ended_at >= before, is_open, needs_review)
 
 
-def _waits(attempt: type[AttemptRow]) -> Exists:
-    """Whether an attempt, the last of its item, leaves it to a person; what was reviewed is open or goes on."""
+def _needs_review(attempt: type[AttemptRow]) -> Exists:
+    """Whether an attempt is the last of its item and ended it as `needs_review`."""
     later = aliased(AttemptRow)
     is_last = ~exists().where(later.item_id == attempt.item_id, later.seq > attempt.seq).correlate(attempt)
     return exists().where(attempt.outcome == OutcomeKind.NEEDS_REVIEW.value, is_last)

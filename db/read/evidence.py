@@ -1,12 +1,14 @@
-"""What an auditor asks for: items by whatever is known of them, each with all its evidence."""
+"""Finds items by any of their identifiers, and loads the complete evidence on them, for audits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Text, func, or_, select, type_coerce
 from sqlalchemy.orm import Session, selectinload
 
 from db.schema.column_types import escape_name
+from db.schema.seal_format import SEAL_COLUMNS
 from db.schema.tables import (
     AttemptArtifactRow,
     AttemptModelRow,
@@ -15,6 +17,8 @@ from db.schema.tables import (
     EffectRow,
     ItemRow,
     RunRow,
+    SealRow,
+    row_values,
 )
 
 _OWNED = (
@@ -31,37 +35,38 @@ _OWNED = (
     selectinload(AttemptRow.environment),
 )
 _EVIDENCE = (*_OWNED, selectinload(AttemptRow.reused).options(*_OWNED))
-"""Loads with an attempt all that belongs to it, and the same of the attempt it reused."""
+"""Loads an attempt with all rows that belong to it, and the attempt it reused likewise."""
 
 
-def find_items(session: Session, known: str) -> list[int]:
-    """Items by item id, run id, SHA-256 of a video or an artifact, source as given, or its last part.
+def find_items(session: Session, identifier: str) -> list[int]:
+    """Returns the ids of items, newest first, that an identifier names.
 
-    Newest first. An artifact's items are those that read it, made it, or reused the attempt that made it.
+    It is an item id, a run id, the SHA-256 of a video or an artifact, a source as given, or a source's last part.
+    An artifact names the items that read it, made it, or reused the attempt that made it.
     """
-    # As names are stored, so that any of them can be asked for; no id or hash needs escaping.
-    spelled, name = escape_name(known), type_coerce(ItemRow.source, Text)
-    ways = [
-        ItemRow.run_id == spelled,
-        ItemRow.video_sha256 == spelled,
-        name == spelled,
-        name.endswith("/" + spelled, autoescape=True),
-        ItemRow.id.in_(_items_touching(session, spelled)),
+    # Names are stored escaped; ids and hashes contain nothing to escape.
+    escaped, source = escape_name(identifier), type_coerce(ItemRow.source, Text)
+    matches = [
+        ItemRow.run_id == escaped,
+        ItemRow.video_sha256 == escaped,
+        source == escaped,
+        source.endswith("/" + escaped, autoescape=True),
+        ItemRow.id.in_(_items_with_artifact(session, escaped)),
     ]
-    if known.isascii() and known.isdigit() and int(known) < 2**63:
-        ways.append(ItemRow.id == int(known))
-    return list(session.scalars(select(ItemRow.id).where(or_(*ways)).order_by(ItemRow.id.desc())))
+    if identifier.isascii() and identifier.isdigit() and int(identifier) < 2**63:
+        matches.append(ItemRow.id == int(identifier))
+    return list(session.scalars(select(ItemRow.id).where(or_(*matches)).order_by(ItemRow.id.desc())))
 
 
-def _items_touching(session: Session, artifact_sha256: str) -> Sequence[int]:
-    touching = select(AttemptArtifactRow.attempt_id).where(AttemptArtifactRow.artifact_sha256 == artifact_sha256)
-    either = or_(AttemptRow.id.in_(touching), AttemptRow.reused_attempt_id.in_(touching))
+def _items_with_artifact(session: Session, artifact_sha256: str) -> Sequence[int]:
+    linked = select(AttemptArtifactRow.attempt_id).where(AttemptArtifactRow.artifact_sha256 == artifact_sha256)
+    either = or_(AttemptRow.id.in_(linked), AttemptRow.reused_attempt_id.in_(linked))
     return session.scalars(select(AttemptRow.item_id).where(either).distinct()).all()
 
 
 @dataclass(frozen=True, slots=True)
 class RunArtifact:
-    """An artifact of a run, and one of the attempts of it that read, made or reused it."""
+    """An artifact of a run, with the item and step of one attempt that read, made or reused it."""
 
     sha256: str
     item_id: int
@@ -70,12 +75,12 @@ class RunArtifact:
 
 
 def run_artifacts(session: Session, run_id: str) -> list[RunArtifact]:
-    """Every artifact that attempts of a run read, made or reused, each once."""
-    maker = func.coalesce(AttemptRow.reused_attempt_id, AttemptRow.id)
+    """Returns every artifact that attempts of a run read, made or reused, each once."""
+    source_attempt = func.coalesce(AttemptRow.reused_attempt_id, AttemptRow.id)
     columns = (AttemptArtifactRow.artifact_sha256, AttemptRow.item_id, AttemptRow.step, AttemptArtifactRow.role)
     rows = (
         select(*columns)
-        .join(AttemptRow, AttemptArtifactRow.attempt_id == maker)
+        .join(AttemptRow, AttemptArtifactRow.attempt_id == source_attempt)
         .join(ItemRow, AttemptRow.item_id == ItemRow.id)
         .where(ItemRow.run_id == run_id)
         .order_by(AttemptRow.id.desc())
@@ -84,10 +89,10 @@ def run_artifacts(session: Session, run_id: str) -> list[RunArtifact]:
 
 
 def item_evidence(session: Session, item_ids: Sequence[int]) -> list[ItemRow]:
-    """Items with run, video, reviews, reopenings, and every attempt with all that is its own; in the order asked.
+    """Returns items with run, video, retries, reviews and attempts with all their rows, in the order of the ids.
 
-    The rows stay usable after the session. Unknown ids are left out. Raises ValueError where a row was made
-    unreadable behind the ledger's back.
+    The rows stay usable after the session. Unknown ids are left out. Raises ValueError for a row that was
+    manipulated so that it is unreadable.
     """
     load = (
         select(ItemRow)
@@ -102,3 +107,10 @@ def item_evidence(session: Session, item_ids: Sequence[int]) -> list[ItemRow]:
     )
     found = {item.id: item for item in session.scalars(load)}
     return [found[item_id] for item_id in item_ids if item_id in found]
+
+
+def all_seals(session: Session) -> Iterator[Mapping[str, Any]]:
+    """Yields every seal, oldest first, as its columns without the id. Holds one in memory at a time."""
+    for seal in session.scalars(select(SealRow).order_by(SealRow.id)).yield_per(1):
+        yield {name: value for name, value in row_values(seal).items() if name in SEAL_COLUMNS}
+        session.expunge(seal)

@@ -1,4 +1,4 @@
-"""Runs and their items read back: for workers that take them up, and for the report of what became of them."""
+"""Reads runs and their items: as registered, and summarized by outcome and steps."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session
 
 from db.schema.records import AttemptStatus, WorkState
 from db.schema.tables import ItemRow, RunRow
-from db.state.attempt_history import AttemptSummary, ItemState
-from db.state.lease_queue import item_states
+from db.state.attempt_history import AttemptSummary, ItemState, item_states
 from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind, Step
 
@@ -18,7 +17,7 @@ _CHUNK = 500
 
 @dataclass(frozen=True, slots=True)
 class RunItem:
-    """A line of a run's list as it was registered."""
+    """A line of a run's manifest as it was registered."""
 
     id: int
     source: str
@@ -29,14 +28,14 @@ class RunItem:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredRun:
-    """A run's frozen settings."""
+    """A registered run: its frozen settings."""
 
     settings: Mapping[str, Json]
 
 
 @dataclass(frozen=True, slots=True)
 class StepTotals:
-    """All standing attempts of one step of an item: how many, whether the last was reused, seconds in all."""
+    """The current attempts of one step of an item: their number, whether the last was reused, total seconds."""
 
     step: Step
     attempts: int
@@ -46,7 +45,7 @@ class StepTotals:
 
 @dataclass(frozen=True, slots=True)
 class ItemSummary:
-    """What became of an item. `outcome` None: still open. `error` is the one line of its last failure."""
+    """The outcome of an item (None: still open), the error of its last attempt, and its steps."""
 
     item: RunItem
     outcome: OutcomeKind | None
@@ -56,47 +55,47 @@ class ItemSummary:
 
 
 def find_run(session: Session, run_id: str) -> RegisteredRun | None:
-    """A run by its id; None if there is no such run."""
+    """Returns a run, or None for an unknown id."""
     run = session.get(RunRow, run_id)
     return None if run is None else RegisteredRun(run.settings)
 
 
 def run_ids(session: Session) -> list[str]:
-    """Every run, oldest first."""
+    """Returns the ids of all runs, oldest first."""
     return list(session.scalars(select(RunRow.id).order_by(RunRow.id)))
 
 
 def run_items(session: Session, run_id: str, ids: Sequence[int] | None = None) -> list[RunItem]:
-    """Items of a run in order: those named, or all."""
-    asked = select(ItemRow).where(ItemRow.run_id == run_id).order_by(ItemRow.ordinal)
+    """Returns items of a run in order: those with the given ids, or all."""
+    query = select(ItemRow).where(ItemRow.run_id == run_id).order_by(ItemRow.ordinal)
     if ids is None:
-        return [_item(row) for row in session.scalars(asked)]
+        return [_item(row) for row in session.scalars(query)]
     chunks = (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))
-    return [_item(row) for chunk in chunks for row in session.scalars(asked.where(ItemRow.id.in_(chunk)))]
+    return [_item(row) for chunk in chunks for row in session.scalars(query.where(ItemRow.id.in_(chunk)))]
 
 
 def item_summaries(session: Session, run_id: str) -> list[ItemSummary]:
-    """Every item of a run in order, with what became of it. Attempts that were taken back do not count."""
+    """Returns a summary of every item of a run, in order. Superseded attempts do not count."""
     items = run_items(session, run_id)
-    stand_now: dict[int, ItemState] = {}
+    states: dict[int, ItemState] = {}
     for start in range(0, len(items), _CHUNK):
-        stand_now |= item_states(session, [item.id for item in items[start : start + _CHUNK]])
-    return [_end(item, stand_now[item.id]) for item in items]
+        states |= item_states(session, [item.id for item in items[start : start + _CHUNK]])
+    return [_summary(item, states[item.id]) for item in items]
 
 
 def _item(row: ItemRow) -> RunItem:
     return RunItem(row.id, row.source, row.output_name, row.overrides, row.video_sha256)
 
 
-def _end(item: RunItem, standing: ItemState) -> ItemSummary:
-    last = standing.attempts[-1] if standing.attempts else None
-    has_ended = WorkState.PENDING not in standing.states.values()
+def _summary(item: RunItem, state: ItemState) -> ItemSummary:
+    last = state.attempts[-1] if state.attempts else None
+    has_ended = WorkState.PENDING not in state.states.values()
     return ItemSummary(
         item=item,
         outcome=OutcomeKind(last.outcome) if has_ended and last and last.outcome else None,
         error_code=last.error_code if last else None,
         error=last.error_message if last else None,
-        steps=tuple(_totals(standing.attempts)),
+        steps=tuple(_totals(state.attempts)),
     )
 
 
@@ -109,5 +108,5 @@ def _totals(attempts: Iterable[AttemptSummary]) -> Iterable[StepTotals]:
             step=step,
             attempts=len(tries),
             is_reused=tries[-1].status == AttemptStatus.REUSED.value,
-            seconds=sum((each.ended_at - each.started_at).total_seconds() for each in tries),
+            seconds=sum((attempt.ended_at - attempt.started_at).total_seconds() for attempt in tries),
         )

@@ -1,4 +1,4 @@
-"""Where runs stand, counted by the database: for tables that are drawn again every second."""
+"""Progress of runs, counted by the database: cheap enough to be queried every second."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,24 +8,24 @@ from datetime import datetime
 from sqlalchemy import Select, case, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
+from db.read.run_state import RunState, run_state
 from db.schema.records import WorkState
 from db.schema.tables import AttemptRow, ItemRow, RunRow, WorkRow
-from db.state.lease_queue import IS_OPEN, counted_deaths, database_clock, has_lapsed, items_of_run
-from db.write.run_events import RunState, run_state
+from db.state.lease_queue import IS_OPEN, counted_deaths, database_clock, has_expired_lease, items_of_run
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import OutcomeKind, Step
 
 RECENT_MINUTES = 5.0
-"""What the present pace is measured over."""
+"""The span over which the current rate is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """Where a run stands.
+    """The progress of a run.
 
-    `steps`: how many items have a step in a state; a step whose worker vanished is pending again. `outcomes`
-    and `errors` are of items that have ended, the latter of failed ones by code. `ended_recently` is how many
-    items ended in the last `RECENT_MINUTES`.
+    `steps`: the number of items by step and state; a running step with an expired lease counts as pending.
+    `outcomes`: the number of ended items by outcome; `errors`: of failed ones by error code. `ended_recently`: how
+    many items ended in the last `RECENT_MINUTES`.
     """
 
     run_id: str
@@ -40,13 +40,13 @@ class RunProgress:
 
     @property
     def quarantined(self) -> int:
-        """Items set aside because they killed their worker twice; failed ones."""
+        """How many items failed because two workers died while they held a step of them."""
         return self.errors.get(ErrorCode.QUARANTINED, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run in a list: how many items it has, how many are open, how those that ended did end."""
+    """A run in a list: its state, number of items, number of open items, and ended items by outcome."""
 
     run_id: str
     name: str
@@ -59,23 +59,23 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class OpenItem:
-    """An item that has not ended; `deaths` is how often a worker vanished while it held the present step."""
+    """An item that has not ended. `deaths`: how many workers stopped responding while they held its open step."""
 
     id: int
     deaths: int
 
 
 def run_progress(session: Session, run_id: str) -> RunProgress | None:
-    """Where a run stands; None if there is no such run."""
+    """Returns the progress of a run, or None for an unknown id."""
     run = session.get(RunRow, run_id)
     if run is None:
         return None
-    shown = case((has_lapsed(session), WorkState.PENDING.value), else_=WorkRow.state)
+    shown = case((has_expired_lease(session), WorkState.PENDING.value), else_=WorkRow.state)
     steps = select(WorkRow.step, shown, func.count()).where(WorkRow.item_id.in_(items_of_run(run_id)))
-    lately = func.sum(case((AttemptRow.ended_at > database_clock(session, -60.0 * RECENT_MINUTES), 1), else_=0))
-    ended = session.execute(_ends(run_id).add_columns(lately)).tuples().all()
+    recent = func.sum(case((AttemptRow.ended_at > database_clock(session, -60.0 * RECENT_MINUTES), 1), else_=0))
+    ended = session.execute(_ended_items(run_id).add_columns(recent)).tuples().all()
     outcomes = _outcomes((outcome, number) for outcome, _, number, _ in ended)
-    items = _items(session, run_id)
+    items = _count_items(session, run_id)
     return RunProgress(
         run_id=run.id,
         name=run.name,
@@ -93,24 +93,24 @@ def run_progress(session: Session, run_id: str) -> RunProgress | None:
 
 
 def run_list(session: Session, newest: int = 50) -> list[RunSummary]:
-    """The newest runs, newest first."""
+    """Returns the newest runs, newest first."""
     runs = session.scalars(select(RunRow).order_by(RunRow.id.desc()).limit(newest)).all()
-    return [_line(session, run) for run in runs]
+    return [_summary(session, run) for run in runs]
 
 
 def recently_active_runs(session: Session, since: datetime) -> list[str]:
-    """Ids of the runs that have open items, or on which something was done since then (UTC), oldest first."""
-    done = (
+    """Returns the ids of runs with open items, or with attempts that ended since a time (UTC), oldest first."""
+    ended = (
         select(ItemRow.run_id)
         .join(AttemptRow, AttemptRow.item_id == ItemRow.id)
         .where(AttemptRow.ended_at >= since)
     )
-    left = select(ItemRow.run_id).join(WorkRow, WorkRow.item_id == ItemRow.id).where(IS_OPEN)
-    return sorted(session.scalars(done.union(left)))
+    open_ = select(ItemRow.run_id).join(WorkRow, WorkRow.item_id == ItemRow.id).where(IS_OPEN)
+    return sorted(session.scalars(ended.union(open_)))
 
 
 def open_items(session: Session, run_id: str) -> list[OpenItem]:
-    """The items of a run that have not ended, in the order of its list."""
+    """Returns the items of a run that have not ended, in the order of its manifest."""
     rows = session.execute(
         select(WorkRow.item_id, counted_deaths(session))
         .join(ItemRow, WorkRow.item_id == ItemRow.id)
@@ -120,10 +120,10 @@ def open_items(session: Session, run_id: str) -> list[OpenItem]:
     return [OpenItem(item_id, deaths) for item_id, deaths in rows]
 
 
-def _line(session: Session, run: RunRow) -> RunSummary:
-    ended = session.execute(_ends(run.id)).tuples()
+def _summary(session: Session, run: RunRow) -> RunSummary:
+    ended = session.execute(_ended_items(run.id)).tuples()
     outcomes = _outcomes((outcome, number) for outcome, _, number in ended)
-    items = _items(session, run.id)
+    items = _count_items(session, run.id)
     return RunSummary(
         run_id=run.id,
         name=run.name,
@@ -142,12 +142,12 @@ def _outcomes(counted: Iterable[tuple[str | None, int]]) -> Counter[OutcomeKind]
     return outcomes
 
 
-def _items(session: Session, run_id: str) -> int:
+def _count_items(session: Session, run_id: str) -> int:
     return session.scalar(select(func.count()).where(ItemRow.run_id == run_id)) or 0
 
 
-def _ends(run_id: str) -> Select[tuple[str | None, str | None, int]]:
-    """How many items ended with each outcome and error: that of the last attempt, where no step is open."""
+def _ended_items(run_id: str) -> Select[tuple[str | None, str | None, int]]:
+    """Counts ended items, those without an open step, by outcome and error of their last attempt."""
     later = aliased(AttemptRow)
     return (
         select(AttemptRow.outcome, AttemptRow.error_code, func.count())

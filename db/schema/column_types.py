@@ -1,7 +1,7 @@
-"""How values are spelled in the database, so that what is read back is exactly what was hashed.
+"""Column types and conversions that make a value read back equal the value that was hashed.
 
-PostgreSQL stores neither NUL characters nor lone surrogates in text, and neither does UTF-8 JSON; SQLite has
-no time zones. Everything from outside passes through here before it is hashed and stored.
+PostgreSQL stores neither NUL characters nor lone surrogates in text, and neither does UTF-8 JSON; SQLite has no
+time zones. Every value is converted here before it is hashed and stored.
 """
 
 import math
@@ -19,7 +19,7 @@ Values = dict[str, Any]
 """Column name to value, one row."""
 
 ROW_ID = BigInteger().with_variant(Integer, "sqlite")
-"""64 bits on both: SQLite numbers rows by itself only in a column declared INTEGER."""
+"""64 bits on both databases. SQLite assigns numbers only to a column declared INTEGER."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _SPECIAL_IN_NAME = re.compile("[\\\\\x00\ud800-\udfff]")
@@ -27,50 +27,50 @@ _ESCAPE = re.compile(r"\\(?:\\|x([0-9a-f]{2})|u([0-9a-f]{4}))")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment, stored in UTC to the microsecond. A time without a zone is refused (ValueError)."""
+    """A time stored in UTC to the microsecond. Raises ValueError for a time without a zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """SQLite's text has no zone, so UTC is all it ever holds."""
+        """Converts to UTC, without a zone for SQLite, whose text has none."""
         if value is None:
             return None
         moment = in_utc(value)
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Always an aware time in UTC, whatever zone the server speaks."""
+        """Returns an aware time in UTC, whatever time zone the server uses."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
 
 
 class FileName(TypeDecorator[str]):
-    """A file name or URL as given, any bytes a file system allows included; see `escape_name`."""
+    """A file name or URL, with any bytes a file system allows; see `escape_name`."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's
-        """Escaped in the database."""
+        """Escapes the name for the database."""
         return None if value is None else escape_name(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's
-        """Unescaped in Python, so it opens the very same file."""
+        """Unescapes the name, so that it opens the same file."""
         return None if value is None else unescape_name(value)
 
 
 def escape_name(name: str) -> str:
-    r"""A file name as valid text, reversibly: an undecodable byte as `\xff`, a backslash as `\\`.
+    r"""Returns a file name as valid text, reversibly: an undecodable byte as `\xff`, a backslash as `\\`.
 
-    Python hands undecodable bytes over as surrogates (PEP 383); any other lone surrogate becomes `\ud800`.
+    Python represents undecodable bytes as surrogates (PEP 383); any other lone surrogate becomes `\ud800`.
     """
     return _SPECIAL_IN_NAME.sub(_escaped, name)
 
 
 def unescape_name(text: str) -> str:
-    """The file name that `escape_name` was given."""
+    """Reverses `escape_name`."""
     return _ESCAPE.sub(_unescaped, text)
 
 
@@ -91,12 +91,12 @@ def _unescaped(match: re.Match[str]) -> str:
 
 
 def storable(text: str) -> str:
-    """Text with NUL and lone surrogates each replaced by U+FFFD, so that spans into it stay true."""
+    """Replaces each NUL and each lone surrogate by one U+FFFD, so that spans into the text stay valid."""
     return _UNSTORABLE.sub("\ufffd", text)
 
 
 def storable_json(value: Json | Mapping[str, Json]) -> Json:
-    """A JSON value as it will be read back: all text storable, tuples as lists."""
+    """Returns a JSON value as it will be read back: all text storable, tuples as lists."""
     match value:
         case str():
             return storable(str(value))
@@ -109,19 +109,19 @@ def storable_json(value: Json | Mapping[str, Json]) -> Json:
 
 
 def in_utc(moment: datetime) -> datetime:
-    """The same moment in UTC. Raises ValueError for a time without a zone."""
+    """Converts a time to UTC. Raises ValueError for a time without a zone."""
     if moment.tzinfo is None:
-        raise ValueError(f"{moment.isoformat()} names no time zone")
+        raise ValueError(f"{moment.isoformat()} has no time zone")
     return moment.astimezone(UTC)
 
 
 def finite(number: float) -> float | None:
-    """A float, or None for what is no finite number, such as the level of digital silence."""
+    """Returns the number, or None for NaN and infinity, such as the level of digital silence."""
     return float(number) if math.isfinite(number) else None
 
 
 def stored(table: Table, values: Mapping[str, Any]) -> Values:
-    """A row as the database will give it back, so that hashing before and after agree."""
+    """Returns a row as the database will return it, so that its hash is the same before and after storing."""
     return {name: _stored(table.columns[name].type, value) for name, value in values.items()}
 
 
@@ -135,6 +135,6 @@ def _stored(kind: object, value: Any) -> Any:
     if isinstance(kind, Float):
         return finite(value)
     if isinstance(value, str) and not isinstance(kind, FileName):
-        # A StrEnum member must be hashed and stored as the plain text it stands for.
+        # A StrEnum member is hashed and stored as plain text.
         return storable(str(value))
     return value

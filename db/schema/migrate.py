@@ -1,4 +1,4 @@
-"""Brings a ledger's tables up to date, however many processes try at once."""
+"""Creates or updates a ledger's tables; safe when several processes do it at the same time."""
 
 from alembic import command
 from alembic.config import Config
@@ -9,14 +9,14 @@ from sqlalchemy import Connection, text
 
 from deepsound.errors import BadSettingsError
 
-_LOCK = 0x6465657073  # any number will do, as long as every release uses the same
+_LOCK = 0x6465657073  # key of PostgreSQL's advisory lock: any number, the same in every release
 
 
 def migrate(connection: Connection, where: str) -> None:
-    """Create or update the tables inside the caller's transaction: all of it or nothing.
+    """Runs all missing migrations inside the caller's transaction.
 
-    A second process waits at the lock and then finds nothing to do. Raises DeepSoundError(BAD_SETTINGS) for a
-    ledger written by a newer release.
+    A second process waits for the lock and then finds nothing to do. `where` names the ledger in errors. Raises
+    BadSettingsError for a ledger written by a newer release.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})

@@ -1,4 +1,4 @@
-"""What tasks and flows hand to the ledger and get back from it. Plain data, no database in it."""
+"""Records of attempts that tasks pass to the ledger and read back: plain data without a database."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from db.schema.hashing import manifest_sha256, settings_sha256
 from deepsound.canonical_json import Json
 from deepsound.cot import Thought
 from deepsound.errors import DeepSoundError
@@ -22,11 +21,11 @@ class AttemptStatus(StrEnum):
     DONE = "done"
     FAILED = "failed"
     REUSED = "reused"
-    """Nothing was computed: a finished attempt with the same step key stands for it."""
+    """Nothing was computed: the result is that of a finished attempt with the same step key."""
 
 
 class WorkState(StrEnum):
-    """Where a step of an item stands."""
+    """The state of one step of an item."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -35,7 +34,7 @@ class WorkState(StrEnum):
 
 
 class Direction(StrEnum):
-    """Whether an attempt read an artifact or made it."""
+    """Whether an attempt read an artifact or produced it."""
 
     INPUT = "input"
     OUTPUT = "output"
@@ -43,19 +42,19 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepRef:
-    """A step of an item: round 1, or 2 for what follows the `neg` fallback."""
+    """A step of an item and its round: 1, or 2 after the `neg` fallback."""
 
     step: Step
     round: int = 1
 
 
 FIRST_STEP: Final = StepRef(Step.PLAN)
-"""What every item starts with."""
+"""The first step of every item."""
 
 
 @dataclass(frozen=True, slots=True)
 class CodeVersion:
-    """The program: release, source revision where known, whether files differ from that revision."""
+    """The program: release, source revision if known, and whether files differ from that revision."""
 
     release: str
     revision: str | None
@@ -64,7 +63,7 @@ class CodeVersion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Environment:
-    """What the program runs on, made once a process. `packages`: version by name, of everything installed."""
+    """What the program runs on, one instance per process. `packages`: the version of each installed package."""
 
     python: str
     platform: str
@@ -73,7 +72,7 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionContext:
-    """Where an attempt ran: made once a process. `device` is what the models ran on, e.g. "cpu"."""
+    """Host, device and software of an attempt, one instance per process. `device`: e.g. "cpu", "cuda"."""
 
     host: str
     device: str
@@ -82,51 +81,8 @@ class ExecutionContext:
 
 
 @dataclass(frozen=True, slots=True)
-class VideoFile:
-    """A source file that could be read: its hash, size in bytes, media type; `probe` None if it is no media."""
-
-    sha256: str
-    size: int
-    media_type: str
-    probe: Mapping[str, Json] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NewItem:
-    """A line of a run's list. `source` as given; `video` None where there is nothing to read."""
-
-    source: str
-    output_name: str
-    video: VideoFile | None = None
-    overrides: Mapping[str, Json] = field(default_factory=dict[str, Json])
-
-
-@dataclass(frozen=True, slots=True)
-class NewRun:
-    """A run about to start: its frozen settings and its ordered list."""
-
-    name: str
-    settings: Mapping[str, Json]
-    items: Sequence[NewItem]
-    code: CodeVersion
-
-    @property
-    def settings_sha256(self) -> str:
-        """Hash of the settings."""
-        return settings_sha256(self.settings)
-
-    @property
-    def manifest_sha256(self) -> str:
-        """Hash of the list: source, content, overrides and output name of every item, in order."""
-        return manifest_sha256(
-            (item.source, item.video.sha256 if item.video else None, item.overrides, item.output_name)
-            for item in self.items
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class DecisionRef:
-    """A decision in the ledger: the attempt that made it and its place there."""
+    """Refers to a decision in the ledger: its attempt, and its position there."""
 
     attempt_id: int
     position: int
@@ -134,9 +90,9 @@ class DecisionRef:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Something decided, e.g. `voice_over` = `yes`.
+    """A decision, e.g. `voice_over` = `yes`.
 
-    `span` are the characters of the raw output it was read from, None if it was measured rather than read.
+    `span` is the range of characters of the raw output it was parsed from, None if it comes from a measurement.
     """
 
     key: str
@@ -148,7 +104,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A measurement before and after; not a number or infinite is kept as null: it could not be measured."""
+    """A value measured before and after. NaN and infinity are stored as null: the value could not be measured."""
 
     before: float | None
     after: float | None
@@ -159,10 +115,10 @@ UNMEASURED: Final = Change(None, None)
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What was done to the sound, where, and by which decision (None: by the run's settings).
+    """A change to the sound, its span, and the decision that caused it (None: the run's settings did).
 
-    Hashes are of the whole audio before and after; None: there was none, or none is left. Speech in seconds
-    and in dB re full scale, loudness in LUFS.
+    Hashes are of the whole audio before and after; None where there is no audio. Speech in seconds and in dB re
+    full scale, loudness in LUFS.
     """
 
     operation: str
@@ -177,11 +133,12 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One execution of a step, complete, as it ended.
+    """One finished execution of a step.
 
-    `followed_by` is the step that follows (this one again, where it is to be tried again) or the outcome that ends
-    the item. `failure` makes it a failed attempt, `reused_attempt_id` a reused one; otherwise it is done.
-    `step_key` is None only where a failure came before the inputs were known. Inputs and outputs by role.
+    `followed_by` is the next step (the same one to try it again), or the outcome that ends the item. `failure`
+    makes it a failed attempt, `reused_attempt_id` a reused one; otherwise it is done. `step_key` is None only if
+    the step failed before its inputs were known. `inputs` and `outputs` are by role. Raises ValueError for both a
+    `failure` and a `reused_attempt_id`.
     """
 
     item_id: int
@@ -219,7 +176,7 @@ class AttemptRecord:
 
     @property
     def status(self) -> AttemptStatus:
-        """How it ended."""
+        """How the attempt ended."""
         if self.failure is not None:
             return AttemptStatus.FAILED
         return AttemptStatus.DONE if self.reused_attempt_id is None else AttemptStatus.REUSED
@@ -227,7 +184,7 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class RecordedDecision:
-    """A decision read back, and how to refer to it."""
+    """A decision read from the ledger, and its reference."""
 
     ref: DecisionRef
     key: str
@@ -237,7 +194,7 @@ class RecordedDecision:
 
 @dataclass(frozen=True, slots=True)
 class FinishedStep:
-    """A step that has a result. `attempt_id` is the attempt that made it, in whichever item that was."""
+    """A step with a result. `attempt_id` is the attempt that computed it, which may be one of another item."""
 
     at: StepRef
     attempt_id: int
@@ -249,18 +206,8 @@ class FinishedStep:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenStep:
-    """Work that is left. A step whose lease ran out counts as pending; `owner` holds it if it is running."""
-
-    item_id: int
-    at: StepRef
-    state: WorkState
-    owner: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class ItemRetries:
-    """An item of which steps were taken back: how often, and which are really to be done again, not reused."""
+    """How many retries an item has, and which of its open steps must be computed again instead of reused."""
 
     count: int
     recompute: frozenset[StepRef]

@@ -1,4 +1,4 @@
-"""An attempt's record as the rows it is kept in. Pure: `writes` adds what the database must be asked for."""
+"""Converts an attempt's record to table rows. Pure: `db.write.attempts` adds what only the database knows."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -25,7 +25,7 @@ RowsByTable = dict[type[Base], list[Values]]
 
 
 def shared_rows(record: AttemptRecord) -> RowsByTable:
-    """Rows that other attempts may share and that may be there already."""
+    """Returns rows that attempts share, and that may exist already."""
     artifacts = {artifact.sha256: artifact for artifact in [*record.inputs.values(), *record.outputs.values()]}
     return {
         tables.DocumentRow: [
@@ -39,7 +39,7 @@ def shared_rows(record: AttemptRecord) -> RowsByTable:
 
 
 def owned_rows(record: AttemptRecord) -> RowsByTable:
-    """Rows that belong to this attempt alone, still without its id."""
+    """Returns rows that belong to this attempt alone, without its id."""
     rows: RowsByTable = {
         tables.ThoughtRow: [_thought_row(place, thought) for place, thought in enumerate(record.thoughts)],
         tables.DecisionRow: [_decision_row(place, decision) for place, decision in enumerate(record.decisions)],
@@ -53,7 +53,7 @@ def owned_rows(record: AttemptRecord) -> RowsByTable:
 
 
 def attempt_row(record: AttemptRecord) -> Values:
-    """The attempt's own columns, as far as the record alone knows them."""
+    """Returns the attempt's columns, without its place in the hash chain."""
     followed_by, failure, context = record.followed_by, record.failure, record.execution_context
     next_step = followed_by if isinstance(followed_by, StepRef) else None
     row: Values = {
@@ -95,11 +95,11 @@ _SAME_NAME = (
 
 
 def code_version_row(code: CodeVersion) -> Values:
-    """A code version under the hash of what it says."""
+    """Returns a code version, keyed by the hash of its content."""
     return _by_content(tables.CodeVersionRow, asdict(code))
 
 
-@lru_cache(maxsize=4)  # Hundreds of packages, the same for every attempt of a process.
+@lru_cache(maxsize=4)  # Hashes hundreds of packages, the same for every attempt of a process.
 def _environment_row(environment: Environment) -> Values:
     columns = {"python": environment.python, "platform": environment.platform}
     return _by_content(tables.EnvironmentRow, {**columns, "packages": environment.packages})

@@ -1,17 +1,24 @@
-"""Which attempts of an item stand once retries took some back, and where that leaves its steps. Pure."""
+"""Derives an item's state from its attempts and retries: which attempts are current, and the state of each step.
+
+A retry supersedes the first current attempt of its step and every attempt after that one. Superseded attempts stay
+in the ledger, but no later step uses their results.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from db.schema.records import FIRST_STEP, AttemptStatus, StepRef, WorkState
-from db.schema.tables import AttemptRow, RetryRow
+from db.schema.tables import AttemptRow, RetryRow, table_of
 from deepsound.pipeline import Step
 
 
 class AttemptSummary(NamedTuple):
-    """What an attempt says of its item's course: its columns without words and results, of the same names."""
+    """The columns of an attempt that its item's state depends on, under their names."""
 
     id: int
     item_id: int
@@ -29,12 +36,12 @@ class AttemptSummary(NamedTuple):
 
     @property
     def at(self) -> StepRef:
-        """The step it was made at."""
+        """The step that was attempted."""
         return StepRef(Step(self.step), self.round)
 
 
 class RetrySummary(NamedTuple):
-    """What a reopening says of its item's course: columns of the same names."""
+    """The columns of a retry that its item's state depends on, under their names."""
 
     item_id: int
     after: int
@@ -42,10 +49,19 @@ class RetrySummary(NamedTuple):
     round: int
     recompute: bool
 
+    @property
+    def at(self) -> StepRef:
+        """The step that was opened again."""
+        return StepRef(Step(self.step), self.round)
+
 
 @dataclass(frozen=True, slots=True)
 class ItemState:
-    """`attempts` in order; the state of each step that was reached; steps to be really done again, not reused."""
+    """The state of an item.
+
+    `attempts`: the current ones, in order. `states`: of each step that was reached. `recompute`: open steps that
+    must be computed again instead of reused.
+    """
 
     attempts: Sequence[AttemptSummary]
     states: dict[StepRef, WorkState]
@@ -55,9 +71,27 @@ class ItemState:
 _A = TypeVar("_A", AttemptRow, AttemptSummary)
 _R = TypeVar("_R", RetryRow, RetrySummary)
 
+_ATTEMPT_COLUMNS = [table_of(AttemptRow).c[name] for name in AttemptSummary._fields]
+_RETRY_COLUMNS = [table_of(RetryRow).c[name] for name in RetrySummary._fields]
+
+
+def item_states(session: Session, item_ids: Sequence[int]) -> dict[int, ItemState]:
+    """Returns the state of each item, by id."""
+    attempts: dict[int, list[AttemptSummary]] = {item_id: [] for item_id in item_ids}
+    retries: dict[int, list[RetrySummary]] = {item_id: [] for item_id in item_ids}
+    of_items = select(*_ATTEMPT_COLUMNS).where(AttemptRow.item_id.in_(item_ids))
+    for row in session.execute(of_items.order_by(AttemptRow.item_id, AttemptRow.seq)):
+        attempt = AttemptSummary(*row)
+        attempts[attempt.item_id].append(attempt)
+    of_items = select(*_RETRY_COLUMNS).where(RetryRow.item_id.in_(item_ids))
+    for row in session.execute(of_items.order_by(RetryRow.item_id, RetryRow.seq)):
+        retry = RetrySummary(*row)
+        retries[retry.item_id].append(retry)
+    return {item_id: replay_attempts(made, retries[item_id]) for item_id, made in attempts.items()}
+
 
 def chain_links(attempts: Iterable[_A], retries: Iterable[_R]) -> Iterator[_A | _R]:
-    """The chain of one item: its attempts, and each reopening after the attempt it names. Both in order."""
+    """Yields the attempts of one item, each followed by the retries that come after it. Both must be in order."""
     waiting = list(retries)
     for attempt in attempts:
         while waiting and waiting[0].after < attempt.seq:
@@ -67,44 +101,44 @@ def chain_links(attempts: Iterable[_A], retries: Iterable[_R]) -> Iterator[_A | 
 
 
 def replay_attempts(attempts: Iterable[AttemptSummary], retries: Iterable[RetrySummary]) -> ItemState:
-    """Where one item stands by its attempts and retries, both in order.
+    """Returns the state of one item from its attempts and retries, both in order.
 
-    A reopening takes back the first standing attempt of its step and all attempts after that one; its step is
-    then the only one that is open. A step reopened `recompute` stays so until it has a result again.
+    After a retry its step is the only open one. A step to recompute remains so until it has a result again.
     """
-    standing: list[AttemptSummary] = []
+    current: list[AttemptSummary] = []
     states = {FIRST_STEP: WorkState.PENDING}
     recompute: set[StepRef] = set()
     for link in chain_links(attempts, retries):
         if isinstance(link, RetrySummary):
-            at = StepRef(Step(link.step), link.round)
-            standing = _before(link, standing)
-            states = {**_settled(standing), at: WorkState.PENDING}
+            current = _before(link, current)
+            states = {**_ended_steps(current), link.at: WorkState.PENDING}
             if link.recompute:
-                recompute.add(at)
+                recompute.add(link.at)
         else:
-            standing.append(link)
+            current.append(link)
             _apply(link, states)
             if link.status != AttemptStatus.FAILED.value:
                 recompute.discard(link.at)
-    return ItemState(standing, states, frozenset(recompute))
+    return ItemState(current, states, frozenset(recompute))
 
 
 def replay_rows(attempts: Iterable[AttemptRow], retries: Iterable[RetryRow]) -> ItemState:
-    """The same of whole rows."""
-    made = (AttemptSummary(*(getattr(row, name) for name in AttemptSummary._fields)) for row in attempts)
-    back = (RetrySummary(*(getattr(row, name) for name in RetrySummary._fields)) for row in retries)
-    return replay_attempts(made, back)
+    """Returns the state of one item from its loaded rows."""
+    attempt_summaries = (
+        AttemptSummary(*(getattr(row, name) for name in AttemptSummary._fields)) for row in attempts
+    )
+    retry_summaries = (RetrySummary(*(getattr(row, name) for name in RetrySummary._fields)) for row in retries)
+    return replay_attempts(attempt_summaries, retry_summaries)
 
 
-def _before(back: RetrySummary, attempts: Sequence[AttemptSummary]) -> list[AttemptSummary]:
-    reopened = (back.step, back.round)
-    first = next((n for n, each in enumerate(attempts) if (each.step, each.round) == reopened), None)
+def _before(retry: RetrySummary, attempts: Sequence[AttemptSummary]) -> list[AttemptSummary]:
+    retried = (retry.step, retry.round)
+    first = next((n for n, attempt in enumerate(attempts) if (attempt.step, attempt.round) == retried), None)
     return list(attempts[:first])
 
 
-def _settled(attempts: Iterable[AttemptSummary]) -> dict[StepRef, WorkState]:
-    """Steps that have ended; one that is to be tried again has not."""
+def _ended_steps(attempts: Iterable[AttemptSummary]) -> dict[StepRef, WorkState]:
+    """Returns the states of ended steps; a failed step that is to be tried again has not ended."""
     states: dict[StepRef, WorkState] = {}
     for attempt in attempts:
         _apply(attempt, states)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from db.schema.records import NewItem
+from db.schema.run_records import NewItem
 from deepsound.errors import DiskFullError
 from deepsound.storage.location import Location, location
 from deepsound.storage.protocol import ArtifactStore

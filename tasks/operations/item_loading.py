@@ -6,9 +6,9 @@ from sqlalchemy.orm import Session
 
 from db.read import queries
 from db.read.items import RegisteredRun, find_run, run_items
+from db.read.review_state import current_reviews
 from db.schema.database import no_such_run
 from db.schema.records import NO_RETRIES
-from db.write.reviews import current_reviews
 from deepsound.storage.location import location
 from tasks.runtime.item import Item
 from tasks.runtime.run_settings import RunSettings

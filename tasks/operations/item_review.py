@@ -6,9 +6,10 @@ from sqlalchemy.orm import Session
 
 from db.read.items import find_run, run_items
 from db.read.queries import item_history
+from db.read.review_state import JudgementRef, current_reviews, find_judgement
 from db.schema.database import no_such_run
 from db.schema.records import FinishedStep, StepRef
-from db.write.reviews import JudgementRef, NewReview, current_reviews, find_judgement, record_review
+from db.write.reviews import NewReview, record_review
 from deepsound.cot import Verdict
 from deepsound.errors import ArtifactMissingError
 from deepsound.pipeline import Step, next_action

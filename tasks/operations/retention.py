@@ -10,8 +10,8 @@ from itertools import islice
 
 from db.read.deletable import deletable_artifacts, deletable_sources, recently_expired, unreferenced
 from db.read.items import find_run, run_ids
+from db.read.worker_status import live_worker_sessions
 from db.write.expiry import record_expiry
-from db.write.worker_sessions import live_worker_sessions
 from deepsound.errors import BadSettingsError, DeepSoundError
 from tasks.runtime.run_settings import RunSettings
 from tasks.runtime.worker import Worker

@@ -1,7 +1,7 @@
 """Reads whether a run may continue, and which of its items are unfinished."""
 
 from db.read import queries
-from db.write.run_events import RunState, run_state
+from db.read.run_state import RunState, run_state
 from tasks.runtime.worker import Worker
 
 

@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from db.integrity.expiry_checks import check_expiries
+from db.integrity.findings import IntegrityFinding, Problem
 from db.integrity.seal_checks import check_exported_seals, check_seal_sequence, check_seals
-from db.integrity.verify import IntegrityFinding, Problem, verify_run
+from db.integrity.verify import verify_run
 from db.read.evidence import RunArtifact, run_artifacts
-from db.write.expiry import expired
 from tasks.operations.sealing import trusted_keys
 from tasks.runtime.worker import Worker
 
@@ -44,7 +45,7 @@ def verify_books(worker: Worker, run_id: str, *, rows_only: bool = False) -> Run
     damaged = [artifact for artifact, is_whole in zip(read, intact, strict=True) if not is_whole]
     # Only now: reading takes hours, and what retention deletes meanwhile it has written down before.
     with worker.ledger.read() as session:
-        gone = expired(session, [artifact.sha256 for artifact in artifacts])
+        gone = check_expiries(session, [artifact.sha256 for artifact in artifacts])
     findings += [*gone.findings, *_findings(worker, damaged, gone.artifacts)]
     lost_on_purpose = len([each for each in damaged if each.sha256 in gone.artifacts])
     return RunAudit(findings, len(read), lost_on_purpose, sealed.is_sealed)

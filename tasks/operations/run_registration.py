@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from db.read import queries
 from db.state.lease_queue import release_dead
-from db.write import attempts
+from db.write import runs
 from tasks.operations.run_sources import read_sources
 from tasks.runtime.run_settings import RunSettings, Source
 from tasks.runtime.worker import Worker
@@ -22,6 +22,6 @@ def begin_run(
     with worker.ledger.write() as session:
         open_run = queries.find_open_run(session, run.settings_sha256, run.manifest_sha256)
         if open_run is None:
-            return attempts.register_run(session, run), False
+            return runs.register_run(session, run), False
         release_dead(session, open_run)
         return open_run, True

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from db.read.items import ItemSummary, StepTotals, find_run, item_summaries
 from db.read.queries import item_histories
+from db.read.review_state import current_reviews
 from db.schema.database import no_such_run
 from db.schema.records import FinishedStep
-from db.write.reviews import current_reviews
 from deepsound.canonical_json import Json
 from deepsound.cot import Verdict
 from deepsound.pipeline import OutcomeKind, Step

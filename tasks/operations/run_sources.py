@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
-from db.schema.records import NewItem, NewRun, VideoFile
+from db.schema.run_records import NewItem, NewRun, VideoFile
 from deepsound.canonical_json import Json
 from deepsound.errors import BadSettingsError, DeepSoundError, SourceMissingError
 from deepsound.media.probe import probe

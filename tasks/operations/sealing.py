@@ -13,8 +13,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
+from db.read.evidence import all_seals
 from db.schema.column_types import in_utc
-from db.write.seals import SEAL_COLUMNS, all_seals, seal_run
+from db.schema.seal_format import SEAL_COLUMNS
+from db.write.seals import seal_run
 from deepsound.canonical_json import canonical_json
 from deepsound.errors import BadSettingsError, DeepSoundError
 from tasks.runtime.worker import Worker

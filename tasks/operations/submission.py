@@ -7,9 +7,10 @@ from typing import Any
 
 from db.read import queries
 from db.read.items import item_summaries
-from db.schema.records import NewItem, NewRun
-from db.write import attempts
-from db.write.run_events import EventKind, RunState, record_event, run_state
+from db.read.run_state import RunState, run_state
+from db.schema.run_records import EventKind, NewItem, NewRun
+from db.write import runs
+from db.write.run_events import record_event
 from deepsound.canonical_json import Json
 from deepsound.storage.location import location
 from tasks.operations.capacity_check import check_room
@@ -97,7 +98,7 @@ def submit(
     run = store_sources(worker, run, sources, on_read)
     with worker.ledger.write() as session:
         open_run = queries.find_open_run(session, run.settings_sha256, run.manifest_sha256)
-        run_id = open_run or attempts.register_run(session, run)
+        run_id = open_run or runs.register_run(session, run)
         if by_hand or run_state(session, run_id) is RunState.ACTIVE:
             details = submission.to_json()
             del details["settings"]  # They stand in the run, word for word.

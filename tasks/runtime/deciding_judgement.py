@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from db.read.queries import item_histories
+from db.read.review_state import Review, current_reviews
 from db.schema.records import FinishedStep, StepRef
-from db.write.reviews import Review, current_reviews
 from deepsound.canonical_json import Json
 from deepsound.cot import Verdict
 from deepsound.pipeline import Step

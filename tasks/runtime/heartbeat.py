@@ -6,14 +6,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from db.state.lease_owner import this_owner
-from db.write.worker_sessions import (
-    NO_DEVICE,
-    begin_worker_session,
-    end_worker_session,
-    lease_seconds,
-    record_heartbeat,
-)
+from db.read.worker_status import NO_DEVICE
+from db.state.lease_owner import lease_seconds, this_owner
+from db.write.worker_sessions import begin_worker_session, end_worker_session, record_heartbeat
 from deepsound.errors import DeepSoundError
 from tasks.runtime.worker import Worker
 

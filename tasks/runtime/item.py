@@ -6,8 +6,8 @@ The state is frozen. Each finished step gives a new one, and any worker can rebu
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from db.read.review_state import Review
 from db.schema.records import NO_RETRIES, DecisionRef, FinishedStep, ItemRetries, StepRef
-from db.write.reviews import Review
 from deepsound.canonical_json import Json
 from deepsound.cot import Verdict
 from deepsound.pipeline import Action, ChainState, Fallback, OutcomeKind, Round, Step, next_action

@@ -1,9 +1,8 @@
 """Claims a step for this worker, so that no other worker does it at the same time."""
 
 from db.schema.records import StepRef
-from db.state.lease_owner import this_owner
+from db.state.lease_owner import lease_seconds, this_owner
 from db.state.lease_queue import Lease, claim
-from db.write.worker_sessions import lease_seconds
 from deepsound.errors import ErrorCode, LeaseLostError, QuarantinedError
 from deepsound.pipeline import Action
 from tasks.runtime.item import Item

@@ -14,7 +14,9 @@ import pytest
 
 from db.read.items import find_run
 from db.read.run_progress import RunSummary, run_list
-from db.write.run_events import EventKind, find_submission, record_event
+from db.read.run_state import find_submission
+from db.schema.run_records import EventKind
+from db.write.run_events import record_event
 from deepsound.pipeline import OutcomeKind
 from tasks.operations.run_audit import verify_books
 from tests.prefect_workers import Pool, until

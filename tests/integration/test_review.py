@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from console.cli.app import app
 from db.integrity.verify import verify_run
-from db.write.run_events import EventKind, record_event
+from db.schema.run_records import EventKind
+from db.write.run_events import record_event
 from deepsound.errors import DeepSoundError
 from deepsound.media.audio import audio_format
 from tests.archive_setup import Archive

@@ -13,8 +13,9 @@ from db.integrity.reconcile import ItemStatus, reconcile_run
 from db.read.items import run_ids
 from db.read.queries import deaths
 from db.read.run_progress import open_items
+from db.read.worker_status import live_worker_sessions
+from db.state.lease_owner import lease_seconds
 from db.write.retries import retry_items
-from db.write.worker_sessions import lease_seconds, live_worker_sessions
 from deepsound.errors import ErrorCode
 from deepsound.pipeline import OutcomeKind
 from flows.concurrency import CPU_BOUND_VIDEOS

@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import select, text
 
 from db.read.queries import unfinished_steps
+from db.read.worker_status import live_worker_sessions
 from db.schema.database import open_ledger
 from db.schema.records import WorkState
 from db.schema.tables import WorkerSessionRow
-from db.state.lease_owner import this_owner
+from db.state.lease_owner import lease_seconds, this_owner
 from db.state.lease_queue import claim
-from db.write.worker_sessions import lease_seconds, live_worker_sessions
 from deepsound.storage.folder_store import FolderStore
 from tasks.runtime.footage_cache import FootageCache
 from tasks.runtime.heartbeat import worker_session

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from db.read.evidence import item_evidence
 from db.schema.database import Ledger
-from db.schema.records import NewItem, NewRun, StepRef
+from db.schema.records import StepRef
+from db.schema.run_records import EventKind, NewItem, NewRun
 from db.schema.tables import (
     AttemptRow,
     Base,
@@ -25,10 +26,11 @@ from db.schema.tables import (
     WorkRow,
 )
 from db.state.lease_queue import claim
-from db.write.attempts import record_attempt, register_run
+from db.write.attempts import record_attempt
 from db.write.expiry import record_expiry
 from db.write.retries import retry_items
-from db.write.run_events import EventKind, record_event
+from db.write.run_events import record_event
+from db.write.runs import register_run
 from db.write.worker_sessions import begin_worker_session
 from deepsound.errors import DeepSoundError, ErrorCode, InternalError, SourceMissingError, StoreUnreachableError
 from deepsound.pipeline import OutcomeKind, Step
@@ -99,7 +101,7 @@ def test_the_same_content_under_two_names_is_one_video(ledger: Ledger) -> None:
 
 def test_two_items_never_write_the_same_output(ledger: Ledger) -> None:
     clash = [NewItem("a/x.mp4", "x", a_video("a")), NewItem("b/x.mp4", "x", a_video("b"))]
-    with pytest.raises(DeepSoundError, match=r"b/x\.mp4: would be written over the results of a/x\.mp4") as caught:
+    with pytest.raises(DeepSoundError, match=r"b/x\.mp4: it would overwrite the results of a/x\.mp4") as caught:
         begin(ledger, NewRun("clash", SETTINGS, clash, CODE))
     assert caught.value.code is ErrorCode.BAD_SETTINGS
     with ledger.read() as session:
@@ -211,7 +213,7 @@ def test_a_failed_attempt_is_no_reused_one() -> None:
 
 def test_a_time_without_a_zone_is_refused(ledger: Ledger) -> None:
     _, (item_id,) = begin(ledger, a_run("a.mp4"))
-    with pytest.raises(ValueError, match="names no time zone"):
+    with pytest.raises(ValueError, match="has no time zone"):
         write(ledger, attempt(item_id, PLAN_STEP, GENERATE_STEP, ended_at=NOON.replace(tzinfo=None)))
 
 

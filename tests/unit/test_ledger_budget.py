@@ -4,10 +4,11 @@ from datetime import timedelta
 
 from sqlalchemy import insert
 
+from db.read.run_state import RunState, run_events, run_state
 from db.schema.database import Ledger
+from db.schema.run_records import EventKind
 from db.schema.tables import WorkerSessionRow
-from db.state.budget import pause_if_budget_spent
-from db.write.run_events import EventKind, RunState, record_event, run_events, run_state
+from db.write.run_events import pause_if_budget_spent, record_event
 from tests.ledger_samples import NOON, OWNER, a_run, begin
 
 

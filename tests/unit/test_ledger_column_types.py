@@ -14,7 +14,7 @@ from db.read.evidence import find_items, item_evidence
 from db.read.queries import item_history
 from db.schema.column_types import escape_name, finite, in_utc, storable, storable_json, unescape_name
 from db.schema.database import Ledger
-from db.schema.records import NewItem, NewRun
+from db.schema.run_records import NewItem, NewRun
 from db.schema.tables import ItemRow
 from deepsound.pipeline import OutcomeKind
 from tests.ledger_samples import CODE, PLAN_STEP, SETTINGS, a_video, attempt, begin, write
@@ -77,7 +77,7 @@ def test_what_is_no_number_is_not_measured() -> None:
 def test_a_time_is_kept_in_utc() -> None:
     tokyo = datetime(2026, 11, 1, 9, 30, tzinfo=timezone(timedelta(hours=9)))
     assert in_utc(tokyo) == datetime(2026, 11, 1, 0, 30, tzinfo=UTC)
-    with pytest.raises(ValueError, match="names no time zone"):
+    with pytest.raises(ValueError, match="has no time zone"):
         in_utc(datetime(2026, 11, 1, 9, 30))
 
 

@@ -141,9 +141,9 @@ def test_a_connection_lost_half_way_is_worth_a_retry_and_the_next_one_is_new(pos
 @pytest.mark.parametrize(
     ("url", "complaint"),
     [
-        ("nonsense", "this is no database URL"),
-        ("mysql://kim:hush@localhost/x", "a ledger lives in an SQLite file or in PostgreSQL"),
-        ("sqlite://", "a ledger lives in an SQLite file or in PostgreSQL"),
+        ("nonsense", "not a database URL"),
+        ("mysql://kim:hush@localhost/x", "a ledger is an SQLite file or a PostgreSQL database"),
+        ("sqlite://", "a ledger is an SQLite file or a PostgreSQL database"),
     ],
 )
 def test_a_url_that_is_no_ledgers_is_refused(url: str, complaint: str) -> None:
@@ -165,7 +165,7 @@ def test_an_unreachable_server_is_named_without_its_password(scheme: str) -> Non
 def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
     file = tmp_path / "film.mp4"
     file.write_bytes(b"not a database" * 100)
-    with pytest.raises(DeepSoundError, match="this is no ledger") as caught:
+    with pytest.raises(DeepSoundError, match="this is not a ledger") as caught:
         open_ledger(f"sqlite:///{file}")
     assert caught.value.code is ErrorCode.BAD_SETTINGS
     assert file.read_bytes() == b"not a database" * 100
@@ -173,7 +173,7 @@ def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DeepSoundError, match="cannot make the folder of the ledger") as caught:
+    with pytest.raises(DeepSoundError, match="can't create the folder of the ledger") as caught:
         open_ledger(f"sqlite:///{tmp_path / 'file' / 'ledger.sqlite3'}")
     assert caught.value.code is ErrorCode.OUTPUT_NOT_WRITABLE
 
@@ -185,7 +185,7 @@ def test_a_full_disk_is_told_apart(tmp_path: Path) -> None:
         # SQLite gives the same error when a file may not grow as when the disk is full.
         session.execute(text("PRAGMA max_page_count = 1"))
     big = {"sha256": "0" * 64, "body": "x" * 1_000_000}
-    with pytest.raises(DeepSoundError, match="no room left for the ledger") as caught, ledger.write() as session:
+    with pytest.raises(DeepSoundError, match="the ledger's disk is full") as caught, ledger.write() as session:
         session.execute(insert(DocumentRow), big)
     assert caught.value.code is ErrorCode.DISK_FULL
     ledger.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from db.integrity.verify import Problem
+from db.integrity.findings import Problem
 from db.schema.records import StepRef
 from db.state.lease_queue import claim
 from db.write.attempts import record_attempt

@@ -7,10 +7,9 @@ from multiprocessing.connection import Connection
 from sqlalchemy import func, select
 
 from db.integrity.verify import verify_run
-from db.read.queries import find_open_run, unfinished_steps
+from db.read.queries import OpenStep, find_open_run, unfinished_steps
 from db.read.run_progress import run_progress
 from db.schema.database import Ledger, open_ledger
-from db.schema.records import OpenStep
 from db.schema.tables import ArtifactRow, AttemptRow, DocumentRow, ThoughtRow
 from db.state.lease_owner import this_owner
 from db.state.lease_queue import claim, release_dead

@@ -4,11 +4,11 @@ import threading
 import time
 from multiprocessing.queues import Queue
 
-from sqlalchemy import delete, select
+from sqlalchemy import Executable, delete, insert, select, update
 
-from db.read.queries import unfinished_steps
+from db.read.queries import OpenStep, unfinished_steps
 from db.schema.database import Ledger, open_ledger
-from db.schema.records import OpenStep, StepRef, WorkState
+from db.schema.records import StepRef, WorkState
 from db.schema.tables import WorkRow
 from db.state.lease_owner import this_owner
 from db.state.lease_queue import claim, rebuild_work, release_dead
@@ -116,28 +116,64 @@ def test_what_a_dead_process_held_is_given_back_and_what_a_living_one_holds_is_n
     assert states == [(dead, WorkState.PENDING), (alive, WorkState.RUNNING), (elsewhere, WorkState.RUNNING)]
 
 
-def test_the_to_do_list_can_be_rebuilt_from_the_attempts(ledger: Ledger) -> None:
-    run_id, (done, halfway, broken, retried, fallen_back, _untouched) = begin(
-        ledger, a_run(*(f"{number}.mp4" for number in range(6)))
-    )
-    _, (other_run,) = begin(ledger, a_run("other.mp4"))
+def six_items_in_every_state(ledger: Ledger) -> tuple[str, list[int]]:
+    """A run with 15 rows in `work`: done, half done, failed, to be tried again, in round 2, and not begun."""
+    run_id, items = begin(ledger, a_run(*(f"{number}.mp4" for number in range(6))))
+    done, half_done, failed, to_try_again, fallen_back, _ = items
     down = StoreUnreachableError("no answer")
     dub(ledger, done)
-    write(ledger, attempt(halfway, PLAN_STEP, GENERATE_STEP))
-    write(ledger, attempt(broken, PLAN_STEP, OutcomeKind.FAILED, failure=down))
-    write(ledger, attempt(retried, PLAN_STEP, PLAN_STEP, failure=down))
+    write(ledger, attempt(half_done, PLAN_STEP, GENERATE_STEP))
+    write(ledger, attempt(failed, PLAN_STEP, OutcomeKind.FAILED, failure=down))
+    write(ledger, attempt(to_try_again, PLAN_STEP, PLAN_STEP, failure=down))
     second_round = StepRef(Step.GENERATE, 2)
     for at, then in ((PLAN_STEP, JUDGE_STEP), (JUDGE_STEP, second_round), (second_round, StepRef(Step.JUDGE, 2))):
         write(ledger, attempt(fallen_back, at, then))
-    before = _work(ledger)
-    assert len(before) == 16
+    return run_id, list(items)
+
+
+def rebuild(ledger: Ledger, run_id: str, *changes: Executable) -> int:
+    """Changes rows of `work`, then rebuilds those of a run. Returns the number of corrected rows."""
     with ledger.write() as session:
-        session.execute(delete(WorkRow).where(WorkRow.item_id != other_run))
-        rebuild_work(session, run_id)
-    assert _work(ledger) == before
+        for change in changes:
+            session.execute(change)
+        return rebuild_work(session, run_id)
 
 
-def _work(ledger: Ledger) -> list[tuple[int, str, int, str]]:
+def test_deleted_work_is_rebuilt_from_the_attempts_and_other_runs_are_left_alone(ledger: Ledger) -> None:
+    run_id, _ = six_items_in_every_state(ledger)
+    _, (other_run,) = begin(ledger, a_run("other.mp4"))
+    before = work(ledger)
+    assert len(before) == 16
+    assert rebuild(ledger, run_id, delete(WorkRow).where(WorkRow.item_id != other_run)) == 15
+    assert work(ledger) == before
+    assert rebuild(ledger, run_id) == 0, "everything agrees"
+
+
+def test_wrong_surplus_and_unknown_rows_of_work_are_corrected(ledger: Ledger) -> None:
+    run_id, (done, half_done, failed, *_) = six_items_in_every_state(ledger)
+    before = work(ledger)
+    surplus = {"item_id": half_done, "step": "publish", "round": 1, "state": "done"}
+    changes = (
+        update(WorkRow).where(WorkRow.item_id == done, WorkRow.step == "publish").values(state="pending"),
+        update(WorkRow).where(WorkRow.item_id == failed).values(state="lost"),
+        insert(WorkRow).values(surplus),
+    )
+    assert rebuild(ledger, run_id, *changes) == 3
+    assert work(ledger) == before
+
+
+def test_a_rebuild_keeps_the_lease_and_the_deaths_of_a_running_step_that_is_open(ledger: Ledger) -> None:
+    run_id, (item_id,) = begin(ledger, a_run("a.mp4"))
+    for owner in (OWNER, OTHER):
+        assert take(ledger, item_id, owner, seconds=0.01)
+        time.sleep(0.05)
+    assert rebuild(ledger, run_id) == 0
+    with ledger.read() as session:
+        row = session.scalars(select(WorkRow)).one()
+        assert (row.state, row.lease_owner, row.deaths) == ("running", OTHER, 1)
+
+
+def work(ledger: Ledger) -> list[tuple[int, str, int, str]]:
     columns = (WorkRow.item_id, WorkRow.step, WorkRow.round, WorkRow.state)
     with ledger.read() as session:
         return [tuple(row) for row in session.execute(select(*columns).order_by(*columns))]

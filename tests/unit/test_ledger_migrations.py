@@ -28,10 +28,10 @@ from sqlalchemy.exc import DBAPIError
 from db.integrity.seal_checks import check_seal_sequence, check_seals
 from db.integrity.verify import verify_run
 from db.read.items import item_summaries, run_ids
-from db.read.queries import unfinished_steps
+from db.read.queries import OpenStep, unfinished_steps
 from db.schema.column_types import UtcDateTime
 from db.schema.database import Ledger, open_ledger
-from db.schema.records import OpenStep, WorkState
+from db.schema.records import WorkState
 from db.schema.tables import Base, RetryRow, WorkerSessionRow, WorkRow
 from db.write.retries import retry_items
 from db.write.worker_sessions import begin_worker_session

@@ -2,9 +2,9 @@
 
 from sqlalchemy import event
 
-from db.read.queries import find_finished, find_open_run, item_histories, item_history, unfinished_steps
+from db.read.queries import OpenStep, find_finished, find_open_run, item_histories, item_history, unfinished_steps
 from db.schema.database import Ledger
-from db.schema.records import OpenStep, StepRef, WorkState
+from db.schema.records import StepRef, WorkState
 from db.state.lease_queue import claim
 from deepsound.errors import StoreUnreachableError
 from deepsound.pipeline import OutcomeKind, Step

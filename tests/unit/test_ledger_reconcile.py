@@ -72,7 +72,7 @@ def test_what_does_not_add_up_is_said(ledger: Ledger) -> None:
     with ledger.write() as session:
         session.execute(delete(WorkRow).where(WorkRow.item_id == forgotten))
     assert reconciled(ledger, run_id).problems == [
-        f"item {silent} (a.mp4) is removed, and nothing says why",
+        f"item {silent} (a.mp4) is removed without a reason",
         f"item {twice} (b.mp4) has 2 results of step plan, round 1",
-        f"item {forgotten} (c.mp4) is open by its attempts, and ended on the to-do list",
+        f"item {forgotten} (c.mp4) is open by its attempts, but ended in the table work",
     ]

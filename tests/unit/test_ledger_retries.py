@@ -13,14 +13,15 @@ from db.read.evidence import item_evidence
 from db.read.items import item_summaries
 from db.read.queries import item_history, item_retries, unfinished_steps
 from db.read.run_progress import open_items
+from db.read.run_state import run_events
 from db.schema.database import Ledger
 from db.schema.records import FIRST_STEP, ItemRetries, StepRef, WorkState
+from db.schema.run_records import EventKind
 from db.schema.tables import AttemptRow, WorkRow
 from db.state.attempt_history import replay_rows
 from db.state.lease_queue import claim, rebuild_work
 from db.write.attempts import record_attempt
 from db.write.retries import RetryRequest, retry_items, retry_steps
-from db.write.run_events import EventKind, run_events
 from deepsound.errors import DeepSoundError, ErrorCode, QuarantinedError, SourceCorruptError, StoreUnreachableError
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import (

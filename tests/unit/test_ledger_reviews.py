@@ -4,17 +4,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from db.integrity.verify import Problem, verify_item, verify_run
+from db.integrity.findings import Problem
+from db.integrity.verify import verify_item, verify_run
 from db.read.items import item_summaries
 from db.read.queries import item_history
+from db.read.review_state import Review, current_reviews, find_judgement, items_to_review
 from db.read.run_progress import open_items
+from db.read.run_state import lock_run
 from db.schema.database import Ledger
 from db.schema.records import StepRef
 from db.state.lease_queue import claim
 from db.write.attempts import record_attempt
 from db.write.retries import retry_items
-from db.write.reviews import NewReview, Review, current_reviews, find_judgement, items_to_review, record_review
-from db.write.run_events import locked_run
+from db.write.reviews import NewReview, record_review
 from deepsound.cot import Verdict
 from deepsound.errors import DeepSoundError, SourceCorruptError
 from deepsound.pipeline import OutcomeKind, Step
@@ -205,4 +207,4 @@ def test_two_people_do_not_review_the_same_item_at_once(ledger: Ledger) -> None:
     with pytest.raises(DeepSoundError, match="it has not ended"):
         rule(ledger, item_id, Verdict.NO, PUBLISH_STEP)
     with ledger.write() as session:
-        assert locked_run(session, run_id).id == run_id, "and nothing stays locked"
+        assert lock_run(session, run_id).id == run_id, "and nothing stays locked"

@@ -4,8 +4,10 @@ import threading
 
 import pytest
 
+from db.read.run_state import RunEvent, RunState, find_submission, run_events, run_state
 from db.schema.database import Ledger
-from db.write.run_events import EventKind, RunEvent, RunState, find_submission, record_event, run_events, run_state
+from db.schema.run_records import EventKind
+from db.write.run_events import record_event
 from deepsound.errors import DeepSoundError, ErrorCode
 from tests.ledger_samples import a_run, begin
 

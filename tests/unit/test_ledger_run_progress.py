@@ -4,12 +4,14 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from db.read.run_progress import OpenItem, open_items, recently_active_runs, run_list, run_progress
+from db.read.run_state import RunState
 from db.schema.database import Ledger
 from db.schema.records import WorkState
+from db.schema.run_records import EventKind
 from db.state.lease_queue import claim
 from db.write.attempts import record_attempt
 from db.write.retries import retry_items
-from db.write.run_events import EventKind, RunState, record_event
+from db.write.run_events import record_event
 from deepsound.errors import QuarantinedError, StoreUnreachableError
 from deepsound.pipeline import OutcomeKind, Step
 from tests.ledger_samples import OWNER, PLAN_STEP, PUBLISH_STEP, a_run, attempt, begin, dub, write

@@ -9,14 +9,16 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.integrity.findings import Problem
 from db.integrity.seal_checks import check_seals
-from db.integrity.verify import Problem, verify_item, verify_run
+from db.integrity.verify import verify_item, verify_run
 from db.schema.database import Ledger, open_ledger
+from db.schema.run_records import EventKind
 from db.schema.tables import Base, ItemRow
 from db.state.lease_queue import claim
 from db.write.attempts import record_attempt
 from db.write.retries import retry_items
-from db.write.run_events import EventKind, record_event
+from db.write.run_events import record_event
 from deepsound.errors import StoreUnreachableError
 from deepsound.pipeline import Step
 from tests.ledger_samples import (
@@ -260,7 +262,7 @@ def test_changed_settings_are_found_in_the_run(dubbed: Ledger) -> None:
 def test_a_changed_list_is_found_in_the_run(dubbed: Ledger, change: tuple[str, ...]) -> None:
     with tampered(dubbed, *change) as session:
         details = [finding.detail for finding in verify_run(session, run_of(session)) if finding.item_id is None]
-    assert details == ["its items are not those it was started with"]
+    assert details == ["its items are not those it was registered with"]
 
 
 def test_steps_taken_back_and_done_again_verify_too(retried: Ledger) -> None:

@@ -8,22 +8,19 @@ import pytest
 from sqlalchemy import insert
 
 from db.read.queries import unfinished_steps
-from db.schema.database import Ledger
-from db.schema.records import WorkState
-from db.schema.tables import WorkerSessionRow
-from db.state.lease_owner import this_owner
-from db.state.lease_queue import claim
-from db.write.worker_sessions import (
-    begin_worker_session,
+from db.read.worker_status import (
     dead_flow_runs,
-    end_worker_session,
-    lease_seconds,
     live_flow_runs,
     live_worker_sessions,
-    record_heartbeat,
     seconds_per_item,
     worker_seconds,
 )
+from db.schema.database import Ledger
+from db.schema.records import WorkState
+from db.schema.tables import WorkerSessionRow
+from db.state.lease_owner import lease_seconds, this_owner
+from db.state.lease_queue import claim
+from db.write.worker_sessions import begin_worker_session, end_worker_session, record_heartbeat
 from deepsound.errors import DeepSoundError, ErrorCode
 from tests.ledger_samples import EXECUTION_CONTEXT, NOON, OWNER, PLAN_STEP, a_run, begin, dub
 
@@ -140,6 +137,8 @@ def test_hours_of_workers_add_up_and_a_vanished_one_counts_until_it_was_last_see
 def test_a_length_of_a_lease_that_is_none_is_refused(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPSOUND_LEASE_SECONDS", asked)
     lease_seconds.cache_clear()
-    with pytest.raises(DeepSoundError, match=r"DEEPSOUND_LEASE_SECONDS: '.*' is no number of seconds") as caught:
+    with pytest.raises(
+        DeepSoundError, match=r"DEEPSOUND_LEASE_SECONDS: '.*' is not a number of seconds"
+    ) as caught:
         lease_seconds()
     assert caught.value.code is ErrorCode.BAD_SETTINGS

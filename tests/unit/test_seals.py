@@ -9,15 +9,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.integrity.findings import Problem
 from db.integrity.seal_checks import check_exported_seals, check_seal_sequence, check_seals
-from db.integrity.verify import Problem, verify_run
+from db.integrity.verify import verify_run
 from db.schema.database import Ledger
 from db.schema.records import Decision
+from db.schema.run_records import EventKind
 from db.schema.tables import ItemRow, RunRow, SealRow, row_values
 from db.state.lease_queue import claim
 from db.write.attempts import record_attempt
 from db.write.retries import retry_items
-from db.write.run_events import EventKind, record_event
+from db.write.run_events import record_event
 from db.write.seals import seal_run
 from tests.ledger_samples import (
     GENERATE_STEP,
@@ -151,7 +153,7 @@ def test_a_removed_run_is_a_gap_and_is_named(sealed: Ledger, number: int, seal_a
     with tampered(sealed, *delete_run(number)) as session:
         assert by_rows(session) == []
         assert by_seals(session) == [
-            (None, f"what seal {seal_after} follows", Problem.MISSING),
+            (None, f"predecessor of seal {seal_after}", Problem.MISSING),
             (None, f"run {gone}", Problem.MISSING),
         ]
 
@@ -217,7 +219,7 @@ def test_a_seal_made_unreadable_is_named(new_ledger: NewLedger, change: str) -> 
         with tampered(ledger, f"UPDATE seal SET {change} WHERE id = 1") as session:
             found = by_seals(session)
             assert found[0] == (None, "seal 1", Problem.CHANGED)
-            assert {row for _, row, _ in found} <= {"seal 1", "what seal 2 follows"}
+            assert {row for _, row, _ in found} <= {"seal 1", "predecessor of seal 2"}
             assert len([*check_exported_seals(session, kept, TRUSTED)]) == 1
 
 

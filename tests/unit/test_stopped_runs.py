@@ -8,7 +8,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from console.cli.app import app
-from db.write.run_events import EventKind, record_event
+from db.schema.run_records import EventKind
+from db.write.run_events import record_event
 from flows.supervisor import pause_stalled_run
 from tests.archive_setup import Archive
 

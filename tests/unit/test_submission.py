@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from console.cli.settings import settings_from
-from db.write.run_events import EventKind, record_event
+from db.schema.run_records import EventKind
+from db.write.run_events import record_event
 from deepsound.errors import DeepSoundError, ErrorCode
 from deepsound.storage.s3_location import S3Location
 from flows.scheduled_run import dub_on_schedule

@@ -6,7 +6,7 @@ from console.cli.live_progress import showing_progress
 from console.cli.run.prefect_client import ask, reach_server
 from console.cli.run_summary import show_errors, summary_table
 from console.cli.terminal import EXIT_SOME_FAILED, out, say
-from db.write.run_events import find_submission
+from db.read.run_state import find_submission
 from flows.local_run import drive_run
 from tasks.operations.run_activity import stop_reason, unfinished_items
 from tasks.operations.run_results import read_results

@@ -5,7 +5,9 @@ from console.cli.run.continue_run import continue_run
 from console.cli.run.run_lookup import look_up_run
 from console.cli.setting_flags import LedgerOnly, with_setting_flags
 from console.cli.terminal import out, say
-from db.write.run_events import EventKind, record_event, run_state
+from db.read.run_state import run_state
+from db.schema.run_records import EventKind
+from db.write.run_events import record_event
 from tasks.runtime.actor import current_actor
 from tasks.runtime.stores import StoreUrls
 from tasks.runtime.worker import Worker, open_existing_worker

@@ -13,10 +13,10 @@ from console.cli.run.run_lookup import look_up_run
 from console.cli.setting_flags import LedgerOnly, with_setting_flags
 from console.cli.terminal import out, write_json
 from db.read.run_progress import RECENT_MINUTES, RunProgress, RunSummary, run_list, run_progress
+from db.read.run_state import RunEvent, RunState, run_events, run_state
+from db.read.worker_status import LiveWorkerSession, live_worker_sessions, worker_seconds
 from db.schema.database import no_such_run
 from db.schema.records import WorkState
-from db.write.run_events import RunEvent, RunState, run_events, run_state
-from db.write.worker_sessions import LiveWorkerSession, live_worker_sessions, worker_seconds
 from deepsound.canonical_json import Json
 from deepsound.pipeline import OutcomeKind, Step
 from deepsound.terminal_text import terminal_safe

@@ -11,7 +11,7 @@ from console.cli.run.run_lookup import look_up_run
 from console.cli.run.status import read_status, status_page
 from console.cli.setting_flags import LedgerOnly, with_setting_flags
 from console.cli.terminal import EXIT_DONE, EXIT_SOME_FAILED, out, say
-from db.write.run_events import RunState
+from db.read.run_state import RunState
 from deepsound.pipeline import OutcomeKind
 from tasks.operations.run_activity import stop_reason
 from tasks.runtime.worker import open_existing_worker
