@@ -27,7 +27,7 @@ from benchmarks.child_process import cpu_seconds
 from benchmarks.cost_meters import Stopwatch
 from benchmarks.overhead import GENERATOR, REASONER, by_engine, one_second
 from tasks.runtime.stores import StoreUrls
-from tests.prefect_workers import Pool, a_pool
+from tests.prefect_workers import Pool, start_pool
 
 SAMPLE = 40
 SHARDS = 2
@@ -98,7 +98,7 @@ def measure(folder: Path, videos: int) -> dict[str, Any]:
     engine = engine_cpu(clips[:SAMPLE], folder / "alone")
     place = StoreUrls(db=f"sqlite:///{folder / 'ledger.sqlite3'}", store=str(folder / "store"))
     watch = Watch()
-    with a_pool(folder, place) as pool:
+    with start_pool(folder, place) as pool:
         began = time.monotonic()
         run = str(json.loads(pool.run("submit", reels, "--json"))["run"])
         submitted = time.monotonic() - began

@@ -20,10 +20,10 @@ from console.cli.audit.item_export import item_tree
 from console.cli.run_summary import as_json, summary_table
 from console.cli.settings import settings_from
 from db.read.evidence import item_evidence
-from db.schema.records import NewItem, NewRun
-from db.schema.tables import ItemRow
-from db.write.attempts import register_run
+from db.schema.item_tables import ItemRow
+from db.schema.run_records import NewItem, NewRun
 from db.write.reviews import NewReview
+from db.write.runs import register_run
 from deepsound.canonical_json import sha256_bytes
 from deepsound.pipeline import Action, Fallback, Policy, Step, VoicePolicy
 from tasks.operations.item_loading import load_items
