@@ -82,9 +82,9 @@ def kept_clips(seed: int) -> Path:
     """Where the clips of a seed are kept: another folder whenever the code that makes them changes."""
     here = Path(__file__).parent
     makers = [
-        *sorted((here / "reels").glob("*.py")),
-        here.parent / "tests" / "voices.py",
-        here.parent / "tests/made_clips.py",
+        *sorted((here / "voiceover_clips").glob("*.py")),
+        here.parent / "tests" / "voice_samples.py",
+        here.parent / "tests" / "made_clips.py",
     ]
     digest = hashlib.sha256(b"".join(maker.read_bytes() for maker in makers if maker.stem != "scores"))
     folder = Path(tempfile.gettempdir()) / f"deepsound-voiceover-{digest.hexdigest()[:12]}-{seed}"
