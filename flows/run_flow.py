@@ -83,7 +83,7 @@ class _LedgerSnapshot:
     """The result of one poll of the ledger."""
 
     open: Sequence[OpenItem]
-    may_go_on: bool
+    is_active: bool
     liveness: WorkerLiveness
     size: int
     progress: RunProgress
@@ -146,7 +146,7 @@ async def _act(
     if state.fruitless >= MAX_FRUITLESS_SHARDS:
         raise await asyncio.to_thread(pause_stalled_run, worker, run, state.fruitless)
     shards = _shards(deployed, snapshot, state)
-    actions = next_shard_actions(snapshot.open, shards, may_go_on=snapshot.may_go_on, size=snapshot.size)
+    actions = next_shard_actions(snapshot.open, shards, is_active=snapshot.is_active, size=snapshot.size)
     for flow_run in actions.mark_crashed:
         log.warning("shard %s of run %s lost its worker; other shards take its videos", flow_run, run)
         await deployments.mark_crashed(flow_run)
@@ -187,7 +187,7 @@ def _count_fruitless(snapshot: _LedgerSnapshot, deployed: Sequence[OpenFlowRun],
     open_now = len(snapshot.open)
     if open_now != state.open_items:
         state.fruitless = 0
-    elif snapshot.may_go_on:
+    elif snapshot.is_active:
         state.fruitless += len(ended)
     state.open_items = open_now
 
@@ -214,7 +214,7 @@ def _read_snapshot(worker: Worker, run: str, dispatch: DispatchSettings) -> _Led
             raise no_such_run(session, run)
         return _LedgerSnapshot(
             open=open_items(session, run),
-            may_go_on=run_state(session, run) is RunState.ACTIVE,
+            is_active=run_state(session, run) is RunState.ACTIVE,
             liveness=read_liveness(session, run),
             size=shard_size(seconds_per_item(session, run)),
             progress=progress,

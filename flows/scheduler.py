@@ -51,12 +51,12 @@ class ShardActions:
 
 
 def next_shard_actions(
-    open_items: Sequence[OpenItem], shards: Sequence[Shard], *, may_go_on: bool, size: int
+    open_items: Sequence[OpenItem], shards: Sequence[Shard], *, is_active: bool, size: int
 ) -> ShardActions:
-    """Returns the next actions; `may_go_on` is False if the run is paused, cancelled or has spent its budget."""
+    """Returns the next actions; `is_active` is False if the run is paused, cancelled or has spent its budget."""
     vanished = tuple(shard.flow_run for shard in shards if shard.state is ShardState.VANISHED)
     alive = [shard for shard in shards if shard.state is not ShardState.VANISHED]
-    if not may_go_on:
+    if not is_active:
         waiting = tuple(shard.flow_run for shard in alive if shard.state is ShardState.WAITING)
         return ShardActions(cancel=waiting, mark_crashed=vanished, is_finished=len(waiting) == len(alive))
     held = frozenset[int]().union(*(shard.items for shard in alive))
