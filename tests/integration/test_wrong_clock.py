@@ -28,7 +28,7 @@ def test_whom_the_store_refuses_spoils_no_video(
     run_id = archive.register(silent_clip(tmp_path / "ball.mp4", seconds=0.5))
     program = (
         "import sys; from flows.local_run import drive_run;"
-        "from tasks.runtime.stores import default_place as here;"
+        "from tasks.runtime.stores import environment_store_urls as here;"
         "from tasks.runtime.worker import open_worker; drive_run(open_worker(here()), here(), sys.argv[1], print)"
     )
     late = subprocess.run(
